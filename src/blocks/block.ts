@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto'
+import { blake2b } from '@noble/hashes/blake2.js'
+import { blake3 } from '@noble/hashes/blake3.js'
+import { CID } from 'multiformats/cid'
+import * as Digest from 'multiformats/hashes/digest'
+import { AppError } from '../errors.ts'
+
+declare const hashed: unique symbol
+
+/**
+ * A block whose bytes are known to hash to its CID. Only this file makes one, so a store cannot be handed anything else:
+ * `hashBlock` computes the CID from the bytes, `verifyBlock` checks the bytes against it.
+ */
+export interface HashedBlock {
+  readonly cid: CID
+  readonly bytes: Uint8Array
+  readonly [hashed]: true
+}
+
+const sha256Code = 0x12
+const identityCode = 0x00
+
+/** The hash functions we can verify, by multihash code: name, full digest length in bytes, function. */
+const hashFunctions: ReadonlyMap<
+  number,
+  { readonly name: string; readonly bytes: number; readonly digest: (bytes: Uint8Array) => Uint8Array }
+> = new Map([
+  [sha256Code, { name: 'sha2-256', bytes: 32, digest: native('sha256') }],
+  [0x13, { name: 'sha2-512', bytes: 64, digest: native('sha512') }],
+  [0x14, { name: 'sha3-512', bytes: 64, digest: native('sha3-512') }],
+  [0x15, { name: 'sha3-384', bytes: 48, digest: native('sha3-384') }],
+  [0x16, { name: 'sha3-256', bytes: 32, digest: native('sha3-256') }],
+  [0x17, { name: 'sha3-224', bytes: 28, digest: native('sha3-224') }],
+  [0x1e, { name: 'blake3', bytes: 32, digest: (bytes) => blake3(bytes) }],
+  [0xb220, { name: 'blake2b-256', bytes: 32, digest: (bytes) => blake2b(bytes, { dkLen: 32 }) }],
+  [0xb240, { name: 'blake2b-512', bytes: 64, digest: native('blake2b512') }],
+])
+
+/** Shorter digests can be forged (ipfs/boxo verifcid; facts/security.md §1). */
+const digestBytesMin = 20
+/** IPIP-512. */
+export const identityBytesMax = 128
+
+function native(algorithm: string): (bytes: Uint8Array) => Uint8Array {
+  return (bytes) => createHash(algorithm).update(bytes).digest()
+}
+
+export function isIdentity(cid: CID): boolean {
+  return cid.multihash.code === identityCode
+}
+
+/**
+ * Whether the CID is one that we serve and store at all: a hash we can verify, a digest that is long enough.
+ * @throws AppError CID_INVALID
+ */
+export function checkCid(cid: CID): void {
+  const { code, digest } = cid.multihash
+  if (code === identityCode) {
+    if (digest.byteLength <= identityBytesMax) return
+    throw new AppError('CID_INVALID', `identity CID of ${digest.byteLength} bytes; the limit is ${identityBytesMax}`)
+  }
+  const known = hashFunctions.get(code)
+  if (known === undefined) {
+    throw new AppError('CID_INVALID', `hash function 0x${code.toString(16)} is not supported`)
+  }
+  if (digest.byteLength < digestBytesMin || digest.byteLength > known.bytes) {
+    throw new AppError('CID_INVALID', `${known.name} digest of ${digest.byteLength} bytes`)
+  }
+}
+
+/** The block of `bytes` under sha2-256. `codec` is a multicodec code (0x55 raw, 0x70 dag-pb, …). */
+export function hashBlock(bytes: Uint8Array, codec: number): HashedBlock {
+  const digest = Digest.create(sha256Code, createHash('sha256').update(bytes).digest())
+  return trusted(CID.createV1(codec, digest), bytes)
+}
+
+/**
+ * Checks that the bytes are those that the CID names.
+ * @throws AppError BLOCK_CORRUPT when they are not, CID_INVALID when the hash cannot be verified
+ */
+export function verifyBlock(cid: CID, bytes: Uint8Array): HashedBlock {
+  checkCid(cid)
+  const { code, digest } = cid.multihash
+  const actual = code === identityCode ? bytes : (hashFunctions.get(code)?.digest(bytes) ?? new Uint8Array())
+  const compared = code === identityCode ? actual : actual.subarray(0, digest.byteLength)
+  if (!sameBytes(compared, digest)) {
+    throw new AppError('BLOCK_CORRUPT', `the bytes stored for ${cid} do not hash to it`)
+  }
+  return trusted(cid, bytes)
+}
+
+/**
+ * For a block whose CID was computed from these very bytes by a library that we trust to hash (ipfs-unixfs-importer).
+ * Hashing 1 GiB a second time costs half a second of CPU.
+ */
+export function trusted(cid: CID, bytes: Uint8Array): HashedBlock {
+  return { cid, bytes } as HashedBlock
+}
+
+/** The multihash bytes as a map key: one key per block, however its CID is spelled. */
+export function multihashKey(cid: CID): string {
+  const { bytes } = cid.multihash
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.byteLength === b.byteLength && Buffer.compare(a, b) === 0
+}

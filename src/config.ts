@@ -1,0 +1,336 @@
+import { AppError } from './errors.ts'
+import { parseBytes } from './lib/units.ts'
+
+type Kind = 'text' | 'name' | 'path' | 'host' | 'port' | 'bytes' | 'seconds' | 'count' | 'level' | 'url' | 'secret'
+
+interface Setting {
+  readonly kind: Kind
+  /** As a user would write it; undefined = unset. */
+  readonly default?: string
+  readonly help: string
+  readonly min?: number
+  readonly max?: number
+}
+
+const levels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
+export type LogLevel = (typeof levels)[number]
+
+/**
+ * Every setting: `STOWAGE_<NAME>` in the environment, `--<name-with-dashes>` on the command line (which wins).
+ * This table is the only list: `stowage serve --help` and the README print it.
+ */
+export const settings = {
+  DATA: { kind: 'path', default: './stowage-data', help: 'folder of the embedded server, its log and the admin token' },
+  GATEWAY_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the IPFS gateway listens on' },
+  GATEWAY_PORT: { kind: 'port', default: '8080', help: 'port of the IPFS gateway; 0 = any free port' },
+  API_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the API listens on' },
+  API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
+  NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
+  NATS_SERVER: { kind: 'path', help: 'nats-server binary to embed instead of looking for one' },
+  NATS_URL: { kind: 'url', help: 'use this NATS server (comma-separated list) instead of embedding one' },
+  NATS_USER: { kind: 'text', help: 'user for NATS_URL' },
+  NATS_PASSWORD: { kind: 'secret', help: 'password for NATS_URL' },
+  NATS_TOKEN: { kind: 'secret', help: 'token for NATS_URL' },
+  NATS_NKEY: { kind: 'path', help: 'file with the nkey seed for NATS_URL' },
+  NATS_CREDS: { kind: 'path', help: 'credentials file for NATS_URL' },
+  NATS_TLS_CA: { kind: 'path', help: 'CA certificate to verify NATS_URL by' },
+  NATS_TLS_CERT: { kind: 'path', help: 'client certificate for NATS_URL' },
+  NATS_TLS_KEY: { kind: 'path', help: 'key of the client certificate' },
+  NATS_MONITOR_URL: { kind: 'url', help: 'monitoring URL of NATS_URL, to learn its sync mode' },
+  DOMAIN: { kind: 'name', default: 'stowage', help: 'first token of every bucket, stream and subject' },
+  SITE: {
+    kind: 'name',
+    default: 'local',
+    help: 'name of this place; also the JetStream domain of the embedded server',
+  },
+  SPACE: { kind: 'name', default: 'main', help: 'namespace that blocks are kept in' },
+  STORE: { kind: 'name', default: 'a', help: 'name of the bucket set within the site' },
+  SHARDS: {
+    kind: 'count',
+    min: 1,
+    max: 256,
+    help: 'buckets a store is split over, a power of two; fixed at creation (default: 4 embedded, 16 with NATS_URL)',
+  },
+  REPLICAS: {
+    kind: 'count',
+    default: '1',
+    min: 1,
+    max: 5,
+    help: 'replicas of each bucket in a NATS cluster, set at creation',
+  },
+  CACHE_BYTES: { kind: 'bytes', default: '48MiB', help: 'verified blocks kept in memory' },
+  READ_AHEAD_BYTES: { kind: 'bytes', default: '8MiB', min: 1, help: 'blocks fetched ahead of a reader, per request' },
+  READ_FLIGHT_BYTES: {
+    kind: 'bytes',
+    default: '24MiB',
+    min: 2097152,
+    max: 33554432,
+    help: 'asked of NATS at a time, all readers together',
+  },
+  WRITE_WINDOW_BYTES: {
+    kind: 'bytes',
+    default: '16MiB',
+    min: 2097152,
+    help: 'sent to NATS and not yet acknowledged, all uploads together',
+  },
+  STORE_WAIT_SECONDS: {
+    kind: 'seconds',
+    default: '15',
+    min: 0,
+    help: 'how long a request waits for NATS to come back before it fails with 503',
+  },
+  STORE_BYTES_MAX: { kind: 'bytes', help: 'most that the embedded server may store (default: what the disk holds)' },
+  DISK_RESERVE_BYTES: {
+    kind: 'bytes',
+    default: '256MiB',
+    min: 0,
+    help: 'uploads are refused with 507 when the data folder has less free space',
+  },
+  UPLOAD_BYTES_MAX: { kind: 'bytes', default: '1TiB', min: 1, help: 'largest upload' },
+  UPLOAD_IDLE_SECONDS: {
+    kind: 'seconds',
+    default: '30',
+    min: 1,
+    help: 'an upload that sends nothing for so long is ended',
+  },
+  SEND_IDLE_SECONDS: {
+    kind: 'seconds',
+    default: '30',
+    min: 1,
+    help: 'a download whose client takes nothing for so long is ended',
+  },
+  CAR_HEADER_BYTES_MAX: { kind: 'bytes', default: '1MiB', min: 64, help: 'largest CAR header' },
+  CAR_ROOTS_MAX: { kind: 'count', default: '1000', min: 1, help: 'most roots a CAR may name' },
+  CAR_BLOCKS_MAX: { kind: 'count', default: '100000000', min: 1, help: 'most blocks in one CAR' },
+  DAG_DEPTH_MAX: { kind: 'count', default: '1024', min: 1, help: 'deepest chain of links that is followed' },
+  DAG_BLOCKS_MAX: { kind: 'count', default: '10000000', min: 1, help: 'most blocks that one CAR export visits' },
+  DAG_BYTES_MAX: { kind: 'bytes', default: '1TiB', min: 1, help: 'most bytes of blocks in one CAR export' },
+  NODE_LINKS_MAX: { kind: 'count', default: '16384', min: 1, help: 'most links that one node may have' },
+  LISTING_ENTRIES_MAX: { kind: 'count', default: '10000', min: 1, help: 'most entries on one page of a listing' },
+  PATH_SEGMENTS_MAX: { kind: 'count', default: '256', min: 1, help: 'most segments in a path' },
+  SHUTDOWN_SECONDS: {
+    kind: 'seconds',
+    default: '10',
+    min: 0,
+    help: 'how long requests under way may finish after SIGTERM or SIGINT',
+  },
+  TOKEN: { kind: 'secret', help: 'admin token: `serve` uses it instead of making one; the CLI sends it' },
+  API_URL: { kind: 'url', help: 'CLI: where the API of the node is (default: from API_HOST and API_PORT)' },
+  GATEWAY_URL: {
+    kind: 'url',
+    help: 'CLI: where the gateway of the node is (default: from GATEWAY_HOST and GATEWAY_PORT)',
+  },
+  LOG: { kind: 'level', default: 'info', help: `one of ${levels.join(', ')}` },
+} as const satisfies Readonly<Record<string, Setting>>
+
+export type SettingName = keyof typeof settings
+
+export interface NatsConfig {
+  /** Undefined = the embedded server. */
+  readonly url: string | undefined
+  readonly user: string | undefined
+  readonly password: string | undefined
+  readonly token: string | undefined
+  readonly nkeyFile: string | undefined
+  readonly credsFile: string | undefined
+  readonly tlsCaFile: string | undefined
+  readonly tlsCertFile: string | undefined
+  readonly tlsKeyFile: string | undefined
+  readonly monitorUrl: string | undefined
+  readonly serverBinary: string | undefined
+  readonly port: number
+  readonly storeBytesMax: number | undefined
+  readonly diskReserveBytes: number
+}
+
+export interface LayoutConfig {
+  readonly domain: string
+  readonly site: string
+  readonly space: string
+  readonly store: string
+  readonly shards: number
+  readonly replicas: number
+}
+
+export interface StoreConfig {
+  readonly cacheBytes: number
+  readonly readFlightBytes: number
+  readonly writeWindowBytes: number
+  readonly storeWaitMs: number
+}
+
+export interface ListenConfig {
+  readonly host: string
+  readonly port: number
+}
+
+/** Bounds on what one request may cost (facts/security.md §10). */
+export interface LimitConfig {
+  readonly readAheadBytes: number
+  readonly uploadBytesMax: number
+  readonly uploadIdleMs: number
+  readonly sendIdleMs: number
+  readonly carHeaderBytesMax: number
+  readonly carRootsMax: number
+  readonly carBlocksMax: number
+  readonly dagDepthMax: number
+  readonly dagBlocksMax: number
+  readonly dagBytesMax: number
+  readonly nodeLinksMax: number
+  readonly listingEntriesMax: number
+  readonly pathSegmentsMax: number
+}
+
+export interface Config {
+  readonly dataDir: string
+  readonly gateway: ListenConfig
+  readonly api: ListenConfig
+  readonly nats: NatsConfig
+  readonly layout: LayoutConfig
+  readonly store: StoreConfig
+  readonly limits: LimitConfig
+  readonly shutdownMs: number
+  readonly token: string | undefined
+  readonly apiUrl: string | undefined
+  readonly gatewayUrl: string | undefined
+  readonly log: LogLevel
+}
+
+export const flagOf = (name: string): string => `--${name.toLowerCase().replaceAll('_', '-')}`
+
+/** Values by setting name, from flags; the CLI's parser fills it. */
+export type SettingFlags = Readonly<Partial<Record<SettingName, string>>>
+
+/**
+ * Parses the environment and the flags once, into frozen values.
+ * @throws AppError SETTING_INVALID that lists every problem, unknown `STOWAGE_*` variables too
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>, flags: SettingFlags = {}): Config {
+  const problems: string[] = unknownVariables(env)
+  const read = reader(env, flags, problems)
+  const natsUrl = read.text('NATS_URL')
+  const config: Config = {
+    dataDir: read.text('DATA') ?? '',
+    gateway: Object.freeze({ host: read.text('GATEWAY_HOST') ?? '', port: read.number('GATEWAY_PORT') }),
+    api: Object.freeze({ host: read.text('API_HOST') ?? '', port: read.number('API_PORT') }),
+    nats: Object.freeze({
+      url: natsUrl,
+      user: read.text('NATS_USER'),
+      password: read.text('NATS_PASSWORD'),
+      token: read.text('NATS_TOKEN'),
+      nkeyFile: read.text('NATS_NKEY'),
+      credsFile: read.text('NATS_CREDS'),
+      tlsCaFile: read.text('NATS_TLS_CA'),
+      tlsCertFile: read.text('NATS_TLS_CERT'),
+      tlsKeyFile: read.text('NATS_TLS_KEY'),
+      monitorUrl: read.text('NATS_MONITOR_URL'),
+      serverBinary: read.text('NATS_SERVER'),
+      port: read.number('NATS_PORT'),
+      storeBytesMax: read.optionalNumber('STORE_BYTES_MAX'),
+      diskReserveBytes: read.number('DISK_RESERVE_BYTES'),
+    }),
+    layout: Object.freeze({
+      domain: read.text('DOMAIN') ?? '',
+      site: read.text('SITE') ?? '',
+      space: read.text('SPACE') ?? '',
+      store: read.text('STORE') ?? '',
+      shards: read.optionalNumber('SHARDS') ?? (natsUrl === undefined ? 4 : 16),
+      replicas: read.number('REPLICAS'),
+    }),
+    store: Object.freeze({
+      cacheBytes: read.number('CACHE_BYTES'),
+      readFlightBytes: read.number('READ_FLIGHT_BYTES'),
+      writeWindowBytes: read.number('WRITE_WINDOW_BYTES'),
+      storeWaitMs: read.number('STORE_WAIT_SECONDS') * 1000,
+    }),
+    limits: Object.freeze({
+      readAheadBytes: read.number('READ_AHEAD_BYTES'),
+      uploadBytesMax: read.number('UPLOAD_BYTES_MAX'),
+      uploadIdleMs: read.number('UPLOAD_IDLE_SECONDS') * 1000,
+      sendIdleMs: read.number('SEND_IDLE_SECONDS') * 1000,
+      carHeaderBytesMax: read.number('CAR_HEADER_BYTES_MAX'),
+      carRootsMax: read.number('CAR_ROOTS_MAX'),
+      carBlocksMax: read.number('CAR_BLOCKS_MAX'),
+      dagDepthMax: read.number('DAG_DEPTH_MAX'),
+      dagBlocksMax: read.number('DAG_BLOCKS_MAX'),
+      dagBytesMax: read.number('DAG_BYTES_MAX'),
+      nodeLinksMax: read.number('NODE_LINKS_MAX'),
+      listingEntriesMax: read.number('LISTING_ENTRIES_MAX'),
+      pathSegmentsMax: read.number('PATH_SEGMENTS_MAX'),
+    }),
+    shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
+    token: read.text('TOKEN'),
+    apiUrl: read.text('API_URL'),
+    gatewayUrl: read.text('GATEWAY_URL'),
+    log: (read.text('LOG') ?? 'info') as LogLevel,
+  }
+  const { shards } = config.layout
+  if ((shards & (shards - 1)) !== 0) problems.push(`STOWAGE_SHARDS: ${shards} is not a power of two`)
+  if ((config.nats.tlsCertFile === undefined) !== (config.nats.tlsKeyFile === undefined)) {
+    problems.push('STOWAGE_NATS_TLS_CERT and STOWAGE_NATS_TLS_KEY belong together')
+  }
+  if (problems.length > 0) {
+    throw new AppError('SETTING_INVALID', problems.join('; '), { hint: 'see stowage serve --help' })
+  }
+  return Object.freeze(config)
+}
+
+function unknownVariables(env: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.keys(env)
+    .filter((key) => key.startsWith('STOWAGE_') && !(key.slice('STOWAGE_'.length) in settings))
+    .map((key) => `${key}: unknown setting`)
+}
+
+function reader(env: Readonly<Record<string, string | undefined>>, flags: SettingFlags, problems: string[]) {
+  const raw = (name: SettingName): string | undefined => {
+    const setting: Setting = settings[name]
+    const given = flags[name] ?? env[`STOWAGE_${name}`]
+    const value = given === undefined || given === '' ? setting.default : given
+    if (value === undefined) return undefined
+    const problem = problemOf(setting, value)
+    if (problem === undefined) return value
+    problems.push(`STOWAGE_${name}: ${setting.kind === 'secret' ? 'the value' : JSON.stringify(value)} ${problem}`)
+    return setting.default
+  }
+  const optionalNumber = (name: SettingName): number | undefined => {
+    const value = raw(name)
+    return value === undefined ? undefined : numberOf(settings[name], value)
+  }
+  return { text: raw, optionalNumber, number: (name: SettingName) => optionalNumber(name) ?? 0 }
+}
+
+function numberOf(setting: Setting, value: string): number | undefined {
+  if (setting.kind === 'bytes') return parseBytes(value)
+  return /^\d+(\.\d+)?$/.test(value) ? Number(value) : undefined
+}
+
+/** What is wrong with the value, as the end of a sentence that starts with it; undefined when nothing is. */
+function problemOf(setting: Setting, value: string): string | undefined {
+  switch (setting.kind) {
+    case 'text':
+    case 'path':
+    case 'host':
+    case 'secret':
+      return undefined
+    case 'name':
+      return /^[A-Za-z0-9_-]{1,32}$/.test(value) ? undefined : 'is not 1-32 letters, digits, "_" or "-"'
+    case 'level':
+      return (levels as readonly string[]).includes(value) ? undefined : `is not one of ${levels.join(', ')}`
+    case 'url':
+      return value.split(',').every((part) => URL.canParse(part.trim())) ? undefined : 'is not a URL'
+    case 'port': {
+      const port = numberOf(setting, value)
+      return port !== undefined && Number.isInteger(port) && port <= 65535 ? undefined : 'is not a port (0-65535)'
+    }
+    case 'bytes':
+    case 'seconds':
+    case 'count': {
+      const number = numberOf(setting, value)
+      if (number === undefined) return setting.kind === 'bytes' ? 'is not a size like 64MiB' : 'is not a number'
+      if (setting.kind === 'count' && !Number.isInteger(number)) return 'is not a whole number'
+      if (setting.min !== undefined && number < setting.min) return `is below ${setting.min}`
+      if (setting.max !== undefined && number > setting.max) return `is above ${setting.max}`
+      return undefined
+    }
+  }
+}

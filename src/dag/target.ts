@@ -1,0 +1,61 @@
+import type { CID } from 'multiformats/cid'
+import type { Abortable } from '../blocks/blockstore.ts'
+
+/** `/ipfs/<root>/<segments…>`, decoded, without `.`, `..`, empty segments or NUL. */
+export interface ContentPath {
+  readonly root: CID
+  readonly segments: readonly string[]
+}
+
+/** Offsets in bytes, both inclusive, as in HTTP. `end` may lie beyond the last byte. */
+export interface ByteRange {
+  readonly start: bigint
+  readonly end: bigint
+}
+
+/**
+ * file: UnixFS file or raw block. node: dag-cbor, dag-json, cbor, json, dag-pb without UnixFS, or a codec that we do not
+ * know: bytes only.
+ */
+export type TargetKind = 'file' | 'directory' | 'symlink' | 'node'
+
+export interface ReadOptions extends Abortable {
+  /** Blocks fetched ahead of the consumer, in bytes. */
+  readonly readAheadBytes: number
+}
+
+export interface DirectoryEntry {
+  readonly name: string
+  readonly cid: CID
+  /** The link's Tsize: the size of the DAG below it in bytes, as its writer claimed. */
+  readonly dagBytes: bigint
+}
+
+/** What a path leads to. Made by `openPath`; nothing but the blocks on the way and the terminus itself has been read. */
+export interface Target {
+  readonly cid: CID
+  readonly kind: TargetKind
+  /** One CID for the root and one for each path segment (X-Ipfs-Roots). */
+  readonly roots: readonly CID[]
+  /** File: its length. Symlink: that of its target text. Node: the block's length. Directory: 0. In bytes. */
+  readonly size: bigint
+  /** POSIX permission bits and time of change, where the UnixFS node has them. */
+  readonly mode: number | undefined
+  readonly mtime: { readonly secs: bigint; readonly nsecs: number } | undefined
+  /** The terminus block's bytes. */
+  readonly block: Uint8Array
+  /** The content of a file, symlink or node. It pulls: see read-file.ts. @throws AppError DAG_INVALID for a directory */
+  read(range: ByteRange | undefined, options: ReadOptions): AsyncIterable<Uint8Array>
+  /** The entries of a directory in stored order (a HAMT: in shard order), pulled. @throws AppError DAG_INVALID for others */
+  list(options: Abortable): AsyncIterable<DirectoryEntry>
+  /** One entry by its name, reading only the shards on the way; undefined when there is none. */
+  entry(name: string, options: Abortable): Promise<DirectoryEntry | undefined>
+}
+
+/** Bounds on following links; see the settings of the same names. */
+export interface DagLimits {
+  readonly dagDepthMax: number
+  readonly dagBlocksMax: number
+  readonly dagBytesMax: number
+  readonly nodeLinksMax: number
+}

@@ -1,0 +1,116 @@
+/**
+ * Every failure a caller can meet, once. The codes are stable: HTTP bodies and NATS replies carry them in lower case.
+ * Adding a code makes tsc name every table that has to learn it.
+ */
+export type ErrorCode =
+  // what was asked for is malformed
+  | 'CID_INVALID'
+  | 'PATH_INVALID'
+  | 'REQUEST_INVALID'
+  | 'FORMAT_UNSUPPORTED'
+  | 'MEDIA_TYPE_UNSUPPORTED'
+  | 'METHOD_NOT_ALLOWED'
+  | 'RANGE_UNSATISFIABLE'
+  | 'CAR_INVALID'
+  // what was asked for is not here
+  | 'BLOCK_NOT_FOUND'
+  | 'PATH_NOT_FOUND'
+  | 'ROUTE_NOT_FOUND'
+  // what is here is damaged
+  | 'BLOCK_LOST'
+  | 'BLOCK_CORRUPT'
+  | 'DAG_INVALID'
+  | 'CODEC_UNSUPPORTED'
+  // a limit was reached
+  | 'BLOCK_TOO_LARGE'
+  | 'UPLOAD_TOO_LARGE'
+  | 'LIMIT_EXCEEDED'
+  | 'UPLOAD_STALLED'
+  // rights
+  | 'UNAUTHORIZED'
+  // the store
+  | 'STORE_UNAVAILABLE'
+  | 'STORE_FULL'
+  | 'STORE_MISMATCH'
+  // the set-up (these end the process or a command, with one line)
+  | 'SETTING_INVALID'
+  | 'SERVER_NOT_FOUND'
+  | 'SERVER_TOO_OLD'
+  | 'SERVER_FAILED'
+  | 'PORT_TAKEN'
+  | 'DATA_FOLDER_LOCKED'
+  | 'DATA_FOLDER_UNUSABLE'
+  | 'NODE_UNREACHABLE'
+  | 'INTERNAL'
+
+export interface AppErrorOptions {
+  readonly cause?: unknown
+  /** What the reader can do about it: one sentence. */
+  readonly hint?: string
+}
+
+export class AppError extends Error {
+  readonly code: ErrorCode
+  readonly hint: string | undefined
+
+  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'AppError'
+    this.code = code
+    this.hint = options.hint
+  }
+}
+
+export function isAppError(error: unknown, code?: ErrorCode): error is AppError {
+  return error instanceof AppError && (code === undefined || error.code === code)
+}
+
+/** The HTTP status of each code; gateway and API share it, so that one failure has one answer. */
+export const statusOf: Readonly<Record<ErrorCode, number>> = {
+  CID_INVALID: 400,
+  PATH_INVALID: 400,
+  REQUEST_INVALID: 400,
+  FORMAT_UNSUPPORTED: 406,
+  MEDIA_TYPE_UNSUPPORTED: 415,
+  METHOD_NOT_ALLOWED: 405,
+  RANGE_UNSATISFIABLE: 416,
+  CAR_INVALID: 400,
+  BLOCK_NOT_FOUND: 404,
+  PATH_NOT_FOUND: 404,
+  ROUTE_NOT_FOUND: 404,
+  BLOCK_LOST: 500,
+  BLOCK_CORRUPT: 500,
+  DAG_INVALID: 422,
+  CODEC_UNSUPPORTED: 406,
+  BLOCK_TOO_LARGE: 413,
+  UPLOAD_TOO_LARGE: 413,
+  LIMIT_EXCEEDED: 413,
+  UPLOAD_STALLED: 408,
+  UNAUTHORIZED: 401,
+  STORE_UNAVAILABLE: 503,
+  STORE_FULL: 507,
+  STORE_MISMATCH: 500,
+  SETTING_INVALID: 500,
+  SERVER_NOT_FOUND: 500,
+  SERVER_TOO_OLD: 500,
+  SERVER_FAILED: 500,
+  PORT_TAKEN: 500,
+  DATA_FOLDER_LOCKED: 500,
+  DATA_FOLDER_UNUSABLE: 500,
+  NODE_UNREACHABLE: 503,
+  INTERNAL: 500,
+}
+
+/** The shape of an error wherever one leaves the node: no stack, no cause. */
+export interface ErrorBody {
+  readonly code: string
+  readonly message: string
+  readonly hint?: string
+}
+
+/** Anything that is not an AppError is ours to fix: the client learns only that. */
+export function errorBody(error: unknown): ErrorBody {
+  if (!isAppError(error)) return { code: 'internal', message: 'internal error' }
+  const body = { code: error.code.toLowerCase(), message: error.message }
+  return error.hint === undefined ? body : { ...body, hint: error.hint }
+}
