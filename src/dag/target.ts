@@ -42,8 +42,11 @@ export interface Target {
   /** POSIX permission bits and time of change, where the UnixFS node has them. */
   readonly mode: number | undefined
   readonly mtime: { readonly secs: bigint; readonly nsecs: number } | undefined
-  /** The terminus block's bytes. */
-  readonly block: Uint8Array
+  /**
+   * Every block that was read to get here, root first, HAMT shards included, the terminus last: what a CAR of this path
+   * has to hold so that its reader can verify the way.
+   */
+  readonly trail: readonly { readonly cid: CID; readonly bytes: Uint8Array }[]
   /** The content of a file, symlink or node. It pulls: see read-file.ts. @throws AppError DAG_INVALID for a directory */
   read(range: ByteRange | undefined, options: ReadOptions): AsyncIterable<Uint8Array>
   /** The entries of a directory in stored order (a HAMT: in shard order), pulled. @throws AppError DAG_INVALID for others */
