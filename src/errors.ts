@@ -40,7 +40,10 @@ export type ErrorCode =
   | 'PORT_TAKEN'
   | 'DATA_FOLDER_LOCKED'
   | 'DATA_FOLDER_UNUSABLE'
+  // what a client meets on its side
   | 'NODE_UNREACHABLE'
+  | 'CONNECTION_LOST'
+  | 'FILE_UNUSABLE'
   | 'INTERNAL'
 
 export interface AppErrorOptions {
@@ -98,6 +101,8 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   DATA_FOLDER_LOCKED: 500,
   DATA_FOLDER_UNUSABLE: 500,
   NODE_UNREACHABLE: 503,
+  CONNECTION_LOST: 502,
+  FILE_UNUSABLE: 500,
   INTERNAL: 500,
 }
 
