@@ -1,0 +1,194 @@
+import type { CID } from 'multiformats/cid'
+import type { LayoutConfig, StoreConfig } from '../config.ts'
+import { AppError } from '../errors.ts'
+import { ByteBudget } from '../lib/byte-budget.ts'
+import { MiB } from '../lib/units.ts'
+import type { BlockBucket } from '../nats/block-buckets.ts'
+import { openBlockBuckets } from '../nats/block-buckets.ts'
+import type { Nats } from '../nats/connection.ts'
+import { chunkSubject, largeBlockBytes, messageOverheadBytes, metaSubject, shardOf } from '../nats/layout.ts'
+import { purgeSubject } from '../nats/leader-get.ts'
+import type { Publication } from '../nats/publish.ts'
+import { isWrongLastSequence, publish } from '../nats/publish.ts'
+import type { HashedBlock } from './block.ts'
+import { blockKey, encodeMeta } from './block-object.ts'
+import type { Abortable, Blockstore, BlockWriter, Want } from './blockstore.ts'
+import { blockBytesMax } from './blockstore.ts'
+import { patiently } from './patience.ts'
+import { chunksHeader, ShardReader } from './shard-reader.ts'
+import { ShardWriter } from './shard-writer.ts'
+import { WindowedWriter } from './windowed-writer.ts'
+
+/** What an unknown block is taken for when bytes in flight are counted: a leaf of the default profile. */
+const wantBytesDefault = MiB
+
+interface Shard {
+  readonly bucket: BlockBucket
+  readonly reader: ShardReader
+  readonly writer: ShardWriter
+}
+
+/**
+ * Blocks as objects in the NATS Object Store, in the wire format of ADR-20, without its client: one Direct Get a block,
+ * or one for a whole batch; large blocks as pipelined publishes, small ones in atomic batches (facts/nats.md §4).
+ * @throws AppError STORE_MISMATCH | STORE_UNAVAILABLE
+ */
+export async function openNatsBlockstore(
+  nats: Nats,
+  layout: LayoutConfig,
+  config: StoreConfig,
+): Promise<NatsBlockstore> {
+  return new NatsBlockstore(nats, await openBlockBuckets(nats, layout), config)
+}
+
+export class NatsBlockstore implements Blockstore {
+  readonly buckets: readonly BlockBucket[]
+  readonly #nats: Nats
+  readonly #shards: readonly Shard[]
+  readonly #waitMs: number
+  readonly #writes: ByteBudget
+  readonly #reads: ByteBudget
+  readonly #chunkBytesMax: number
+
+  constructor(nats: Nats, buckets: readonly BlockBucket[], config: StoreConfig) {
+    this.buckets = buckets
+    this.#nats = nats
+    this.#waitMs = config.storeWaitMs
+    this.#writes = new ByteBudget(config.writeWindowBytes)
+    this.#reads = new ByteBudget(config.readFlightBytes)
+    this.#chunkBytesMax = Math.min(nats.payloadBytesMax - messageOverheadBytes, blockBytesMax)
+    this.#shards = buckets.map((bucket) => ({
+      bucket,
+      reader: new ShardReader(nats, bucket),
+      writer: new ShardWriter(nats, bucket, config.storeWaitMs),
+    }))
+  }
+
+  async has(cid: CID, { signal }: Abortable): Promise<boolean> {
+    return (await this.#meta(cid, signal)) !== undefined
+  }
+
+  async size(cid: CID, { signal }: Abortable): Promise<number> {
+    const meta = await this.#meta(cid, signal)
+    if (meta === undefined) throw new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
+    return meta.size
+  }
+
+  async get(cid: CID, { signal }: Abortable): Promise<Uint8Array> {
+    return this.#reading(wantBytesDefault, signal, () => this.#shard(cid).reader.get(blockKey(cid)))
+  }
+
+  async getBatch(wants: readonly Want[], { signal }: Abortable): Promise<Uint8Array[]> {
+    const groups = new Map<Shard, { indexes: number[]; keys: string[]; bytes: number }>()
+    for (const [index, { cid, bytes }] of wants.entries()) {
+      const shard = this.#shard(cid)
+      const group = groups.get(shard) ?? { indexes: [], keys: [], bytes: 0 }
+      group.indexes.push(index)
+      group.keys.push(blockKey(cid))
+      group.bytes += Math.min(bytes ?? wantBytesDefault, blockBytesMax)
+      groups.set(shard, group)
+    }
+    const result: Uint8Array[] = new Array(wants.length)
+    await Promise.all(
+      Array.from(groups, async ([shard, { indexes, keys, bytes }]) => {
+        const read = await this.#reading(bytes, signal, () => shard.reader.getBatch(keys, bytes + keys.length * 256))
+        for (const [i, index] of indexes.entries()) result[index] = read[i] ?? new Uint8Array()
+      }),
+    )
+    return result
+  }
+
+  async put(block: HashedBlock, { signal }: Abortable): Promise<boolean> {
+    const bytes = block.bytes.byteLength
+    await this.#writes.acquire(bytes, signal)
+    try {
+      return await this.#write(block, signal)
+    } finally {
+      this.#writes.release(bytes)
+    }
+  }
+
+  openWriter({ signal }: Abortable): BlockWriter {
+    return new WindowedWriter(
+      this.#writes,
+      (block) => this.#write(block, signal),
+      (cid) => this.has(cid, { signal }),
+      signal,
+    )
+  }
+
+  async delete(cid: CID, { signal }: Abortable): Promise<void> {
+    const { bucket } = this.#shard(cid)
+    const key = blockKey(cid)
+    // The meta first: without it the block counts as absent, so a crash in between leaves bytes that nothing names.
+    await patiently(this.#waitMs, signal, () =>
+      purgeSubject(this.#nats, bucket.stream, metaSubject(bucket.bucket, key)),
+    )
+    await patiently(this.#waitMs, signal, () =>
+      purgeSubject(this.#nats, bucket.stream, chunkSubject(bucket.bucket, key)),
+    )
+  }
+
+  #shard(cid: CID): Shard {
+    const shard = this.#shards[shardOf(cid.multihash.digest, this.#shards.length)]
+    if (shard === undefined) throw new RangeError('a shard outside the store')
+    return shard
+  }
+
+  #meta(cid: CID, signal: AbortSignal) {
+    return patiently(this.#waitMs, signal, () => this.#shard(cid).reader.meta(blockKey(cid)))
+  }
+
+  async #reading<T>(bytes: number, signal: AbortSignal, read: () => Promise<T>): Promise<T> {
+    await this.#reads.acquire(bytes, signal)
+    try {
+      return await patiently(this.#waitMs, signal, read)
+    } finally {
+      this.#reads.release(bytes)
+    }
+  }
+
+  async #write({ cid, bytes }: HashedBlock, signal: AbortSignal): Promise<boolean> {
+    if (bytes.byteLength > blockBytesMax) {
+      throw new AppError('BLOCK_TOO_LARGE', `block of ${bytes.byteLength} bytes; the limit is ${blockBytesMax}`)
+    }
+    const { bucket, writer } = this.#shard(cid)
+    const key = blockKey(cid)
+    const chunks = Math.ceil(bytes.byteLength / this.#chunkBytesMax) || 1
+    const meta: Publication = {
+      subject: metaSubject(bucket.bucket, key),
+      payload: encodeMeta(bucket.bucket, key, cid, bytes, chunks, this.#chunkBytesMax),
+      expectedLastSequence: 0,
+    }
+    const subject = chunkSubject(bucket.bucket, key)
+    if (chunks > 1) {
+      const publications = [...chunksOf(subject, bytes, chunks, this.#chunkBytesMax), meta]
+      return writer.write({ key, publications, bytes: bytes.byteLength })
+    }
+    const chunk: Publication = { subject, payload: bytes, expectedLastSequence: 0 }
+    if (bytes.byteLength < largeBlockBytes) {
+      return writer.write({ key, publications: [chunk, meta], bytes: bytes.byteLength })
+    }
+    // The chunk alone, then its meta with those of others: a meta must never stand without its chunk.
+    await patiently(this.#waitMs, signal, () => this.#publishOnce(chunk))
+    return writer.write({ key, publications: [meta], bytes: meta.payload.byteLength })
+  }
+
+  async #publishOnce(chunk: Publication): Promise<void> {
+    try {
+      await publish(this.#nats.requests, chunk)
+    } catch (error) {
+      if (!isWrongLastSequence(error)) throw error
+    }
+  }
+}
+
+function chunksOf(subject: string, bytes: Uint8Array, chunks: number, chunkBytes: number): Publication[] {
+  return Array.from({ length: chunks }, (_, i) => ({
+    subject,
+    payload: bytes.subarray(i * chunkBytes, (i + 1) * chunkBytes),
+    headers: { [chunksHeader]: String(chunks) },
+    // Within one batch only the first can expect the subject to be empty.
+    ...(i === 0 ? { expectedLastSequence: 0 } : {}),
+  }))
+}

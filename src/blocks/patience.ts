@@ -1,0 +1,35 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { AppError } from '../errors.ts'
+import { isStorageFull, isTransient } from '../nats/publish.ts'
+
+const firstPauseMs = 50
+const longestPauseMs = 1_000
+
+/**
+ * The one layer that tries again. Only for idempotent work: every block write and read is.
+ * @throws AppError STORE_FULL at once; STORE_UNAVAILABLE when `waitMs` have passed; anything else unchanged
+ */
+export async function patiently<T>(waitMs: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  const endMs = performance.now() + waitMs
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
+    signal.throwIfAborted()
+    try {
+      return await work()
+    } catch (error) {
+      if (isStorageFull(error)) {
+        throw new AppError('STORE_FULL', 'the store is full', {
+          cause: error,
+          hint: 'free space or raise its limit; what was stored before is still readable',
+        })
+      }
+      if (!isTransient(error)) throw error
+      if (performance.now() + pauseMs > endMs) {
+        throw new AppError('STORE_UNAVAILABLE', 'NATS does not answer', {
+          cause: error,
+          hint: 'try again in a moment; see stowage doctor',
+        })
+      }
+      await delay(pauseMs, undefined, { signal })
+    }
+  }
+}

@@ -1,0 +1,164 @@
+import { publishBatch } from '../nats/batch.ts'
+import type { BlockBucket } from '../nats/block-buckets.ts'
+import type { Nats } from '../nats/connection.ts'
+import { directGetLast, directGetMany } from '../nats/direct-get.ts'
+import { batchBlocksMax, batchBytesMax } from '../nats/layout.ts'
+import type { Publication } from '../nats/publish.ts'
+import { isWrongLastSequence, publish } from '../nats/publish.ts'
+import { decodeMeta } from './block-object.ts'
+import { patiently } from './patience.ts'
+
+/** Messages that are stored together or not at all, the block's meta last. */
+export interface Parcel {
+  readonly key: string
+  readonly publications: readonly Publication[]
+  readonly bytes: number
+}
+
+interface Queued {
+  readonly parcel: Parcel
+  readonly resolve: (isNew: boolean) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** More only makes the batches smaller: the server works through a stream's batches one after the other. */
+const batchesInFlight = 2
+
+const never = new AbortController().signal
+
+/**
+ * Gathers the small messages of one shard into atomic batches: one fsync for hundreds of blocks.
+ *
+ * A batch goes out as soon as there is room for one in flight, so a lone block does not wait, and under load the batches
+ * grow by themselves. What was handed over is written even if its upload has been given up meanwhile: it is in the
+ * batch of others, and a block that nothing names is harmless.
+ */
+export class ShardWriter {
+  readonly #nats: Nats
+  readonly #bucket: BlockBucket
+  readonly #waitMs: number
+  readonly #queue: Queued[] = []
+  readonly #underWay = new Map<string, Promise<boolean>>()
+  #inFlight = 0
+  #scheduled = false
+
+  constructor(nats: Nats, bucket: BlockBucket, waitMs: number) {
+    this.#nats = nats
+    this.#bucket = bucket
+    this.#waitMs = waitMs
+  }
+
+  /** Resolves once durable. @returns whether the block was new @throws AppError STORE_FULL | STORE_UNAVAILABLE */
+  write(parcel: Parcel): Promise<boolean> {
+    const same = this.#underWay.get(parcel.key)
+    if (same !== undefined) return same.then(() => false)
+    const written = new Promise<boolean>((resolve, reject) => {
+      this.#queue.push({ parcel, resolve, reject })
+    }).finally(() => this.#underWay.delete(parcel.key))
+    this.#underWay.set(parcel.key, written)
+    this.#schedule()
+    return written
+  }
+
+  /** After the I/O of this turn, so that blocks which arrive together leave together. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      while (this.#queue.length > 0 && this.#inFlight < batchesInFlight) this.#send(this.#take())
+    })
+  }
+
+  #take(): Queued[] {
+    let bytes = 0
+    let count = 0
+    for (const { parcel } of this.#queue) {
+      if (count === batchBlocksMax || (count > 0 && bytes + parcel.bytes > batchBytesMax)) break
+      bytes += parcel.bytes
+      count++
+    }
+    return this.#queue.splice(0, count)
+  }
+
+  #send(batch: Queued[]): void {
+    this.#inFlight++
+    this.#write(batch)
+      .catch((error: unknown) => {
+        for (const { reject } of batch) reject(error)
+      })
+      .finally(() => {
+        this.#inFlight--
+        if (this.#queue.length > 0) this.#schedule()
+      })
+  }
+
+  async #write(batch: Queued[]): Promise<void> {
+    const publications = batch.flatMap(({ parcel }) => parcel.publications)
+    try {
+      await patiently(this.#waitMs, never, () => publishBatch(this.#nats.data, this.#nats.requests, publications))
+    } catch (error) {
+      if (!isWrongLastSequence(error)) throw error
+      await this.#writeWithoutKnown(batch)
+      return
+    }
+    for (const { resolve } of batch) resolve(true)
+  }
+
+  /** Something of the batch is stored already, so nothing of it was taken: leave out what is known and go again. */
+  async #writeWithoutKnown(batch: Queued[]): Promise<void> {
+    const known = await patiently(this.#waitMs, never, () => this.#known(batch))
+    const rest = batch.filter((queued) => !known.has(queued))
+    for (const { resolve } of known) resolve(false)
+    if (rest.length === 0) return
+    if (known.size > 0) return this.#write(rest)
+    // Half a block lies there (a crash between chunk and meta, or a deletion marker): one by one tells which.
+    for (const { parcel, resolve } of rest) resolve(await this.#writeSingly(parcel))
+  }
+
+  async #known(batch: readonly Queued[]): Promise<Set<Queued>> {
+    const bySubject = new Map(batch.map((queued) => [metaOf(queued.parcel).subject, queued]))
+    const { requests } = this.#nats
+    // A meta has some 400 bytes: all of a batch fit into one reply.
+    const { messages } = await directGetMany(requests, this.#bucket.stream, [...bySubject.keys()], batchBytesMax)
+    const known = new Set<Queued>()
+    for (const { subject, data } of messages) {
+      const queued = bySubject.get(subject)
+      if (queued !== undefined && decodeMeta(data)?.deleted === false) known.add(queued)
+    }
+    return known
+  }
+
+  async #writeSingly(parcel: Parcel): Promise<boolean> {
+    for (const chunk of parcel.publications.slice(0, -1)) {
+      await patiently(this.#waitMs, never, () => this.#writeIfAbsent(chunk))
+    }
+    return patiently(this.#waitMs, never, () => this.#writeMeta(metaOf(parcel)))
+  }
+
+  async #writeIfAbsent(publication: Publication): Promise<boolean> {
+    try {
+      await publish(this.#nats.requests, publication)
+      return true
+    } catch (error) {
+      if (!isWrongLastSequence(error)) throw error
+      return false
+    }
+  }
+
+  async #writeMeta(publication: Publication): Promise<boolean> {
+    if (await this.#writeIfAbsent(publication)) return true
+    const { requests } = this.#nats
+    const present = await directGetLast(requests, this.#bucket.stream, publication.subject)
+    if (present === undefined || decodeMeta(present.data)?.deleted !== true) return false
+    // `nats object rm` left a marker in the meta's place: replace it, as an Object Store client would.
+    await publish(requests, { ...publication, expectedLastSequence: present.seq })
+    return true
+  }
+}
+
+function metaOf(parcel: Parcel): Publication {
+  const meta = parcel.publications.at(-1)
+  if (meta === undefined) throw new RangeError('a parcel without messages')
+  return meta
+}

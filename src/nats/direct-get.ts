@@ -1,0 +1,101 @@
+import type { Msg } from '@nats-io/transport-node'
+import type { RequestMux } from './requests.ts'
+import { TransientError } from './requests.ts'
+
+/** A stored message, as Direct Get returns it (ADR-31). */
+export interface StoredMessage {
+  readonly subject: string
+  readonly seq: number
+  readonly data: Uint8Array
+  readonly header: (name: string) => string
+}
+
+export interface BatchReply {
+  readonly messages: readonly StoredMessage[]
+  /** Set when the reply was cut at `bytesMax`: ask again from `fromSeq`. */
+  readonly next: { readonly fromSeq: number; readonly upToSeq: number } | undefined
+}
+
+const replyTimeoutMs = 5_000
+const none = new Uint8Array()
+
+const apiSubject = (stream: string): string => `$JS.API.DIRECT.GET.${stream}`
+
+/** The last message on `subject`; undefined when there is none. @throws TransientError */
+export async function directGetLast(
+  requests: RequestMux,
+  stream: string,
+  subject: string,
+): Promise<StoredMessage | undefined> {
+  const reply = await requests.one(`${apiSubject(stream)}.${subject}`, none, undefined, replyTimeoutMs)
+  const status = statusOf(reply)
+  if (status === 404) return undefined
+  if (status !== 0) throw new TransientError(`direct get from ${stream} answered ${status}`)
+  return stored(reply)
+}
+
+/**
+ * The last message on each of `subjects`, in stream order; those without one are missing from the result.
+ * The server sends all in one go with no flow control, so `bytesMax` is what bounds it (it overshoots by one message).
+ * @throws TransientError
+ */
+export function directGetMany(
+  requests: RequestMux,
+  stream: string,
+  subjects: readonly string[],
+  bytesMax: number,
+  from?: { readonly fromSeq: number; readonly upToSeq: number },
+): Promise<BatchReply> {
+  return batch(requests, stream, {
+    multi_last: subjects,
+    max_bytes: bytesMax,
+    ...(from === undefined ? {} : { seq: from.fromSeq, up_to_seq: from.upToSeq }),
+  })
+}
+
+/** All messages on one subject, oldest first, `countMax` at the most. @throws TransientError */
+export async function directGetAll(
+  requests: RequestMux,
+  stream: string,
+  subject: string,
+  countMax: number,
+  bytesMax: number,
+): Promise<readonly StoredMessage[]> {
+  const reply = await batch(requests, stream, { seq: 1, next_by_subj: subject, batch: countMax, max_bytes: bytesMax })
+  return reply.messages
+}
+
+async function batch(requests: RequestMux, stream: string, ask: Record<string, unknown>): Promise<BatchReply> {
+  const messages: StoredMessage[] = []
+  let next: BatchReply['next']
+  const payload = Buffer.from(JSON.stringify(ask))
+  await requests.many(apiSubject(stream), payload, undefined, replyTimeoutMs, (reply) => {
+    const status = statusOf(reply)
+    if (status === 0) {
+      messages.push(stored(reply))
+      return 'more'
+    }
+    if (status === 404) return 'done'
+    if (status !== 204) throw new TransientError(`batch get from ${stream} answered ${status}`)
+    const pending = Number(reply.headers?.get('Nats-Num-Pending') ?? 0)
+    if (pending > 0) {
+      next = {
+        fromSeq: Number(reply.headers?.get('Nats-Last-Sequence') ?? 0) + 1,
+        upToSeq: Number(reply.headers?.get('Nats-UpTo-Sequence') ?? 0),
+      }
+    }
+    return 'done'
+  })
+  return { messages, next }
+}
+
+/** 0 = a message; replies that only say something carry a status line and no body. */
+function statusOf(reply: Msg): number {
+  if (reply.data.byteLength > 0) return 0
+  return reply.headers?.code ?? 0
+}
+
+function stored(reply: Msg): StoredMessage {
+  const header = (name: string): string => reply.headers?.get(name) ?? ''
+  return { subject: header('Nats-Subject'), seq: Number(header('Nats-Sequence')), data: reply.data, header }
+}

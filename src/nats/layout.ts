@@ -1,0 +1,66 @@
+import type { LayoutConfig } from '../config.ts'
+import { MiB } from '../lib/units.ts'
+
+/**
+ * Everything that Stowage keeps in JetStream, by name. `<d>` domain, `<site>`, `<space>`, `<store>`.
+ *
+ * | thing        | where                                                    |
+ * |--------------|----------------------------------------------------------|
+ * | blocks       | Object Store buckets `<d>-<space>-<site>-<store>-<shard>`|
+ * | block object | `$O.<bucket>.C.<key>`, `$O.<bucket>.M.<base64url(key)>`  |
+ * | tokens       | KV `<d>_tokens` (hashes only)                            |
+ *
+ * `key` = CIDv1 base32 with the raw codec of the block's multihash: one spelling per block.
+ */
+export const layoutVersion = 1
+
+export function blockBucket(layout: LayoutConfig, shard: number): string {
+  return `${layout.domain}-${layout.space}-${layout.site}-${layout.store}-${shard}`
+}
+
+/** The JetStream stream behind an Object Store bucket (ADR-20). */
+export const objectStream = (bucket: string): string => `OBJ_${bucket}`
+
+/** Where an object's bytes lie; for blocks the nuid is the block's key, so that one Direct Get reads it. */
+export const chunkSubject = (bucket: string, nuid: string): string => `$O.${bucket}.C.${nuid}`
+
+/** base64url with padding of the UTF-8 name, as the Go client writes it (the JS client's Latin-1 is wrong beyond ASCII). */
+export const metaSubject = (bucket: string, name: string): string =>
+  `$O.${bucket}.M.${base64UrlPadded(Buffer.from(name))}`
+
+export function base64UrlPadded(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    .toString('base64')
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+}
+
+export const tokenBucket = (domain: string): string => `${domain}_tokens`
+
+/** What a bucket's metadata records; a store opened with other parameters would not find its blocks. */
+export function bucketMetadata(layout: LayoutConfig, shard: number): Record<string, string> {
+  return {
+    'stowage.layout': String(layoutVersion),
+    'stowage.shard': String(shard),
+    'stowage.shards': String(layout.shards),
+    'stowage.domain': layout.domain,
+    'stowage.space': layout.space,
+    'stowage.site': layout.site,
+    'stowage.store': layout.store,
+  }
+}
+
+/** The shard is chosen by the first bits of the digest: the text of a CID begins the same for all. */
+export function shardOf(digest: Uint8Array, shards: number): number {
+  return (((digest[0] ?? 0) << 8) | (digest[1] ?? 0)) >> (16 - Math.log2(shards))
+}
+
+/** Blocks from this size on go as publishes of their own; smaller ones share atomic batches (facts/nats.md §4.4). */
+export const largeBlockBytes = 64 * 1024
+/** Of a message that holds a chunk: subject, reply and headers, generously. */
+export const messageOverheadBytes = 1024
+/** JetStream's own bounds on an atomic batch are 1,000 messages; two a block. */
+export const batchBlocksMax = 450
+export const batchBytesMax = 4 * MiB
+/** Subjects in one multi_last request (the server's bound is 1,024). */
+export const multiGetSubjectsMax = 512

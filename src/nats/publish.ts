@@ -1,0 +1,97 @@
+import type { Msg, MsgHdrs } from '@nats-io/transport-node'
+import { headers } from '@nats-io/transport-node'
+import type { RequestMux } from './requests.ts'
+import { TransientError } from './requests.ts'
+
+/** One message for JetStream. `expectedLastSequence: 0` = only if the subject holds nothing yet. */
+export interface Publication {
+  readonly subject: string
+  readonly payload: Uint8Array
+  readonly expectedLastSequence?: number
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** JetStream refused: `code` is its err_code (facts/nats.md §13). */
+export class JetStreamRefusal extends Error {
+  readonly code: number
+
+  constructor(code: number, description: string) {
+    super(`JetStream error ${code}: ${description}`)
+    this.name = 'JetStreamRefusal'
+    this.code = code
+  }
+}
+
+/** A compare-and-set lost: for a block it means "already stored". 10164 is the same from a sourced stream. */
+export function isWrongLastSequence(error: unknown): boolean {
+  return error instanceof JetStreamRefusal && (error.code === 10071 || error.code === 10164)
+}
+
+/** 10047 account or server limit, 10023 file system full, 10077 bucket's max_bytes, 10122 its max messages. */
+export function isStorageFull(error: unknown): boolean {
+  return error instanceof JetStreamRefusal && [10023, 10028, 10047, 10077, 10122].includes(error.code)
+}
+
+/** Worth another try: the request may never have been carried out, or the server asks to slow down. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof TransientError) return true
+  // 10167 ingest queue full, 10008 and 10076 no leader or temporarily unavailable, 10174-10176 batch cut off halfway.
+  return error instanceof JetStreamRefusal && [10008, 10076, 10167, 10174, 10175, 10176].includes(error.code)
+}
+
+export interface PubAck {
+  readonly stream: string
+  readonly seq: number
+}
+
+const ackTimeoutMs = 10_000
+
+/** Resolves once the message is durable in the stream. @throws JetStreamRefusal | TransientError */
+export async function publish(requests: RequestMux, publication: Publication): Promise<PubAck> {
+  const reply = await requests.one(
+    publication.subject,
+    publication.payload,
+    headersOf(publication, undefined),
+    ackTimeoutMs,
+  )
+  return pubAck(reply)
+}
+
+export function headersOf(
+  publication: Publication,
+  extra: readonly [string, string][] | undefined,
+): MsgHdrs | undefined {
+  const { expectedLastSequence } = publication
+  if (expectedLastSequence === undefined && publication.headers === undefined && extra === undefined) return undefined
+  const result = headers()
+  if (expectedLastSequence !== undefined) {
+    result.set('Nats-Expected-Last-Subject-Sequence', String(expectedLastSequence))
+  }
+  if (publication.headers !== undefined) {
+    for (const [name, value] of Object.entries(publication.headers)) result.set(name, value)
+  }
+  if (extra !== undefined) for (const [name, value] of extra) result.set(name, value)
+  return result
+}
+
+export function pubAck(reply: Msg): PubAck {
+  const body: unknown = reply.json()
+  if (!isRecord(body)) throw new TransientError(`not a publish acknowledgement: ${reply.string().slice(0, 100)}`)
+  refuse(body)
+  if (typeof body.stream !== 'string' || typeof body.seq !== 'number') {
+    throw new TransientError('a publish acknowledgement without stream and sequence')
+  }
+  return { stream: body.stream, seq: body.seq }
+}
+
+/** @throws JetStreamRefusal when the body says so */
+export function refuse(body: Record<string, unknown>): void {
+  const error = body.error
+  if (!isRecord(error)) return
+  const code = typeof error.err_code === 'number' ? error.err_code : Number(error.code)
+  throw new JetStreamRefusal(code, String(error.description ?? 'no description'))
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}
