@@ -1,8 +1,14 @@
-import type { Abortable } from '../blocks/blockstore.ts'
+import type { CID } from 'multiformats/cid'
+import type { Abortable, WriteStats } from '../blocks/blockstore.ts'
+import { KiB, MiB } from '../lib/units.ts'
 
 /** CID profiles of IPIP-499. */
 export const profiles = ['unixfs-v1-2025', 'unixfs-v0-2015'] as const
 export type Profile = (typeof profiles)[number]
+
+/** The upper bound leaves room for the UnixFS wrapping of a leaf in a block of 2 MiB. */
+export const chunkBytesMin = KiB
+export const chunkBytesMax = 2 * MiB - 128
 
 export interface ImportOptions extends Abortable {
   readonly profile: Profile
@@ -14,7 +20,17 @@ export interface ImportOptions extends Abortable {
   readonly trickle?: boolean
 }
 
-/** One thing in a directory tree, in any order; parents need not come first. */
+export interface DirectoryImportOptions extends ImportOptions {
+  /** The root is always the directory that holds the entries, also when there is but one at the top. */
+  readonly wrap?: boolean
+  /** Entries with a path segment that starts with a dot are imported too; otherwise they are left out. */
+  readonly hidden?: boolean
+}
+
+/**
+ * One thing in a directory tree, in any order; parents need not come first. `content` is read before the next entry is
+ * asked for; what is left of it then is skipped by the source.
+ */
 export type ImportEntry =
   | {
       readonly kind: 'file'
@@ -29,4 +45,10 @@ export type ImportEntry =
 export interface Attributes {
   readonly mode?: number
   readonly mtime?: Date
+}
+
+export interface ImportResult extends WriteStats {
+  readonly cid: CID
+  /** Bytes of content: of the file, or of all files of the directory. */
+  readonly size: bigint
 }

@@ -1,0 +1,113 @@
+import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import { AppError } from '../errors.ts'
+import { writeFile } from './import-file.ts'
+import type { DirectoryImportOptions, ImportEntry, ImportResult } from './import-options.ts'
+import { type Directory, directoryAt, emptyDirectory, entrySegments, isHidden, placeFor } from './import-tree.ts'
+import { type Layout, layoutOf } from './profile.ts'
+import { type BlockSink, rootLast } from './root-last.ts'
+import { type NamedEntry, writeDirectory } from './write-directory.ts'
+import { type Written, writeSymlink } from './write-node.ts'
+
+/**
+ * Writes a directory tree: files as they come, then the directories from the leaves up, the root last.
+ *
+ * The root is the one entry at the top when there is but one (so a tree sent as `site/…` has the CID of `site`), else the
+ * directory that holds them; an entry for `.` or `wrap` always makes it the latter. A path that comes twice is refused,
+ * except a directory, whose later attributes count. Memory: that of one file, and name and CID of every entry.
+ * @returns the root; every block under it is durable
+ * @throws AppError REQUEST_INVALID (unsafe, colliding or no entries), else as `importFile`
+ */
+export async function importDirectory(
+  entries: AsyncIterable<ImportEntry>,
+  blocks: Pick<Blockstore, 'openWriter'>,
+  options: DirectoryImportOptions,
+): Promise<ImportResult> {
+  const layout = layoutOf(options)
+  const sink = rootLast(blocks, options)
+  const tree = await writeLeaves(entries, layout, sink, options)
+  const [only] = tree.root.children
+  const single = only !== undefined && tree.root.children.size === 1 && !tree.rootGiven && options.wrap !== true
+  if (!single) {
+    const { cid } = await writeTree(tree.root, layout, sink)
+    return { cid, size: tree.size, ...(await sink.finish(cid)) }
+  }
+  const [, node] = only
+  const { cid } = node.kind === 'leaf' ? node.written : await writeTree(node, layout, sink)
+  return { cid, size: tree.size, ...(await sink.finish(cid)) }
+}
+
+interface WrittenTree {
+  readonly root: Directory
+  /** There was an entry for the root itself. */
+  readonly rootGiven: boolean
+  readonly size: bigint
+}
+
+async function writeLeaves(
+  entries: AsyncIterable<ImportEntry>,
+  layout: Layout,
+  sink: BlockSink,
+  options: DirectoryImportOptions,
+): Promise<WrittenTree> {
+  const root = emptyDirectory()
+  let rootGiven = false
+  let size = 0n
+  let hidden = 0
+  for await (const entry of entries) {
+    options.signal.throwIfAborted()
+    const segments = entrySegments(entry.path)
+    if (options.hidden !== true && isHidden(segments)) {
+      hidden++
+      continue
+    }
+    if (segments.length === 0) rootGiven = true
+    size += await writeEntry(entry, segments, root, layout, sink, options)
+  }
+  if (root.children.size === 0 && !rootGiven) {
+    throw new AppError(
+      'REQUEST_INVALID',
+      hidden === 0 ? 'there is nothing to import' : `all ${hidden} entries are hidden`,
+      {
+        ...(hidden === 0 ? {} : { hint: 'ask for hidden entries (hidden=true)' }),
+      },
+    )
+  }
+  return { root, rootGiven, size }
+}
+
+/** @returns the bytes of content */
+async function writeEntry(
+  entry: ImportEntry,
+  segments: readonly string[],
+  root: Directory,
+  layout: Layout,
+  sink: BlockSink,
+  options: Abortable,
+): Promise<bigint> {
+  switch (entry.kind) {
+    case 'directory': {
+      directoryAt(root, segments).attributes = entry.attributes
+      return 0n
+    }
+    case 'symlink': {
+      const place = placeFor(root, segments)
+      place.put({ kind: 'leaf', written: await writeSymlink(entry.target, entry.attributes, layout, sink) })
+      return 0n
+    }
+    case 'file': {
+      const place = placeFor(root, segments)
+      const file = await writeFile(entry.content, entry.attributes, layout, sink, options)
+      place.put({ kind: 'leaf', written: { cid: file.cid, dagBytes: file.dagBytes } })
+      return file.size
+    }
+  }
+}
+
+async function writeTree(directory: Directory, layout: Layout, sink: BlockSink): Promise<Written> {
+  const entries: NamedEntry[] = []
+  for (const [name, node] of directory.children) {
+    const { cid, dagBytes } = node.kind === 'leaf' ? node.written : await writeTree(node, layout, sink)
+    entries.push({ name, cid, dagBytes })
+  }
+  return writeDirectory(entries, directory.attributes, layout, sink)
+}

@@ -1,0 +1,70 @@
+import { AppError } from '../errors.ts'
+import { KiB } from '../lib/units.ts'
+import type { Attributes } from './import-options.ts'
+import type { Written } from './write-node.ts'
+
+const pathBytesMax = 8 * KiB
+const segmentsMax = 256
+
+export type TreeNode = Leaf | Directory
+
+/** A file or symlink whose blocks are written. */
+export interface Leaf {
+  readonly kind: 'leaf'
+  readonly written: Written
+}
+
+export interface Directory {
+  readonly kind: 'directory'
+  readonly children: Map<string, TreeNode>
+  attributes: Attributes
+}
+
+export const emptyDirectory = (): Directory => ({ kind: 'directory', children: new Map(), attributes: {} })
+
+/**
+ * The segments of an entry's path. `.` segments and a trailing slash are left out, so `./` is the root: no segments.
+ * @throws AppError REQUEST_INVALID for what could lead out of the tree or cannot be a name
+ */
+export function entrySegments(path: string): string[] {
+  const refuse = (why: string) => new AppError('REQUEST_INVALID', `entry ${JSON.stringify(path.slice(0, 200))}: ${why}`)
+  if (path === '') throw refuse('the path is empty')
+  if (Buffer.byteLength(path) > pathBytesMax) throw refuse(`the path is longer than ${pathBytesMax} bytes`)
+  if (path.startsWith('/')) throw refuse('the path is absolute')
+  if (path.includes('\0')) throw refuse('the path has a NUL')
+  if (/\p{Surrogate}/u.test(path)) throw refuse('the path is not valid UTF-8')
+  const segments = (path.endsWith('/') ? path.slice(0, -1) : path).split('/')
+  if (segments.length > segmentsMax) throw refuse(`the path has more than ${segmentsMax} segments`)
+  if (segments.includes('..')) throw refuse('the path has a ".." segment')
+  if (segments.includes('')) throw refuse('the path has an empty segment')
+  return segments.filter((segment) => segment !== '.')
+}
+
+export const isHidden = (segments: readonly string[]): boolean => segments.some((segment) => segment.startsWith('.'))
+
+/** Refuses a leaf where something is already, before its content is read. @throws AppError REQUEST_INVALID */
+export function placeFor(root: Directory, segments: readonly string[]): { put(leaf: Leaf): void } {
+  const name = segments.at(-1)
+  if (name === undefined) throw new AppError('REQUEST_INVALID', 'the root of the upload is a file and has no name')
+  const parent = directoryAt(root, segments.slice(0, -1))
+  if (parent.children.has(name)) {
+    throw new AppError('REQUEST_INVALID', `entry ${JSON.stringify(segments.join('/'))} is given twice`)
+  }
+  return { put: (leaf) => parent.children.set(name, leaf) }
+}
+
+/** The directory at `segments`, made with its parents where it is not there yet. @throws AppError REQUEST_INVALID */
+export function directoryAt(root: Directory, segments: readonly string[]): Directory {
+  let directory = root
+  for (const [depth, segment] of segments.entries()) {
+    const child = directory.children.get(segment)
+    if (child?.kind === 'leaf') {
+      const path = segments.slice(0, depth + 1).join('/')
+      throw new AppError('REQUEST_INVALID', `entry ${JSON.stringify(path)} is both a file and a directory`)
+    }
+    const next = child ?? emptyDirectory()
+    if (child === undefined) directory.children.set(segment, next)
+    directory = next
+  }
+  return directory
+}
