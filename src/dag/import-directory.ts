@@ -2,7 +2,15 @@ import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
 import { writeFile } from './import-file.ts'
 import type { DirectoryImportOptions, ImportEntry, ImportResult } from './import-options.ts'
-import { type Directory, directoryAt, emptyDirectory, entrySegments, isHidden, placeFor } from './import-tree.ts'
+import {
+  type Directory,
+  directoryAt,
+  emptyDirectory,
+  entrySegments,
+  isHidden,
+  leafAt,
+  placeFor,
+} from './import-tree.ts'
 import { type Layout, layoutOf } from './profile.ts'
 import { type BlockSink, rootLast } from './root-last.ts'
 import { type NamedEntry, writeDirectory } from './write-directory.ts'
@@ -91,13 +99,18 @@ async function writeEntry(
     }
     case 'symlink': {
       const place = placeFor(root, segments)
-      place.put({ kind: 'leaf', written: await writeSymlink(entry.target, entry.attributes, layout, sink) })
+      place.put({ kind: 'leaf', written: await writeSymlink(entry.target, entry.attributes, layout, sink), size: 0n })
       return 0n
+    }
+    case 'copy': {
+      const leaf = leafAt(root, entrySegments(entry.source))
+      placeFor(root, segments).put(leaf)
+      return leaf.size
     }
     case 'file': {
       const place = placeFor(root, segments)
       const file = await writeFile(entry.content, entry.attributes, layout, sink, options)
-      place.put({ kind: 'leaf', written: { cid: file.cid, dagBytes: file.dagBytes } })
+      place.put({ kind: 'leaf', written: { cid: file.cid, dagBytes: file.dagBytes }, size: file.size })
       return file.size
     }
   }

@@ -40,6 +40,8 @@ export type ImportEntry =
     }
   | { readonly kind: 'directory'; readonly path: string; readonly attributes: Attributes }
   | { readonly kind: 'symlink'; readonly path: string; readonly target: string; readonly attributes: Attributes }
+  /** The same file again; `source` is the path of one that came before. */
+  | { readonly kind: 'copy'; readonly path: string; readonly source: string }
 
 /** Kept in the DAG only where the caller asked for them: they change the CID. */
 export interface Attributes {

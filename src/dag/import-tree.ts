@@ -12,6 +12,8 @@ export type TreeNode = Leaf | Directory
 export interface Leaf {
   readonly kind: 'leaf'
   readonly written: Written
+  /** Bytes of content; of a symlink 0. */
+  readonly size: bigint
 }
 
 export interface Directory {
@@ -51,6 +53,14 @@ export function placeFor(root: Directory, segments: readonly string[]): { put(le
     throw new AppError('REQUEST_INVALID', `entry ${JSON.stringify(segments.join('/'))} is given twice`)
   }
   return { put: (leaf) => parent.children.set(name, leaf) }
+}
+
+/** The file that is already at `segments`. @throws AppError REQUEST_INVALID */
+export function leafAt(root: Directory, segments: readonly string[]): Leaf {
+  let node: TreeNode | undefined = root
+  for (const segment of segments) node = node?.kind === 'directory' ? node.children.get(segment) : undefined
+  if (node?.kind === 'leaf') return node
+  throw new AppError('REQUEST_INVALID', `a link to ${JSON.stringify(segments.join('/'))}, which is no earlier file`)
 }
 
 /** The directory at `segments`, made with its parents where it is not there yet. @throws AppError REQUEST_INVALID */

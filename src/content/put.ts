@@ -1,0 +1,91 @@
+import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import type { LimitConfig } from '../config.ts'
+import { importCar } from '../dag/car-import.ts'
+import { importDirectory } from '../dag/import-directory.ts'
+import { importFile } from '../dag/import-file.ts'
+import type {
+  Attributes,
+  DirectoryImportOptions,
+  ImportEntry,
+  ImportOptions,
+  ImportResult,
+} from '../dag/import-options.ts'
+import { AppError } from '../errors.ts'
+import { formatBytes } from '../lib/units.ts'
+import type { PutResult } from './put-result.ts'
+
+export interface PutFileOptions extends ImportOptions {
+  readonly attributes?: Attributes
+  /** Puts the file under this name into a directory, which becomes the root. */
+  readonly wrapAs?: string
+}
+
+export type PutLimits = Pick<LimitConfig, 'uploadBytesMax' | 'carHeaderBytesMax' | 'carRootsMax' | 'carBlocksMax'>
+
+/**
+ * Content into the store. What is answered is durable; what fails leaves no root behind.
+ * @throws AppError UPLOAD_TOO_LARGE | STORE_FULL | STORE_UNAVAILABLE; what the source throws; the signal's reason
+ */
+export interface Put {
+  file(source: AsyncIterable<Uint8Array>, options: PutFileOptions): Promise<PutResult>
+  /** @throws also AppError REQUEST_INVALID for entries that cannot be stored: see `importDirectory` */
+  directory(entries: AsyncIterable<ImportEntry>, options: DirectoryImportOptions): Promise<PutResult>
+  /** @throws also AppError CAR_INVALID | BLOCK_TOO_LARGE | LIMIT_EXCEEDED; a CAR that names no root is CAR_INVALID */
+  car(source: AsyncIterable<Uint8Array>, options: Abortable): Promise<PutResult>
+}
+
+export function createPut(parts: { readonly blocks: Blockstore; readonly limits: PutLimits }): Put {
+  const { blocks, limits } = parts
+  return {
+    async file(source, options) {
+      const attributes = options.attributes ?? {}
+      const content = atMost(source, uploadAllowance(limits))
+      if (options.wrapAs === undefined) return rooted(await importFile(content, attributes, blocks, options))
+      const entries = [{ kind: 'file', path: options.wrapAs, content, attributes } as const]
+      return rooted(await importDirectory(each(entries), blocks, { ...options, wrap: true, hidden: true }))
+    },
+    async directory(entries, options) {
+      return rooted(await importDirectory(limitedEntries(entries, uploadAllowance(limits)), blocks, options))
+    },
+    async car(source, { signal }) {
+      const car = await importCar(source, blocks, { signal, limits })
+      const [cid] = car.roots
+      if (cid === undefined) throw new AppError('CAR_INVALID', 'the CAR names no root')
+      return { cid, size: car.bytes, blocks: car.blocks, newBlocks: car.newBlocks, roots: car.roots }
+    },
+  }
+}
+
+const rooted = (result: ImportResult): PutResult => ({ ...result, roots: [result.cid] })
+
+async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
+  yield* items
+}
+
+/** What is left of an upload's limit; all its files share one. */
+interface Allowance {
+  readonly bytesMax: number
+  left: number
+}
+
+function uploadAllowance({ uploadBytesMax }: PutLimits): Allowance {
+  return { bytesMax: uploadBytesMax, left: uploadBytesMax }
+}
+
+async function* limitedEntries(entries: AsyncIterable<ImportEntry>, allowance: Allowance): AsyncGenerator<ImportEntry> {
+  for await (const entry of entries) {
+    yield entry.kind === 'file' ? { ...entry, content: atMost(entry.content, allowance) } : entry
+  }
+}
+
+async function* atMost(source: AsyncIterable<Uint8Array>, allowance: Allowance): AsyncGenerator<Uint8Array> {
+  for await (const chunk of source) {
+    allowance.left -= chunk.byteLength
+    if (allowance.left < 0) {
+      throw new AppError('UPLOAD_TOO_LARGE', `the upload is larger than ${formatBytes(allowance.bytesMax)}`, {
+        hint: 'the setting is STOWAGE_UPLOAD_BYTES_MAX',
+      })
+    }
+    yield chunk
+  }
+}
