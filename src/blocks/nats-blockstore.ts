@@ -118,15 +118,15 @@ export class NatsBlockstore implements Blockstore {
   }
 
   async delete(cid: CID, { signal }: Abortable): Promise<void> {
+    const meta = await this.#meta(cid, signal)
     const { bucket } = this.#shard(cid)
     const key = blockKey(cid)
     // The meta first: without it the block counts as absent, so a crash in between leaves bytes that nothing names.
-    await patiently(this.#waitMs, signal, () =>
-      purgeSubject(this.#nats, bucket.stream, metaSubject(bucket.bucket, key)),
-    )
-    await patiently(this.#waitMs, signal, () =>
-      purgeSubject(this.#nats, bucket.stream, chunkSubject(bucket.bucket, key)),
-    )
+    const subjects = [metaSubject(bucket.bucket, key), chunkSubject(bucket.bucket, key)]
+    if (meta !== undefined && meta.nuid !== key) subjects.push(chunkSubject(bucket.bucket, meta.nuid))
+    for (const subject of subjects) {
+      await patiently(this.#waitMs, signal, () => purgeSubject(this.#nats, bucket.stream, subject))
+    }
   }
 
   #shard(cid: CID): Shard {
