@@ -9,10 +9,13 @@ export class ByteReader {
   #offset = 0
   #available = 0
   #position = 0
+  readonly #signal: AbortSignal
   #ended = false
 
-  constructor(source: AsyncIterable<Uint8Array>) {
+  /** While it waits for the source, an abort rejects with the signal's reason, even if the source stays silent. */
+  constructor(source: AsyncIterable<Uint8Array>, signal: AbortSignal) {
     this.#source = source[Symbol.asyncIterator]()
+    this.#signal = signal
   }
 
   /** Bytes used up so far. */
@@ -101,7 +104,10 @@ export class ByteReader {
     this.#available = 0
     if (this.#ended) return
     this.#ended = true
-    await this.#source.return?.()
+    const returned = this.#source.return?.()
+    if (!this.#signal.aborted) await returned
+    // After an abort a silent source may never answer, and its failure is not what the caller has to hear of.
+    else returned?.catch(() => undefined)
   }
 
   #use(first: Uint8Array, bytes: number): void {
@@ -115,7 +121,7 @@ export class ByteReader {
 
   async #pull(): Promise<boolean> {
     if (this.#ended) return false
-    const next = await this.#source.next()
+    const next = await unlessAborted(this.#source.next(), this.#signal)
     if (next.done) {
       this.#ended = true
       return false
@@ -126,4 +132,13 @@ export class ByteReader {
     }
     return true
   }
+}
+
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }
