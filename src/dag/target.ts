@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable } from '../blocks/blockstore.ts'
+import type { AppError } from '../errors.ts'
 
 /** `/ipfs/<root>/<segments…>`, decoded, without `.`, `..`, empty segments or NUL. */
 export interface ContentPath {
@@ -47,6 +48,11 @@ export interface Target {
    * has to hold so that its reader can verify the way.
    */
   readonly trail: readonly { readonly cid: CID; readonly bytes: Uint8Array }[]
+  /**
+   * Why the block cannot be read as what its codec says (damaged UnixFS, too many links): `kind` is node, `read` throws
+   * this, and only the raw block, the last of `trail`, can be served.
+   */
+  readonly problem?: AppError
   /** The content of a file, symlink or node. It pulls: see read-file.ts. @throws AppError DAG_INVALID for a directory */
   read(range: ByteRange | undefined, options: ReadOptions): AsyncIterable<Uint8Array>
   /** The entries of a directory in stored order (a HAMT: in shard order), pulled. @throws AppError DAG_INVALID for others */
