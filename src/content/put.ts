@@ -14,6 +14,12 @@ import { AppError } from '../errors.ts'
 import { formatBytes } from '../lib/units.ts'
 import type { PutResult } from './put-result.ts'
 
+// What an entrance needs to hand content over.
+export type { Abortable } from '../blocks/blockstore.ts'
+export type { Attributes, DirectoryImportOptions, ImportEntry, Profile } from '../dag/import-options.ts'
+export { chunkBytesMax, chunkBytesMin, profiles } from '../dag/import-options.ts'
+export type { PutResult } from './put-result.ts'
+
 export interface PutFileOptions extends ImportOptions {
   readonly attributes?: Attributes
   /** Puts the file under this name into a directory, which becomes the root. */

@@ -1,0 +1,97 @@
+import { AppError } from '../errors.ts'
+
+export interface PartHeaders {
+  readonly path: string
+  readonly mediaType: string
+  readonly mode: number | undefined
+  readonly mtime: Date | undefined
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** What Kubo's clients send percent-encoded by rule; other senders encode no more than WHATWG's form data asks for. */
+const kuboTypes: readonly string[] = ['application/x-directory', 'application/symlink']
+
+/**
+ * The headers of one part, without the empty line after them.
+ * @throws AppError REQUEST_INVALID
+ */
+export function parsePartHeaders(bytes: Uint8Array): PartHeaders {
+  const headers = headerMap(bytes)
+  const disposition = headers.get('content-disposition') ?? ''
+  if (!/^form-data\s*(;|$)/i.test(disposition)) {
+    throw new AppError('REQUEST_INVALID', 'a part of the body has no Content-Disposition: form-data')
+  }
+  const parameters = parseParameters(disposition)
+  const mediaType = (headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+  const encoded = kuboTypes.includes(mediaType) || headers.has('abspath-encoded') || headers.has('abspath')
+  const name = parameters.get('name') ?? ''
+  const path = pathOf(parameters, encoded, name)
+  const transfer = headers.get('content-transfer-encoding')?.toLowerCase() ?? 'binary'
+  if (!['binary', '8bit', '7bit'].includes(transfer)) {
+    throw new AppError('REQUEST_INVALID', `part ${JSON.stringify(path)} has a Content-Transfer-Encoding`)
+  }
+  return { path, mediaType, ...attributesOf(name) }
+}
+
+function pathOf(parameters: ReadonlyMap<string, string>, encoded: boolean, name: string): string {
+  const extended = parameters.get('filename*')
+  const plain = parameters.get('filename')
+  const language = extended === undefined ? undefined : /^utf-8'[^']*'(.*)$/i.exec(extended)
+  if (language?.[1] !== undefined) return percentDecoded(language[1])
+  if (plain === undefined) {
+    throw new AppError('REQUEST_INVALID', `part ${JSON.stringify(name.slice(0, 100))} has no filename`, {
+      hint: 'each part is a file; its filename is the path in the directory',
+    })
+  }
+  if (encoded) return percentDecoded(plain.replaceAll('+', ' '))
+  return plain.replace(/%22|%0d|%0a/gi, (sequence) => decodeURIComponent(sequence))
+}
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch (cause) {
+    throw new AppError('REQUEST_INVALID', 'the filename of a part has a percent-encoding that is not UTF-8', { cause })
+  }
+}
+
+function headerMap(bytes: Uint8Array): Map<string, string> {
+  const headers = new Map<string, string>()
+  for (const line of decoded(bytes).split('\r\n')) {
+    const colon = line.indexOf(':')
+    if (colon > 0) headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim())
+  }
+  return headers
+}
+
+function decoded(bytes: Uint8Array): string {
+  try {
+    return utf8.decode(bytes)
+  } catch (cause) {
+    throw new AppError('REQUEST_INVALID', 'the headers of a part are not UTF-8', { cause })
+  }
+}
+
+/** `; name="value"` or `; name=value`; in quotes a backslash makes the next quote or backslash literal, as curl sends it. */
+export function parseParameters(header: string): Map<string, string> {
+  const parameters = new Map<string, string>()
+  for (const match of header.matchAll(/;\s*([^=;\s"]+)\s*=\s*(?:"((?:\\["\\]|[^"])*)"|([^;\s]*))/g)) {
+    const [, name = '', quoted, bare = ''] = match
+    const value = quoted === undefined ? bare : quoted.replace(/\\(["\\])/g, '$1')
+    parameters.set(name.toLowerCase(), value)
+  }
+  return parameters
+}
+
+/** Kubo's clients put them behind the name of the field: `file?mode=0644&mtime=1700000000&mtime-nsecs=5`. */
+function attributesOf(name: string): Pick<PartHeaders, 'mode' | 'mtime'> {
+  const query = new URLSearchParams(name.includes('?') ? name.slice(name.indexOf('?') + 1) : '')
+  const mode = query.get('mode') ?? ''
+  const seconds = query.get('mtime') ?? ''
+  const nanoseconds = Number(query.get('mtime-nsecs') ?? 0)
+  return {
+    mode: /^[0-7]{3,6}$/.test(mode) ? Number.parseInt(mode, 8) & 0o7777 : undefined,
+    mtime: /^-?\d{1,12}$/.test(seconds) ? new Date(Number(seconds) * 1000 + Math.trunc(nanoseconds / 1e6)) : undefined,
+  }
+}

@@ -1,0 +1,97 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { LimitConfig } from '../../config.ts'
+import { type ContentPath, type Get, parseContentPath } from '../../content/get.ts'
+import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
+import { AppError } from '../../errors.ts'
+import { clientGone } from '../../lib/client-gone.ts'
+import { queryOf } from '../query.ts'
+
+export type InspectLimits = Pick<LimitConfig, 'listingEntriesMax' | 'pathSegmentsMax'>
+
+export const objectPrefix = '/api/v1/objects/'
+const entriesDefault = 1000
+
+/** `GET /api/v1/objects/<cid>[/path]`: what lies there, or with `entries=true` what lies in it. */
+export function inspectHandler(get: Pick<Get, 'open'>, inspect: Inspect, limits: InspectLimits) {
+  return async (request: FastifyRequest, reply: FastifyReply) => {
+    const signal = clientGone(reply.raw)
+    const query = parseListQuery(queryOf(request), limits)
+    const path = pathOf(request, limits)
+    const target = await get.open(path, { signal })
+    if (query === undefined) {
+      const { cid, codec, blockBytes, links, dagBytes, ...description } = inspect.stat(target)
+      const sizes = { links, blockBytes, ...(dagBytes === undefined ? {} : { dagBytes: jsonNumber(dagBytes) }) }
+      return { cid: cid.toString(), codec, ...descriptionJson(description), ...sizes, path: gatewayPath(path) }
+    }
+    const page = await inspect.list(target, { ...query, signal })
+    const entries = page.entries.map(entryJson)
+    return { cid: target.cid.toString(), entries, ...(page.next === undefined ? {} : { next: page.next }) }
+  }
+}
+
+function pathOf(request: FastifyRequest, limits: InspectLimits): ContentPath {
+  const [url = ''] = (request.raw.url ?? '').split('?', 1)
+  const text = url.slice(url.indexOf(objectPrefix) + objectPrefix.length)
+  return parseContentPath(text, limits).path
+}
+
+const gatewayPath = ({ root, segments }: ContentPath) =>
+  `/ipfs/${[root.toString(), ...segments.map(encodeURIComponent)].join('/')}`
+
+interface ListQuery {
+  readonly limit: number
+  readonly after?: string
+  readonly detail: boolean
+}
+
+/** @returns undefined when no entries are asked for @throws AppError REQUEST_INVALID */
+function parseListQuery(query: URLSearchParams, limits: InspectLimits): ListQuery | undefined {
+  for (const name of query.keys()) {
+    if (!['entries', 'limit', 'after', 'detail'].includes(name)) {
+      throw new AppError('REQUEST_INVALID', `unknown parameter ${JSON.stringify(name.slice(0, 100))}`, {
+        hint: 'allowed here: entries, limit, after, detail',
+      })
+    }
+    if (query.getAll(name).length > 1) throw new AppError('REQUEST_INVALID', `parameter ${name} is given twice`)
+  }
+  const detail = flag(query, 'detail')
+  const entries = flag(query, 'entries')
+  const after = query.get('after')
+  const text = query.get('limit')
+  if (!entries) {
+    if (query.size - (query.has('entries') ? 1 : 0) === 0) return undefined
+    throw new AppError('REQUEST_INVALID', 'limit, after and detail go with entries=true')
+  }
+  const limit = text === null ? Math.min(entriesDefault, limits.listingEntriesMax) : Number(text)
+  if (text !== null && (!/^\d{1,9}$/.test(text) || limit < 1 || limit > limits.listingEntriesMax)) {
+    throw new AppError('REQUEST_INVALID', `limit is 1 to ${limits.listingEntriesMax}`)
+  }
+  return { limit, detail, ...(after === null ? {} : { after }) }
+}
+
+function flag(query: URLSearchParams, name: string): boolean {
+  const text = query.get(name)
+  if (text === null || text === 'false' || text === '0') return false
+  if (text === '' || text === 'true' || text === '1') return true
+  throw new AppError('REQUEST_INVALID', `${name} is true or false`)
+}
+
+function entryJson({ name, cid, dagBytes, description }: ListedEntry) {
+  const link = { name, cid: cid.toString(), dagBytes: jsonNumber(dagBytes) }
+  return description === undefined ? link : { ...link, ...descriptionJson(description) }
+}
+
+function descriptionJson({ kind, size, mode, mtime, target }: Description) {
+  return {
+    kind,
+    size: jsonNumber(size),
+    ...(mode === undefined ? {} : { mode: mode.toString(8).padStart(4, '0') }),
+    ...(mtime === undefined ? {} : { mtime: mtime.toISOString() }),
+    ...(target === undefined ? {} : { target }),
+  }
+}
+
+/** A number where JSON readers keep it exact, else its digits in a string. */
+function jsonNumber(value: bigint): number | string {
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString()
+}

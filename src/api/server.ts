@@ -1,0 +1,172 @@
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import type { Auth } from '../auth/principal.ts'
+import type { LimitConfig, ListenConfig } from '../config.ts'
+import type { Get } from '../content/get.ts'
+import type { Put } from '../content/put.ts'
+import type { Inspect } from '../content/stat.ts'
+import { AppError } from '../errors.ts'
+import { refuseTokenInQuery } from './query.ts'
+import { failureOf, holdBody, sendFailure } from './respond.ts'
+import { inspectHandler, objectPrefix } from './routes/inspect.ts'
+import { uploadHandler } from './routes/upload.ts'
+
+export interface ApiParts {
+  readonly put: Put
+  readonly get: Pick<Get, 'open'>
+  readonly inspect: Inspect
+  readonly auth: Auth
+  /** What `/api/v1/status` shows. */
+  status(): Promise<object>
+  /** Resolves when the store answers. @throws AppError STORE_UNAVAILABLE */
+  ready(): Promise<void>
+  readonly log: Pick<Logger, 'error'>
+}
+
+export interface ApiConfig {
+  readonly listen: ListenConfig
+  readonly limits: LimitConfig
+}
+
+export interface Api {
+  /** @throws AppError PORT_TAKEN */
+  listen(): Promise<{ readonly host: string; readonly port: number }>
+  /** Takes no more requests; those under way may finish within `graceMs`, then their connections are cut. */
+  close(options: { readonly graceMs: number }): Promise<void>
+}
+
+/** Long enough for every path that fits Node's 16 KiB of headers. */
+const paramLengthMax = 16_384
+
+/** The HTTP API: the objects of a node, and how it is. Reads are open, writes need a token. */
+export function createApi(parts: ApiParts, config: ApiConfig): Api {
+  let closing = false
+  const app = Fastify({
+    logger: false,
+    routerOptions: { maxParamLength: paramLengthMax },
+    forceCloseConnections: 'idle',
+    clientErrorHandler: answerMalformed,
+    frameworkErrors: (error, request, reply) => {
+      sendFailure(request, reply, failureOf(error))
+    },
+  })
+  app.server.on('checkContinue', (request, response) => {
+    holdBody(request)
+    app.server.emit('request', request, response)
+  })
+  // The body is read by the route itself, as it comes.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-content-type-options', 'nosniff')
+    refuseTokenInQuery(request)
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    if (closing) reply.header('connection', 'close')
+  })
+  app.setErrorHandler((error, request, reply) => handleError(error, request, reply, parts))
+  addRoutes(app, parts, config)
+  return {
+    listen: () => listen(app, config.listen),
+    close: async ({ graceMs }) => {
+      closing = true
+      await closeWithin(app, graceMs)
+    },
+  }
+}
+
+/** The paths and what they answer to; `addRoutes` and 405 read the same table. */
+const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
+  { path: /^\/api\/v1\/objects$/, allow: 'POST' },
+  { path: /^\/api\/v1\/objects\//, allow: 'GET, HEAD' },
+  { path: /^\/(api\/v1\/status|healthz|readyz)$/, allow: 'GET, HEAD' },
+]
+
+function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig): void {
+  const { put, get, inspect, auth, status, ready } = parts
+  const mayWrite = async (request: FastifyRequest) => {
+    await auth.authenticate(request.headers.authorization)
+  }
+  app.post('/api/v1/objects', { onRequest: mayWrite }, uploadHandler(put, limits))
+  app.get(`${objectPrefix}*`, inspectHandler(get, inspect, limits))
+  app.get('/api/v1/status', async () => status())
+  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/readyz', async () => {
+    await ready()
+    return { status: 'ok' }
+  })
+  app.setNotFoundHandler((request, reply) => {
+    const [path = ''] = (request.raw.url ?? '').split('?', 1)
+    const known = methods.find((route) => route.path.test(path))
+    if (known === undefined) {
+      return sendFailure(request, reply, failureOf(new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path')))
+    }
+    reply.header('allow', known.allow)
+    const error = new AppError('METHOD_NOT_ALLOWED', `${request.method} is not possible here`, {
+      hint: `allowed here: ${known.allow}`,
+    })
+    return sendFailure(request, reply, failureOf(error))
+  })
+}
+
+function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log }: ApiParts) {
+  if (reply.raw.destroyed) {
+    // The client is gone: nobody is left to hear it, and its leaving is no fault of ours.
+    reply.hijack()
+    return reply
+  }
+  const failure = failureOf(error)
+  if (failure.status >= 500) {
+    log.error(
+      { err: error, method: request.method, route: request.routeOptions.url, status: failure.status },
+      'request failed',
+    )
+  }
+  return sendFailure(request, reply, failure)
+}
+
+/** What is no HTTP request, or was cut short, gets the same shape of answer, written by hand. */
+function answerMalformed(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const [status, message] = malformed.get(error.code ?? '') ?? ['400 Bad Request', 'the request is malformed']
+  const body = JSON.stringify({ code: 'request_invalid', message })
+  const head = `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\nconnection: close`
+  socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy())
+}
+
+const malformed: ReadonlyMap<string, readonly [string, string]> = new Map([
+  ['HPE_HEADER_OVERFLOW', ['431 Request Header Fields Too Large', 'the headers are too large']],
+  ['HPE_CHUNK_EXTENSIONS_OVERFLOW', ['413 Payload Too Large', 'the chunk extensions are too large']],
+  ['ERR_HTTP_REQUEST_TIMEOUT', ['408 Request Timeout', 'the headers did not arrive in time']],
+])
+
+async function listen(app: FastifyInstance, { host, port }: ListenConfig): Promise<{ host: string; port: number }> {
+  try {
+    await app.listen({ host, port })
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    if (code !== 'EADDRINUSE' && code !== 'EACCES') throw cause
+    const why = code === 'EACCES' ? 'may not be used' : 'is taken'
+    throw new AppError('PORT_TAKEN', `the API's port ${port} on ${host} ${why}`, {
+      cause,
+      hint: 'choose another one with STOWAGE_API_PORT',
+    })
+  }
+  const address = app.server.address()
+  return { host, port: typeof address === 'object' && address !== null ? address.port : port }
+}
+
+async function closeWithin(app: FastifyInstance, graceMs: number): Promise<void> {
+  const server: Server = app.server
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+  try {
+    await app.close()
+  } finally {
+    clearTimeout(cut)
+  }
+}

@@ -1,0 +1,193 @@
+import type { CID } from 'multiformats/cid'
+import type { Abortable, Blockstore, Want } from '../blocks/blockstore.ts'
+import { codecs, linksOf } from '../dag/codecs.ts'
+import { decodeDagPb } from '../dag/dag-pb.ts'
+import type { DirectoryEntry, Target, TargetKind } from '../dag/target.ts'
+import { decodeUnixfs } from '../dag/unixfs.ts'
+import { AppError, isAppError } from '../errors.ts'
+import { mapAhead } from '../lib/streams.ts'
+import { KiB, MiB } from '../lib/units.ts'
+
+/** Of one node, read from its own block. */
+export interface Description {
+  readonly kind: TargetKind
+  /** As `Target.size`, in bytes. */
+  readonly size: bigint
+  readonly mode?: number
+  readonly mtime?: Date
+  /** Of a symlink. */
+  readonly target?: string
+}
+
+export interface Stat extends Description {
+  readonly cid: CID
+  /** The multicodec's name; of one that we do not know its number. */
+  readonly codec: string
+  readonly blockBytes: number
+  readonly links: number
+  /** Bytes of all blocks of the DAG as its links claim, where they claim it. */
+  readonly dagBytes?: bigint
+}
+
+export interface ListedEntry extends DirectoryEntry {
+  readonly description?: Description
+}
+
+export interface Page {
+  readonly entries: readonly ListedEntry[]
+  /** The name to go on after; undefined on the last page. */
+  readonly next?: string
+}
+
+export interface ListOptions extends Abortable {
+  /** Entries on the page, at least 1. */
+  readonly limit: number
+  /** The last name of the page before. */
+  readonly after?: string
+  /** Read the block of each entry too. */
+  readonly detail: boolean
+}
+
+interface NodeLimits {
+  readonly nodeLinksMax: number
+}
+
+export interface Inspect {
+  stat(target: Target): Stat
+  /**
+   * One page of a directory, in stored order.
+   * @throws AppError DAG_INVALID when it is none; REQUEST_INVALID for an `after` that is not in it; with `detail` also
+   * BLOCK_NOT_FOUND
+   */
+  list(target: Target, options: ListOptions): Promise<Page>
+}
+
+export function createInspect({ blocks, limits }: { blocks: Blockstore; limits: NodeLimits }): Inspect {
+  return {
+    stat: (target) => statOf(target, limits),
+    list: (target, options) => listPage(target, blocks, limits, options),
+  }
+}
+
+function statOf(target: Target, limits: NodeLimits): Stat {
+  const { cid } = target
+  const bytes = target.trail.at(-1)?.bytes
+  if (bytes === undefined) throw new AppError('INTERNAL', `no block was read on the way to ${cid}`)
+  const dagBytes = dagBytesOf(cid, bytes, limits)
+  return {
+    cid,
+    ...describe(cid, bytes, limits),
+    codec: codecNames.get(cid.code) ?? `0x${cid.code.toString(16)}`,
+    blockBytes: bytes.byteLength,
+    links: linksOf(cid, bytes, limits).length,
+    ...(dagBytes === undefined ? {} : { dagBytes }),
+  }
+}
+
+const codecNames: ReadonlyMap<number, string> = new Map([
+  [codecs.raw, 'raw'],
+  [codecs.dagPb, 'dag-pb'],
+  [codecs.dagCbor, 'dag-cbor'],
+  [codecs.dagJson, 'dag-json'],
+  [codecs.cbor, 'cbor'],
+  [codecs.json, 'json'],
+  [codecs.libp2pKey, 'libp2p-key'],
+])
+
+function dagBytesOf(cid: CID, bytes: Uint8Array, limits: NodeLimits): bigint | undefined {
+  if (cid.code === codecs.raw) return BigInt(bytes.byteLength)
+  if (cid.code !== codecs.dagPb) return undefined
+  const { links } = decodeDagPb(bytes, limits)
+  let sum = BigInt(bytes.byteLength)
+  for (let index = 0; index < links.count; index++) {
+    const claimed = links.dagBytes(index)
+    if (claimed === undefined) return undefined
+    sum += claimed
+  }
+  return sum
+}
+
+function describe(cid: CID, bytes: Uint8Array, limits: NodeLimits): Description {
+  if (cid.code === codecs.raw) return { kind: 'file', size: BigInt(bytes.byteLength) }
+  const node: Description = { kind: 'node', size: BigInt(bytes.byteLength) }
+  if (cid.code !== codecs.dagPb) return node
+  try {
+    const { type, size, data, mode, mtime } = decodeUnixfs(decodeDagPb(bytes, limits))
+    const time = mtime === undefined ? undefined : new Date(Number(mtime.secs) * 1000 + Math.trunc(mtime.nsecs / 1e6))
+    const attributes = {
+      ...(mode === undefined ? {} : { mode }),
+      ...(time === undefined || Number.isNaN(time.getTime()) ? {} : { mtime: time }),
+    }
+    if (type === 'symlink') {
+      return { kind: 'symlink', size, target: Buffer.from(data).toString('utf8'), ...attributes }
+    }
+    if (type === 'directory' || type === 'hamt') return { kind: 'directory', size: 0n, ...attributes }
+    return type === 'metadata' ? node : { kind: 'file', size, ...attributes }
+  } catch (error) {
+    // Plain dag-pb, or UnixFS that nobody can read: bytes only.
+    if (isAppError(error, 'DAG_INVALID')) return node
+    throw error
+  }
+}
+
+async function listPage(target: Target, blocks: Blockstore, limits: NodeLimits, options: ListOptions): Promise<Page> {
+  const { limit, after, detail, signal } = options
+  const entries: DirectoryEntry[] = []
+  let skipping = after !== undefined
+  for await (const entry of target.list({ signal })) {
+    if (skipping) skipping = entry.name !== after
+    else if (entries.push(entry) > limit) break
+  }
+  if (skipping) throw new AppError('REQUEST_INVALID', 'after: the directory has no entry of this name')
+  const page = entries.slice(0, limit)
+  const last = entries.length > limit ? page.at(-1)?.name : undefined
+  const listed = detail ? await withDescriptions(page, blocks, limits, { signal }) : page
+  return last === undefined ? { entries: listed } : { entries: listed, next: last }
+}
+
+const sizesAhead = 32
+const batchBytesMax = 4 * MiB
+const nodeBytesGuess = 256 * KiB
+
+/** Of raw blocks only the length is asked for; nodes are read in batches. */
+async function withDescriptions(
+  page: readonly DirectoryEntry[],
+  blocks: Blockstore,
+  limits: NodeLimits,
+  options: Abortable,
+): Promise<ListedEntry[]> {
+  const found = new Map<DirectoryEntry, Description>()
+  const raw = page.filter(({ cid }) => cid.code === codecs.raw)
+  const sized = mapAhead(raw, sizesAhead, async (entry) => ({ entry, bytes: await blocks.size(entry.cid, options) }))
+  for await (const { entry, bytes } of sized) found.set(entry, { kind: 'file', size: BigInt(bytes) })
+  for (const batch of batches(page.filter(({ cid }) => cid.code !== codecs.raw))) {
+    const read = await blocks.getBatch(batch.map(wantOf), options)
+    for (const [index, entry] of batch.entries()) {
+      found.set(entry, describe(entry.cid, read[index] ?? new Uint8Array(), limits))
+    }
+  }
+  return page.map((entry) => ({ ...entry, ...described(found.get(entry)) }))
+}
+
+const described = (description: Description | undefined) => (description === undefined ? {} : { description })
+
+/** Tsize counts what is below the block too, so it only says how small the block is. */
+function wantOf({ cid, dagBytes }: DirectoryEntry): Want & { readonly bytes: number } {
+  return { cid, bytes: dagBytes < BigInt(nodeBytesGuess) ? Number(dagBytes) : nodeBytesGuess }
+}
+
+function* batches(entries: readonly DirectoryEntry[]): Generator<DirectoryEntry[]> {
+  let batch: DirectoryEntry[] = []
+  let bytes = 0
+  for (const entry of entries) {
+    const guess = wantOf(entry).bytes
+    if (batch.length > 0 && bytes + guess > batchBytesMax) {
+      yield batch
+      batch = []
+      bytes = 0
+    }
+    batch.push(entry)
+    bytes += guess
+  }
+  if (batch.length > 0) yield batch
+}
