@@ -1,8 +1,9 @@
-import type { Msg, NatsConnection } from '@nats-io/transport-node'
 import { nuid } from '@nats-io/transport-node'
 import type { PubAck, Publication } from './publish.ts'
 import { headersOf, pubAck } from './publish.ts'
-import type { RequestMux } from './requests.ts'
+import type { Channel, RequestMux } from './requests.ts'
+import { TransientError } from './requests.ts'
+import type { WireMessage } from './wire-parser.ts'
 
 const batchTimeoutMs = 20_000
 
@@ -17,15 +18,15 @@ const batchTimeoutMs = 20_000
  * @throws JetStreamRefusal | TransientError; then nothing of the batch is stored, or (TransientError) it is unknown
  */
 export async function publishBatch(
-  connection: NatsConnection,
+  connection: Channel,
   requests: RequestMux,
   publications: readonly Publication[],
 ): Promise<PubAck> {
   const last = publications.length - 1
   if (last < 0) throw new RangeError('an empty batch')
   const id = nuid.next()
-  let begun: Promise<Msg> | undefined
-  let committed: Promise<Msg> | undefined
+  let begun: Promise<WireMessage> | undefined
+  let committed: Promise<WireMessage> | undefined
   for (const [index, publication] of publications.entries()) {
     const { subject, payload } = publication
     const extra: [string, string][] = [
@@ -36,7 +37,7 @@ export async function publishBatch(
     const headers = headersOf(publication, extra)
     if (index === last) committed = requests.one(subject, payload, headers, batchTimeoutMs)
     else if (index === 0) begun = requests.one(subject, payload, headers, batchTimeoutMs)
-    else connection.publish(subject, payload, headers === undefined ? {} : { headers })
+    else send(connection, subject, headers, payload)
   }
   if (committed === undefined) throw new RangeError('an empty batch')
   const [first, final] = await Promise.allSettled([begun, committed])
@@ -44,4 +45,12 @@ export async function publishBatch(
   if (first.status === 'fulfilled' && first.value !== undefined && first.value.data.byteLength > 0) pubAck(first.value)
   if (final.status === 'rejected') throw final.reason
   return pubAck(final.value)
+}
+
+function send(connection: Channel, subject: string, headers: Buffer | undefined, payload: Uint8Array): void {
+  try {
+    connection.publish(subject, '', headers, payload)
+  } catch (error) {
+    throw new TransientError('cannot publish to NATS', { cause: error })
+  }
 }

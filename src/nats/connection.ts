@@ -1,19 +1,15 @@
-import { readFile } from 'node:fs/promises'
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
-import type { Authenticator, ConnectionOptions, NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
-import {
-  connect,
-  credsAuthenticator,
-  nkeyAuthenticator,
-  tokenAuthenticator,
-  usernamePasswordAuthenticator,
-} from '@nats-io/transport-node'
+import type { ConnectionOptions, NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
+import { connect, createInbox } from '@nats-io/transport-node'
 import type { Logger } from 'pino'
 import type { NatsConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
+import type { Access } from './access.ts'
+import { readAccess } from './access.ts'
 import { RequestMux } from './requests.ts'
 import { minimumServerVersion, olderThan } from './server-version.ts'
+import { WireConnection } from './wire-connection.ts'
 
 /**
  * Two connections: `data` carries blocks, `control` everything small. A message of 1 MiB blocks the socket for those
@@ -23,7 +19,7 @@ export interface Nats {
   readonly control: NatsConnection
   readonly js: JetStreamClient
   readonly jsm: JetStreamManager
-  readonly data: NatsConnection
+  readonly data: WireConnection
   /** Requests over `data`. */
   readonly requests: RequestMux
   readonly serverVersion: string
@@ -42,128 +38,114 @@ const options: ConnectionOptions & NodeConnectionOptions = {
   pingInterval: 20_000,
   timeout: 5_000,
   noAsyncTraces: true,
+  name: 'stowage-control',
 }
 
 /** @throws AppError SERVER_TOO_OLD | STORE_UNAVAILABLE | SETTING_INVALID (a credentials file that cannot be read) */
 export async function connectNats(url: string, config: NatsConfig, log: Logger): Promise<Nats> {
-  const access = await accessOptions(config)
-  const servers = url.split(',').map((server) => server.trim())
-  const open = async (name: string): Promise<NatsConnection> => {
-    try {
-      return await connect({ ...options, ...access, servers, name })
-    } catch (error) {
-      throw new AppError('STORE_UNAVAILABLE', `cannot connect to NATS at ${withoutPassword(url)}: ${reason(error)}`, {
-        cause: error,
-        hint: 'check STOWAGE_NATS_URL and its credentials, and that the server runs',
-      })
-    }
-  }
-  const control = await open('stowage-control')
-  const data = await open('stowage-data').catch(async (error: unknown) => {
-    await control.close()
-    throw error
+  const access = await readAccess(url, config)
+  const control = await connectControl(access).catch((error: unknown) => {
+    throw unreachable(access, error)
   })
   try {
-    return await assemble(control, data, log)
+    const jsm = await checkServer(control)
+    const { data, requests } = await connectData(access, log).catch((error: unknown) => {
+      throw unreachable(access, error)
+    })
+    return assemble(control, jsm, data, requests, log)
   } catch (error) {
-    await Promise.all([control.close(), data.close()])
+    await control.close()
     throw error
   }
 }
 
-async function assemble(control: NatsConnection, data: NatsConnection, log: Logger): Promise<Nats> {
-  const serverVersion = control.info?.version ?? '0.0.0'
-  if (olderThan(serverVersion, minimumServerVersion)) {
-    throw new AppError('SERVER_TOO_OLD', `nats-server ${serverVersion} is too old; ${minimumServerVersion} is needed`, {
+function connectControl({ servers, authenticate, tls }: Access): Promise<NatsConnection> {
+  return connect({
+    ...options,
+    servers: [...servers],
+    authenticator: authenticate,
+    ...(tls === undefined
+      ? {}
+      : { tls: Object.fromEntries(Object.entries(tls).map(([key, pem]) => [key, pem.toString('utf8')])) }),
+  })
+}
+
+async function connectData(access: Access, log: Logger): Promise<{ data: WireConnection; requests: RequestMux }> {
+  let requests: RequestMux | undefined
+  const data = await WireConnection.open({ ...access, name: 'stowage-data' }, createInbox(), {
+    onMessage: (message) => requests?.dispatch(message),
+    onLost: (reason) => {
+      log.warn({ connection: 'data' }, 'connection to NATS lost')
+      requests?.failAll(reason)
+    },
+    onRestored: () => log.info({ connection: 'data' }, 'connection to NATS restored'),
+  })
+  requests = new RequestMux(data)
+  return { data, requests }
+}
+
+async function checkServer(control: NatsConnection): Promise<JetStreamManager> {
+  const version = control.info?.version ?? '0.0.0'
+  if (olderThan(version, minimumServerVersion)) {
+    throw new AppError('SERVER_TOO_OLD', `nats-server ${version} is too old; ${minimumServerVersion} is needed`, {
       hint: 'upgrade the server that STOWAGE_NATS_URL names',
     })
   }
-  const jsm = await jetstreamManager(control).catch((error: unknown) => {
+  try {
+    return await jetstreamManager(control)
+  } catch (error) {
     throw new AppError('STORE_UNAVAILABLE', `JetStream is not enabled for us: ${reason(error)}`, {
       cause: error,
       hint: 'start nats-server with JetStream (-js), for the account of these credentials',
     })
-  })
-  const requests = new RequestMux(data)
-  const state = { control: true, data: true }
-  watch(control, 'control', state, log, () => undefined)
-  watch(data, 'data', state, log, () => requests.failAll('connection to NATS lost'))
+  }
+}
+
+function assemble(
+  control: NatsConnection,
+  jsm: JetStreamManager,
+  data: WireConnection,
+  requests: RequestMux,
+  log: Logger,
+): Nats {
+  let controlConnected = true
+  const watch = async (): Promise<void> => {
+    for await (const status of control.status()) {
+      if (status.type === 'disconnect') {
+        controlConnected = false
+        log.warn({ connection: 'control' }, 'connection to NATS lost')
+      } else if (status.type === 'reconnect') {
+        controlConnected = true
+        log.info({ connection: 'control' }, 'connection to NATS restored')
+      } else if (status.type === 'error') {
+        log.warn({ connection: 'control', error: String(status.error) }, 'NATS reports an error')
+      }
+    }
+  }
+  watch().catch((error: unknown) => log.error({ err: error }, 'the watch over the NATS connection ended'))
   return {
     control,
     js: jetstream(control),
     jsm,
     data,
     requests,
-    serverVersion,
-    payloadBytesMax: data.info?.max_payload ?? 1_048_576,
+    serverVersion: control.info?.version ?? '',
+    payloadBytesMax: data.payloadBytesMax,
     get connected() {
-      return state.control && state.data
+      return controlConnected && data.connected
     },
     close: async () => {
       requests.close()
-      await Promise.all([control.drain(), data.drain()])
+      await Promise.all([control.drain(), data.close()])
     },
   }
 }
 
-function watch(
-  connection: NatsConnection,
-  name: 'control' | 'data',
-  state: { control: boolean; data: boolean },
-  log: Logger,
-  onLost: () => void,
-): void {
-  const follow = async () => {
-    for await (const status of connection.status()) {
-      if (status.type === 'disconnect') {
-        state[name] = false
-        log.warn({ connection: name }, 'connection to NATS lost')
-        onLost()
-      } else if (status.type === 'reconnect') {
-        state[name] = true
-        log.info({ connection: name }, 'connection to NATS restored')
-      } else if (status.type === 'error') {
-        log.warn({ connection: name, error: String(status.error) }, 'NATS reports an error')
-      }
-    }
-  }
-  follow().catch((error: unknown) => log.error({ err: error }, 'the watch over the NATS connection ended'))
-}
-
-async function accessOptions(config: NatsConfig): Promise<ConnectionOptions & NodeConnectionOptions> {
-  const authenticators: Authenticator[] = []
-  if (config.credsFile !== undefined) {
-    authenticators.push(credsAuthenticator(await readSecret('NATS_CREDS', config.credsFile)))
-  }
-  if (config.nkeyFile !== undefined) {
-    const seed = Buffer.from(await readSecret('NATS_NKEY', config.nkeyFile))
-      .toString('utf8')
-      .trim()
-    authenticators.push(nkeyAuthenticator(new TextEncoder().encode(seed)))
-  }
-  if (config.token !== undefined) authenticators.push(tokenAuthenticator(config.token))
-  if (config.user !== undefined) authenticators.push(usernamePasswordAuthenticator(config.user, config.password ?? ''))
-  const tls = {
-    ...(config.tlsCaFile === undefined ? {} : { caFile: config.tlsCaFile }),
-    ...(config.tlsCertFile === undefined ? {} : { certFile: config.tlsCertFile }),
-    ...(config.tlsKeyFile === undefined ? {} : { keyFile: config.tlsKeyFile }),
-  }
-  return {
-    ...(authenticators.length === 0 ? {} : { authenticator: authenticators }),
-    ...(Object.keys(tls).length === 0 ? {} : { tls }),
-  }
-}
-
-async function readSecret(setting: string, path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path)
-  } catch (error) {
-    throw new AppError('SETTING_INVALID', `STOWAGE_${setting}: cannot read ${path}: ${reason(error)}`, { cause: error })
-  }
+function unreachable({ servers }: Access, error: unknown): AppError {
+  return new AppError('STORE_UNAVAILABLE', `cannot connect to NATS at ${servers.join(', ')}: ${reason(error)}`, {
+    cause: error,
+    hint: 'check STOWAGE_NATS_URL and its credentials, and that the server runs',
+  })
 }
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-function withoutPassword(url: string): string {
-  return url.replaceAll(/\/\/[^@/,]*@/g, '//')
-}

@@ -1,6 +1,7 @@
-import type { Msg } from '@nats-io/transport-node'
 import type { RequestMux } from './requests.ts'
 import { TransientError } from './requests.ts'
+import type { WireMessage } from './wire-parser.ts'
+import { wireHeader, wireStatus } from './wire-parser.ts'
 
 /** A stored message, as Direct Get returns it (ADR-31). */
 export interface StoredMessage {
@@ -77,11 +78,11 @@ async function batch(requests: RequestMux, stream: string, ask: Record<string, u
     }
     if (status === 404) return 'done'
     if (status !== 204) throw new TransientError(`batch get from ${stream} answered ${status}`)
-    const pending = Number(reply.headers?.get('Nats-Num-Pending') ?? 0)
+    const pending = Number(wireHeader(reply.headers, 'Nats-Num-Pending'))
     if (pending > 0) {
       next = {
-        fromSeq: Number(reply.headers?.get('Nats-Last-Sequence') ?? 0) + 1,
-        upToSeq: Number(reply.headers?.get('Nats-UpTo-Sequence') ?? 0),
+        fromSeq: Number(wireHeader(reply.headers, 'Nats-Last-Sequence')) + 1,
+        upToSeq: Number(wireHeader(reply.headers, 'Nats-UpTo-Sequence')),
       }
     }
     return 'done'
@@ -90,12 +91,12 @@ async function batch(requests: RequestMux, stream: string, ask: Record<string, u
 }
 
 /** 0 = a message; replies that only say something carry a status line and no body. */
-function statusOf(reply: Msg): number {
+function statusOf(reply: WireMessage): number {
   if (reply.data.byteLength > 0) return 0
-  return reply.headers?.code ?? 0
+  return wireStatus(reply.headers)
 }
 
-function stored(reply: Msg): StoredMessage {
-  const header = (name: string): string => reply.headers?.get(name) ?? ''
+function stored(reply: WireMessage): StoredMessage {
+  const header = (name: string): string => wireHeader(reply.headers, name)
   return { subject: header('Nats-Subject'), seq: Number(header('Nats-Sequence')), data: reply.data, header }
 }

@@ -1,7 +1,7 @@
-import type { Msg, MsgHdrs } from '@nats-io/transport-node'
-import { headers } from '@nats-io/transport-node'
 import type { RequestMux } from './requests.ts'
 import { TransientError } from './requests.ts'
+import type { WireMessage } from './wire-parser.ts'
+import { encodeHeaders } from './wire-parser.ts'
 
 /** One message for JetStream. `expectedLastSequence: 0` = only if the subject holds nothing yet. */
 export interface Publication {
@@ -48,35 +48,23 @@ const ackTimeoutMs = 10_000
 
 /** Resolves once the message is durable in the stream. @throws JetStreamRefusal | TransientError */
 export async function publish(requests: RequestMux, publication: Publication): Promise<PubAck> {
-  const reply = await requests.one(
-    publication.subject,
-    publication.payload,
-    headersOf(publication, undefined),
-    ackTimeoutMs,
-  )
+  const reply = await requests.one(publication.subject, publication.payload, headersOf(publication), ackTimeoutMs)
   return pubAck(reply)
 }
 
-export function headersOf(
-  publication: Publication,
-  extra: readonly [string, string][] | undefined,
-): MsgHdrs | undefined {
-  const { expectedLastSequence } = publication
-  if (expectedLastSequence === undefined && publication.headers === undefined && extra === undefined) return undefined
-  const result = headers()
+export function headersOf(publication: Publication, extra: readonly [string, string][] = []): Buffer | undefined {
+  const { expectedLastSequence, headers } = publication
+  const pairs: [string, string][] = headers === undefined ? [] : Object.entries(headers)
   if (expectedLastSequence !== undefined) {
-    result.set('Nats-Expected-Last-Subject-Sequence', String(expectedLastSequence))
+    pairs.push(['Nats-Expected-Last-Subject-Sequence', String(expectedLastSequence)])
   }
-  if (publication.headers !== undefined) {
-    for (const [name, value] of Object.entries(publication.headers)) result.set(name, value)
-  }
-  if (extra !== undefined) for (const [name, value] of extra) result.set(name, value)
-  return result
+  return encodeHeaders(extra.length === 0 ? pairs : [...pairs, ...extra])
 }
 
-export function pubAck(reply: Msg): PubAck {
-  const body: unknown = reply.json()
-  if (!isRecord(body)) throw new TransientError(`not a publish acknowledgement: ${reply.string().slice(0, 100)}`)
+export function pubAck(reply: WireMessage): PubAck {
+  const text = reply.data.toString('utf8')
+  const body: unknown = text.startsWith('{') ? JSON.parse(text) : undefined
+  if (!isRecord(body)) throw new TransientError(`not a publish acknowledgement: ${text.slice(0, 100)}`)
   refuse(body)
   if (typeof body.stream !== 'string' || typeof body.seq !== 'number') {
     throw new TransientError('a publish acknowledgement without stream and sequence')

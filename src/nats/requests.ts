@@ -1,5 +1,5 @@
-import type { Msg, MsgHdrs, NatsConnection, Subscription } from '@nats-io/transport-node'
-import { createInbox } from '@nats-io/transport-node'
+import type { WireMessage } from './wire-parser.ts'
+import { wireStatus } from './wire-parser.ts'
 
 /** A request that got no answer, through no fault of its own: safe to send again when it is idempotent. */
 export class TransientError extends Error {
@@ -10,7 +10,14 @@ export class TransientError extends Error {
 }
 
 /** What to do with a reply: wait for the next one of the same request, or be done. */
-export type OnReply = (message: Msg) => 'more' | 'done'
+export type OnReply = (message: WireMessage) => 'more' | 'done'
+
+/** What the mux needs of a connection. Replies arrive on `<inbox>.<token>`. */
+export interface Channel {
+  readonly inbox: string
+  /** @throws Error when it cannot be sent now */
+  publish(subject: string, reply: string, headers: Buffer | undefined, payload: Uint8Array): void
+}
 
 interface Pending {
   readonly onReply: OnReply
@@ -26,22 +33,18 @@ const sweepMs = 250
 /**
  * Requests with one or many replies over one subscription.
  *
- * nats.js keeps a timer per request and a subscription per multi-reply request; at 40,000 blocks a second both cost more
- * than the block. Here one sweep looks for requests whose last reply is older than their time limit, and a lost
+ * A timer per request and a subscription per multi-reply request, as nats.js has them, cost more than the block does at
+ * 40,000 blocks a second. Here one sweep looks for requests whose last reply is older than their time limit, and a lost
  * connection fails all that are under way at once, so that whoever sent them can send them again after the reconnect.
  */
 export class RequestMux {
-  readonly #nats: NatsConnection
-  readonly #prefix: string
-  readonly #subscription: Subscription
+  readonly #channel: Channel
   readonly #pending = new Map<string, Pending>()
   readonly #sweeper: NodeJS.Timeout
   #next = 0
 
-  constructor(nats: NatsConnection) {
-    this.#nats = nats
-    this.#prefix = `${createInbox()}.`
-    this.#subscription = nats.subscribe(`${this.#prefix}*`, { callback: (_error, message) => this.#dispatch(message) })
+  constructor(channel: Channel) {
+    this.#channel = channel
     this.#sweeper = setInterval(() => this.#sweep(), sweepMs)
     this.#sweeper.unref()
   }
@@ -51,8 +54,13 @@ export class RequestMux {
   }
 
   /** The first reply. @throws TransientError without one in time */
-  async one(subject: string, payload: Uint8Array, headers: MsgHdrs | undefined, timeoutMs: number): Promise<Msg> {
-    let reply: Msg | undefined
+  async one(
+    subject: string,
+    payload: Uint8Array,
+    headers: Buffer | undefined,
+    timeoutMs: number,
+  ): Promise<WireMessage> {
+    let reply: WireMessage | undefined
     await this.many(subject, payload, headers, timeoutMs, (message) => {
       reply = message
       return 'done'
@@ -68,7 +76,7 @@ export class RequestMux {
   many(
     subject: string,
     payload: Uint8Array,
-    headers: MsgHdrs | undefined,
+    headers: Buffer | undefined,
     timeoutMs: number,
     onReply: OnReply,
   ): Promise<void> {
@@ -77,8 +85,7 @@ export class RequestMux {
       const deadlineMs = performance.now() + timeoutMs
       this.#pending.set(token, { onReply, resolve, reject, subject, timeoutMs, deadlineMs })
       try {
-        const reply = this.#prefix + token
-        this.#nats.publish(subject, payload, headers === undefined ? { reply } : { reply, headers })
+        this.#channel.publish(subject, `${this.#channel.inbox}.${token}`, headers, payload)
       } catch (error) {
         this.#pending.delete(token)
         reject(new TransientError('cannot publish to NATS', { cause: error }))
@@ -95,15 +102,15 @@ export class RequestMux {
 
   close(): void {
     clearInterval(this.#sweeper)
-    this.#subscription.unsubscribe()
     this.failAll('connection closed')
   }
 
-  #dispatch(message: Msg): void {
-    const token = message.subject.slice(this.#prefix.length)
+  /** To be called with every message on the inbox. */
+  dispatch(message: WireMessage): void {
+    const token = message.subject.slice(this.#channel.inbox.length + 1)
     const pending = this.#pending.get(token)
     if (pending === undefined) return
-    if (message.data.byteLength === 0 && message.headers?.code === 503) {
+    if (message.data.byteLength === 0 && wireStatus(message.headers) === 503) {
       this.#pending.delete(token)
       pending.reject(new TransientError(`nobody answers ${pending.subject}`))
       return

@@ -4,12 +4,13 @@ import { arch, homedir, platform as os } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { AppError } from '../errors.ts'
-import { type ServerPlatform, serverPlatform, serverVersionMin, serverVersionPinned } from './server-pins.ts'
+import { type ServerPlatform, serverPlatform, serverVersionPinned } from './server-pins.ts'
 import { causeOf, type Environment, type ServerSource, serverSources, sha256 } from './server-sources.ts'
+import { minimumServerVersion, olderThan } from './server-version.ts'
 
 const run = promisify(execFile)
 const versionMsMax = 10_000
-const installHint = `install nats-server ${serverVersionMin} or newer (https://github.com/nats-io/nats-server/releases), or set STOWAGE_NATS_SERVER to its path`
+const installHint = `install nats-server ${minimumServerVersion} or newer (https://github.com/nats-io/nats-server/releases), or set STOWAGE_NATS_SERVER to its path`
 
 export interface ServerBinary {
   /** What to run: a path, or `nats-server` when PATH has it. */
@@ -57,8 +58,8 @@ async function namedBinary(binary: string, env: Environment | undefined): Promis
     const message = `STOWAGE_NATS_SERVER names ${binary}, which cannot be run: ${causeOf(error)}`
     throw new AppError('SERVER_NOT_FOUND', message, { cause: error, hint: installHint })
   })
-  if (isOld(version)) {
-    const message = `${binary} is nats-server ${version}; ${serverVersionMin} or newer is needed`
+  if (olderThan(version, minimumServerVersion)) {
+    const message = `${binary} is nats-server ${version}; ${minimumServerVersion} or newer is needed`
     throw new AppError('SERVER_TOO_OLD', message, { hint: installHint })
   }
   return { path: binary, version, foundBy: 'setting' }
@@ -67,8 +68,8 @@ async function namedBinary(binary: string, env: Environment | undefined): Promis
 async function pathBinary(env: Environment | undefined, tried: string[]): Promise<ServerBinary | undefined> {
   try {
     const version = await versionOf('nats-server', env)
-    if (!isOld(version)) return { path: 'nats-server', version, foundBy: 'PATH' }
-    tried.push(`PATH (nats-server ${version} is older than ${serverVersionMin})`)
+    if (!olderThan(version, minimumServerVersion)) return { path: 'nats-server', version, foundBy: 'PATH' }
+    tried.push(`PATH (nats-server ${version} is older than ${minimumServerVersion})`)
   } catch (error) {
     tried.push(`PATH (${causeOf(error)})`)
   }
@@ -157,13 +158,6 @@ const runFailures: Readonly<Record<string, string>> = {
   ENOENT: 'not found',
   EACCES: 'not executable',
   ENOEXEC: 'not an executable of this machine',
-}
-
-/** Whether `version` is below the oldest that will do. */
-export function isOld(version: string): boolean {
-  const [major = 0, minor = 0] = version.split('.').map(Number)
-  const [majorMin = 0, minorMin = 0] = serverVersionMin.split('.').map(Number)
-  return major < majorMin || (major === majorMin && minor < minorMin)
 }
 
 function cacheFolder(env: Environment | undefined): string {

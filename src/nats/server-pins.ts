@@ -1,6 +1,3 @@
-/** The oldest server that has what the store needs: atomic batches, multi_last, the strict API. */
-export const serverVersionMin = '2.12'
-
 /** The version that is fetched and tested. Changing it means learning every sum below anew. */
 export const serverVersionPinned = '2.15.1'
 
@@ -23,8 +20,8 @@ interface ServerPin {
  * party builds them from the release's commit (go1.27.2, vcs.revision b2fd3efc7456b11b06a54877ad6f6ccfb911edb4) with
  * gitCommit=pypi compiled in, so they are not the release's executables bit by bit, and cannot vouch for them.
  * Archives: the release's own SHA256SUMS could not be read where these pins were made. The Linux sums are those that a
- * public image build pins for the same files; a wrong one would only refuse the archive. TODO: compare them with
- * SHA256SUMS and put in those of macOS.
+ * public image build pins for the same files; a wrong one would only refuse the archive. Still to do: compare
+ * them with SHA256SUMS and add those of macOS.
  * `go install` needs no pin: Go's checksum database vouches for the source.
  */
 export const serverPins: Readonly<Record<ServerPlatform, ServerPin>> = {
