@@ -87,7 +87,8 @@ async function* readTree(
   const enter = (node: FileNode, offset: bigint, depth: number): Uint8Array => {
     const held = levels.reduce((sum, level) => sum + level.node.links.blockBytes, node.links.blockBytes)
     checkHeld(held, depth, options)
-    const readAheadBytes = levels.length < nestedReadAheadMax ? Math.floor(options.readAheadBytes / 2 ** levels.length) : 0
+    const readAheadBytes =
+      levels.length < nestedReadAheadMax ? Math.floor(options.readAheadBytes / 2 ** levels.length) : 0
     const parts = getMany(blocks, partsOf(node, offset, depth, span, blocks, options), {
       signal: options.signal,
       readAheadBytes,
