@@ -1,0 +1,85 @@
+import { encodeSegment } from './request.ts'
+
+/** Header fields as Node's `writeHead` takes them fastest: name, value, name, value. */
+export type HeaderList = string[]
+
+/** /ipfs content never changes (facts/ipfs-gateway.md §2.2). */
+export const immutable = 'public, max-age=29030400, immutable'
+/** A generated page of immutable content: our HTML may change. */
+export const generated = 'public, max-age=604800, stale-while-revalidate=2678400'
+
+/** On every reply, errors included, so that a page of any origin may read content and learn what went wrong. */
+export const corsHeaders: readonly string[] = [
+  'Access-Control-Allow-Origin',
+  '*',
+  'Access-Control-Allow-Methods',
+  'GET, HEAD, OPTIONS',
+  'Access-Control-Allow-Headers',
+  'Content-Type, Range, User-Agent, X-Requested-With',
+  'Access-Control-Expose-Headers',
+  'Content-Length, Content-Range, Ipfs-Uri, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output',
+]
+
+/** facts/security.md §6. Content is public to every origin (CORS `*`), hence `cross-origin`. */
+export const securityHeaders: readonly string[] = [
+  'X-Content-Type-Options',
+  'nosniff',
+  'Referrer-Policy',
+  'no-referrer',
+  'Cross-Origin-Resource-Policy',
+  'cross-origin',
+]
+
+/**
+ * All content of a path gateway shares one origin. A document that can run scripts gets an opaque origin of its own: it
+ * works, but can neither read what another page stored nor act in its name. Subdomains are the better answer (§2.5).
+ */
+export const sandboxHeaders: readonly string[] = [
+  'Content-Security-Policy',
+  'sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads',
+]
+
+export function isActive(mediaType: string): boolean {
+  return /^(text\/(html|xml|xsl)|application\/(xml|xslt\+xml|mathml\+xml)|[^;]*(\+xml|xhtml))\b/i.test(mediaType)
+}
+
+/**
+ * If-None-Match: a list of tags compared weakly, or `*` (RFC 9110 §13.1.2). Scans once from left to right; the
+ * list is as long as the head of a request may be.
+ */
+export function matchesEtag(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false
+  if (header.trim() === '*') return true
+  const opaque = etag.startsWith('W/') ? etag.slice(2) : etag
+  // Tags of ours hold no comma and no quote, so a quoted match between list borders is a match.
+  return header.split(',').some((item) => {
+    const tag = item.trim()
+    return (tag.startsWith('W/') ? tag.slice(2) : tag) === opaque
+  })
+}
+
+const filenameBytesMax = 255
+
+/** Cut to 255 bytes of UTF-8 between code points, control characters replaced: fit for a header and for a disk. */
+export function safeFilename(name: string): string {
+  const clean = name.replace(/\p{Cc}/gu, '_')
+  if (Buffer.byteLength(clean) <= filenameBytesMax) return clean
+  let bytes = 0
+  let cut = ''
+  for (const char of clean) {
+    bytes += Buffer.byteLength(char)
+    if (bytes > filenameBytesMax) break
+    cut += char
+  }
+  return cut
+}
+
+/**
+ * RFC 6266: `filename` for old clients, one `_` for each code point that is not plain ASCII or would need escaping, and
+ * `filename*` with the name itself.
+ */
+export function contentDisposition(kind: 'inline' | 'attachment', filename: string): string {
+  const name = safeFilename(filename)
+  const plain = name.replace(/[^\x20-\x7e]|["\\]/gu, '_')
+  return `${kind}; filename="${plain}"; filename*=UTF-8''${encodeSegment(name)}`
+}

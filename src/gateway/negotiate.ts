@@ -1,0 +1,123 @@
+import { AppError } from '../errors.ts'
+import type { Query } from './request.ts'
+
+/** The IPLD codecs that can be asked for by name (IPIP-328, without the conversions that IPIP-524 took away). */
+export type CodecFormat = 'json' | 'cbor' | 'dag-json' | 'dag-cbor'
+
+/** `fromAccept`: the URL alone would give another answer, so the reply tells its own URL in Content-Location. */
+export type Format =
+  | { readonly kind: 'unixfs' }
+  | { readonly kind: 'raw'; readonly fromAccept: boolean }
+  | { readonly kind: 'car'; readonly fromAccept: boolean }
+  | { readonly kind: 'codec'; readonly codec: CodecFormat; readonly fromAccept: boolean }
+
+type FormatName = 'raw' | 'car' | CodecFormat
+
+const formatOfMediaType: ReadonlyMap<string, FormatName | 'tar' | 'ipns-record'> = new Map([
+  ['application/vnd.ipld.raw', 'raw'],
+  ['application/vnd.ipld.car', 'car'],
+  ['application/vnd.ipld.dag-json', 'dag-json'],
+  ['application/vnd.ipld.dag-cbor', 'dag-cbor'],
+  ['application/json', 'json'],
+  ['application/cbor', 'cbor'],
+  ['application/x-tar', 'tar'],
+  ['application/vnd.ipfs.ipns-record', 'ipns-record'],
+])
+const formatNames: ReadonlySet<string> = new Set(formatOfMediaType.values())
+
+/** More than any browser sends; parsing is linear, but nobody means it (bad-input 43). */
+const acceptBytesMax = 4096
+
+const unixfs: Format = Object.freeze({ kind: 'unixfs' })
+
+/**
+ * What to send. `format=` beats `Accept` (IPIP-523); of the types in `Accept` the best-loved one that names a format, the
+ * first of equals; anything else, `*` types included, leaves the choice to the content.
+ * @throws AppError FORMAT_UNSUPPORTED
+ */
+export function negotiate(query: Query, accept: string | undefined): Format {
+  if (query.format !== undefined) return ofName(query.format, query, new Map(), false)
+  if (accept === undefined || accept === '*/*') return unixfs
+  if (accept.length > acceptBytesMax) {
+    throw new AppError(
+      'FORMAT_UNSUPPORTED',
+      `the Accept header has ${accept.length} bytes; the limit is ${acceptBytesMax}`,
+    )
+  }
+  if (!/application\//i.test(accept)) return unixfs
+  const best = preferred(accept)
+  return best === undefined ? unixfs : ofName(best.name, query, best.params, true)
+}
+
+interface Choice {
+  readonly name: string
+  readonly params: ReadonlyMap<string, string>
+}
+
+function preferred(accept: string): Choice | undefined {
+  let best: Choice | undefined
+  let bestWeight = 0
+  for (const item of accept.split(',')) {
+    const [mediaType = '', ...rest] = item.split(';').map((part) => part.trim().toLowerCase())
+    // `text/html` first and `application/json` further down is a browser-like client that wants the page.
+    const name = mediaType === 'text/html' ? 'html' : formatOfMediaType.get(mediaType)
+    if (name === undefined) continue
+    const params = new Map(rest.map((part) => pair(part)))
+    const weight = Number(params.get('q') ?? '1')
+    if (weight > bestWeight) {
+      best = { name, params }
+      bestWeight = weight
+    }
+  }
+  return best?.name === 'html' ? undefined : best
+}
+
+function pair(part: string): [string, string] {
+  const equals = part.indexOf('=')
+  return equals < 0
+    ? [part, '']
+    : [
+        part.slice(0, equals).trim(),
+        part
+          .slice(equals + 1)
+          .trim()
+          .replace(/^"|"$/g, ''),
+      ]
+}
+
+function ofName(name: string, query: Query, params: ReadonlyMap<string, string>, fromAccept: boolean): Format {
+  if (!formatNames.has(name)) {
+    throw new AppError('FORMAT_UNSUPPORTED', 'this format is not known', { hint: 'use format=raw or format=car' })
+  }
+  switch (name as FormatName | 'tar' | 'ipns-record') {
+    case 'raw':
+      return { kind: 'raw', fromAccept }
+    case 'car':
+      checkCar(query, params)
+      return { kind: 'car', fromAccept }
+    case 'json':
+    case 'cbor':
+    case 'dag-json':
+    case 'dag-cbor':
+      return { kind: 'codec', codec: name as CodecFormat, fromAccept }
+    case 'ipns-record':
+      throw new AppError('REQUEST_INVALID', 'an IPNS record belongs to /ipns/<key>, not to /ipfs/<cid>')
+    case 'tar':
+      throw new AppError('FORMAT_UNSUPPORTED', 'format=tar is not served', { hint: 'use format=car' })
+  }
+}
+
+/** The URL beats the parameters of Accept. We send version 1, depth first, each block once, and say so in Content-Type. */
+function checkCar(query: Query, params: ReadonlyMap<string, string>): void {
+  const version = query.carVersion ?? params.get('version') ?? '1'
+  const order = query.carOrder ?? params.get('order') ?? 'dfs'
+  const dups = query.carDups ?? params.get('dups') ?? 'n'
+  if (version !== '1') throw new AppError('FORMAT_UNSUPPORTED', 'only CAR version 1 is served')
+  if (order !== 'dfs' && order !== 'unk') throw new AppError('FORMAT_UNSUPPORTED', 'CAR order is dfs or unk')
+  if (dups !== 'y' && dups !== 'n') throw new AppError('FORMAT_UNSUPPORTED', 'CAR dups is y or n')
+  if (query.entityBytes !== undefined || (query.dagScope !== undefined && query.dagScope !== 'all')) {
+    throw new AppError('REQUEST_INVALID', 'only dag-scope=all is served', {
+      hint: 'leave dag-scope and entity-bytes out',
+    })
+  }
+}

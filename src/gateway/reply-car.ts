@@ -1,0 +1,28 @@
+import { createHash } from 'node:crypto'
+import type { Target } from '../content/get.ts'
+import { contentDisposition, matchesEtag } from './headers.ts'
+import { type Exchange, noBody, type Reply } from './reply.ts'
+import { entityHeaders } from './reply-file.ts'
+
+/**
+ * CAR v1: the blocks of the path first, then the DAG depth first, each block once, whatever `dups` the client would take.
+ * Its length is not known before it is made, so an export that fails ends without the last chunk of HTTP: visible.
+ */
+export function carReply(exchange: Exchange, target: Target): Reply {
+  const { request, conditions, services, signal } = exchange
+  const cid = target.cid.toString()
+  const variant = createHash('sha256').update(`${request.href}\0all\0dfs\0n`).digest('hex').slice(0, 16)
+  const etag = `W/"${cid}.car.${variant}"`
+  const headers = entityHeaders(exchange, etag, target.roots.join(','))
+  if (matchesEtag(conditions.ifNoneMatch, etag)) return { status: 304, headers, body: noBody }
+  const last = request.path.segments.at(-1)
+  const name = request.query.filename ?? `${request.path.root}${last === undefined ? '' : `_${last}`}.car`
+  headers.push('Content-Type', 'application/vnd.ipld.car; version=1; order=dfs; dups=n', 'Accept-Ranges', 'none')
+  headers.push('Content-Disposition', contentDisposition('attachment', name))
+  const { readAheadBytes } = services.limits
+  return {
+    status: 200,
+    headers,
+    body: { kind: 'stream', bytes: undefined, source: services.get.car(target, { signal, readAheadBytes }) },
+  }
+}

@@ -1,0 +1,92 @@
+import type { ByteRange, Target } from '../content/get.ts'
+import { isAppError } from '../errors.ts'
+import { collect } from '../lib/streams.ts'
+import { unsatisfiable } from './errors.ts'
+import {
+  contentDisposition,
+  type HeaderList,
+  immutable,
+  isActive,
+  matchesEtag,
+  safeFilename,
+  sandboxHeaders,
+} from './headers.ts'
+import { mediaTypeOfName, octetStream, sniffBytes } from './media-type.ts'
+import { chooseRange, contentRange, ifRangeHolds } from './range.ts'
+import { type Body, type Exchange, noBody, type Reply } from './reply.ts'
+
+const rawCodec = 0x55
+
+/** How a file is shown, where that is not the file's own: an index.html answers in the name of its directory. */
+export interface Shown {
+  readonly etagCid: string
+  readonly roots: string
+  readonly name: string | undefined
+}
+
+/** A UnixFS file, a raw block, or a symlink (its target's text, not followed). */
+export async function fileReply(exchange: Exchange, target: Target, shown: Shown): Promise<Reply> {
+  const { conditions, request } = exchange
+  const etag = `"${shown.etagCid}"`
+  const headers = entityHeaders(exchange, etag, shown.roots)
+  if (matchesEtag(conditions.ifNoneMatch, etag)) return { status: 304, headers, body: noBody }
+  const choice = ifRangeHolds(conditions.ifRange, etag) ? chooseRange(conditions.range, target.size) : 'whole'
+  if (choice === 'unsatisfiable') return unsatisfiable(target.size, conditions.accept)
+  const name = request.query.filename === undefined ? shown.name : safeFilename(request.query.filename)
+  const mediaType = await mediaTypeOf(exchange, target, name)
+  headers.push('Content-Type', mediaType, 'Accept-Ranges', 'bytes')
+  if (isActive(mediaType)) headers.push(...sandboxHeaders)
+  const disposition = dispositionOf(exchange, name ?? target.cid.toString())
+  if (disposition !== undefined) headers.push('Content-Disposition', disposition)
+  const range = choice === 'whole' ? undefined : choice
+  const length = range === undefined ? target.size : range.end - range.start + 1n
+  headers.push('Content-Length', length.toString())
+  if (range !== undefined) headers.push('Content-Range', contentRange(range, target.size))
+  return { status: range === undefined ? 200 : 206, headers, body: content(exchange, target, range, length) }
+}
+
+/** ETag, cache, path and roots: what a 304 carries too. */
+export function entityHeaders({ request }: Exchange, etag: string, roots: string, cache = immutable): HeaderList {
+  return ['ETag', etag, 'Cache-Control', cache, 'Vary', 'Accept', 'X-Ipfs-Roots', roots, ...request.pathHeaders]
+}
+
+/** A raw block is here already, the target of its path: no reader has to be started for it. */
+function content({ signal, services }: Exchange, target: Target, range: ByteRange | undefined, bytes: bigint): Body {
+  const block = target.cid.code === rawCodec ? target.trail.at(-1)?.bytes : undefined
+  if (block !== undefined) {
+    return {
+      kind: 'whole',
+      bytes: range === undefined ? block : block.subarray(Number(range.start), Number(range.end) + 1),
+    }
+  }
+  const { readAheadBytes } = services.limits
+  return { kind: 'stream', bytes, source: target.read(range, { signal, readAheadBytes }) }
+}
+
+/** `?download=true` saves; `?filename=` names what is shown. */
+function dispositionOf({ request: { query } }: Exchange, name: string): string | undefined {
+  if (query.download) return contentDisposition('attachment', name)
+  return query.filename === undefined ? undefined : contentDisposition('inline', name)
+}
+
+async function mediaTypeOf(exchange: Exchange, target: Target, name: string | undefined): Promise<string> {
+  if (target.kind === 'symlink') return 'inode/symlink'
+  const byName = mediaTypeOfName(name)
+  if (byName !== undefined) return byName
+  const { mediaTypes } = exchange.services
+  const key = target.cid.toString()
+  const known = mediaTypes.known(key)
+  if (known !== undefined) return known
+  const end = target.size < sniffBytes ? target.size : BigInt(sniffBytes)
+  const complete = target.size <= sniffBytes
+  if (end === 0n) return await mediaTypes.learn(key, new Uint8Array(), true)
+  const window = { start: 0n, end: end - 1n }
+  try {
+    const read = target.read(window, { signal: exchange.signal, readAheadBytes: 1 })
+    return await mediaTypes.learn(key, await collect(read, sniffBytes), complete)
+  } catch (error) {
+    // The first block may be missing where the range that was asked for is not.
+    if (isAppError(error) && exchange.conditions.range !== undefined) return octetStream
+    throw error
+  }
+}

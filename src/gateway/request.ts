@@ -1,0 +1,112 @@
+import { type ContentPath, parseContentPath } from '../content/get.ts'
+import { AppError } from '../errors.ts'
+
+/** facts/security.md §10 `path_bytes`; Node itself refuses a head above 16 KiB with 431. */
+export const urlBytesMax = 8192
+
+/** The query parameters a gateway knows. Of a key that is given twice the first counts. */
+export interface Query {
+  readonly format: string | undefined
+  readonly carVersion: string | undefined
+  readonly carOrder: string | undefined
+  readonly carDups: string | undefined
+  readonly dagScope: string | undefined
+  readonly entityBytes: string | undefined
+  readonly filename: string | undefined
+  readonly download: boolean
+  /** `?go-get=1`: the go tool wants the page at this very URL, without a redirect. */
+  readonly goGet: boolean
+  /** First entry of a page of a listing. */
+  readonly offset: number
+}
+
+/** A request for content, as far as its URL tells. The same URL gives an equal value, so it may be remembered. */
+export interface ContentRequest {
+  readonly path: ContentPath
+  readonly trailingSlash: boolean
+  /** `/ipfs/<cid>/<segments>` percent-encoded, without a trailing slash: what links and redirects start with. */
+  readonly href: string
+  /** `?…` as it was sent, or nothing. */
+  readonly search: string
+  readonly query: Query
+  /** X-Ipfs-Path and Ipfs-Uri, as name, value, name, value. */
+  readonly pathHeaders: readonly string[]
+}
+
+const noQuery: Query = Object.freeze({
+  format: undefined,
+  carVersion: undefined,
+  carOrder: undefined,
+  carDups: undefined,
+  dagScope: undefined,
+  entityBytes: undefined,
+  filename: undefined,
+  download: false,
+  goGet: false,
+  offset: 0,
+})
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** The target of the request line as path and query, its scheme and host dropped: we are no proxy (bad-input 33). */
+export function splitTarget(target: string): { readonly pathname: string; readonly search: string } {
+  if (target.length > urlBytesMax) {
+    throw new AppError('PATH_INVALID', `the URL has ${target.length} bytes; the limit is ${urlBytesMax}`)
+  }
+  const own = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '')
+  const question = own.indexOf('?')
+  const pathname = question < 0 ? own : own.slice(0, question)
+  return { pathname: pathname === '' ? '/' : pathname, search: question < 0 ? '' : own.slice(question) }
+}
+
+/** `pathname` starts with `/ipfs/`. @throws AppError CID_INVALID | PATH_INVALID */
+export function parseContentRequest(pathname: string, search: string, pathSegmentsMax: number): ContentRequest {
+  const { path, trailingSlash } = parseContentPath(asUtf8(pathname).slice('/ipfs/'.length), { pathSegmentsMax })
+  const { root, segments } = path
+  const tail = segments.map((segment) => `/${encodeSegment(segment)}`).join('')
+  const end = trailingSlash ? '/' : ''
+  const asRead = `/ipfs/${[root.toString(), ...segments].join('/')}${end}`
+  const uri = `ipfs://${root.toV1().toString()}${tail}${end}`
+  return {
+    path,
+    trailingSlash,
+    href: `/ipfs/${root}${tail}`,
+    search,
+    query: search.length > 1 ? parseQuery(search) : noQuery,
+    // IPIP-548: X-Ipfs-Path is on its way out, and left out where a header cannot carry it.
+    pathHeaders: /^[\x21-\x7e]*$/.test(asRead) ? ['X-Ipfs-Path', asRead, 'Ipfs-Uri', uri] : ['Ipfs-Uri', uri],
+  }
+}
+
+/** Strict percent-encoding: everything but A-Z a-z 0-9 - . _ ~ (RFC 3986 unreserved). */
+export function encodeSegment(segment: string): string {
+  return encodeURIComponent(segment).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+}
+
+/** Node hands over bytes above 0x7f as latin1; a client that does not escape sends UTF-8. */
+function asUtf8(pathname: string): string {
+  if (!/[\x80-\xff]/.test(pathname)) return pathname
+  try {
+    return utf8.decode(Buffer.from(pathname, 'latin1'))
+  } catch (cause) {
+    throw new AppError('PATH_INVALID', 'the path is not UTF-8', { cause })
+  }
+}
+
+function parseQuery(search: string): Query {
+  const params = new URLSearchParams(search)
+  const text = (name: string): string | undefined => params.get(name) || undefined
+  const offset = params.get('offset') ?? '0'
+  return {
+    format: text('format'),
+    carVersion: text('car-version'),
+    carOrder: text('car-order'),
+    carDups: text('car-dups'),
+    dagScope: text('dag-scope'),
+    entityBytes: text('entity-bytes'),
+    filename: text('filename'),
+    download: params.get('download') === 'true',
+    goGet: params.get('go-get') === '1',
+    offset: /^\d{1,15}$/.test(offset) ? Number(offset) : 0,
+  }
+}

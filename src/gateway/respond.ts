@@ -1,0 +1,53 @@
+import type { Target } from '../content/get.ts'
+import { type Format, negotiate } from './negotiate.ts'
+import type { Exchange, Reply } from './reply.ts'
+import { blockOf, nodeReply, notConverted, rawReply } from './reply-block.ts'
+import { carReply } from './reply-car.ts'
+import { directoryReply } from './reply-directory.ts'
+import { fileReply } from './reply-file.ts'
+
+/** Every branch of a request for content. @throws AppError, from anywhere below */
+export async function respond(exchange: Exchange): Promise<Reply> {
+  const { request, conditions, services, signal } = exchange
+  const format = negotiate(request.query, conditions.accept)
+  const target = await services.get.open(request.path, { signal })
+  return located(exchange, format, await ofFormat(exchange, format, target))
+}
+
+async function ofFormat(exchange: Exchange, format: Format, target: Target): Promise<Reply> {
+  switch (format.kind) {
+    case 'raw':
+      return rawReply(exchange, blockOf(target))
+    case 'car':
+      return carReply(exchange, target)
+    case 'codec':
+      if (target.kind === 'node') return nodeReply(exchange, target, format.codec)
+      if (target.kind === 'file' && format.codec === 'json') return await unixfsReply(exchange, target)
+      throw notConverted()
+    case 'unixfs':
+      return await unixfsReply(exchange, target)
+  }
+}
+
+async function unixfsReply(exchange: Exchange, target: Target): Promise<Reply> {
+  switch (target.kind) {
+    case 'directory':
+      return await directoryReply(exchange, target)
+    case 'node':
+      return nodeReply(exchange, target, undefined)
+    case 'file':
+    case 'symlink': {
+      const cid = target.cid.toString()
+      const roots = target.roots.length === 1 ? cid : target.roots.join(',')
+      return await fileReply(exchange, target, { etagCid: cid, roots, name: exchange.request.path.segments.at(-1) })
+    }
+  }
+}
+
+/** A format that came from Accept has a URL of its own; caches should know it. */
+function located({ request }: Exchange, format: Format, reply: Reply): Reply {
+  if (format.kind === 'unixfs' || !format.fromAccept || reply.status >= 300) return reply
+  const name = format.kind === 'codec' ? format.codec : format.kind
+  const params = format.kind === 'car' ? '&car-version=1&car-order=dfs&car-dups=n' : ''
+  return { ...reply, headers: [...reply.headers, 'Content-Location', `${request.href}?format=${name}${params}`] }
+}

@@ -1,0 +1,77 @@
+import type { ServerResponse } from 'node:http'
+import { AppError } from '../errors.ts'
+import { corsHeaders, securityHeaders } from './headers.ts'
+import type { Reply } from './reply.ts'
+
+const commonHeaders: readonly string[] = [...corsHeaders, ...securityHeaders]
+
+/**
+ * Sends the reply. A source that fails at its first chunk fails before anything is sent, so the caller can still answer
+ * with an error; later, the connection is cut, so that a part can never pass for the whole.
+ * Memory: one chunk beyond what the source reads ahead; a client that takes nothing stops the source.
+ * @throws what the source throws; AppError DAG_INVALID when it gives another length than the reply promised
+ */
+export async function send(response: ServerResponse, reply: Reply, head: boolean, signal: AbortSignal): Promise<void> {
+  const { body } = reply
+  if (body.kind === 'stream' && !head) return await sendStream(response, reply, body.source, body.bytes, signal)
+  writeHead(response, reply)
+  if (head || body.kind !== 'whole') response.end()
+  else response.end(body.bytes)
+}
+
+function writeHead(response: ServerResponse, { status, headers }: Reply): void {
+  response.writeHead(status, headers.concat(commonHeaders))
+}
+
+async function sendStream(
+  response: ServerResponse,
+  reply: Reply,
+  source: AsyncIterable<Uint8Array>,
+  promised: bigint | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const iterator = source[Symbol.asyncIterator]()
+  try {
+    let next = await iterator.next()
+    if (!next.done && BigInt(next.value.byteLength) === promised) {
+      writeHead(response, reply)
+      response.end(next.value)
+      return
+    }
+    writeHead(response, reply)
+    let sent = 0n
+    for (; !next.done; next = await iterator.next()) {
+      sent += BigInt(next.value.byteLength)
+      if (promised !== undefined && sent > promised) throw wrongLength(promised)
+      if (!response.write(next.value)) await drained(response, signal)
+    }
+    if (promised !== undefined && sent !== promised) throw wrongLength(promised)
+    response.end()
+  } catch (error) {
+    if (response.headersSent) response.destroy()
+    throw error
+  } finally {
+    await iterator.return?.()
+  }
+}
+
+function wrongLength(promised: bigint): AppError {
+  return new AppError('DAG_INVALID', `the content is not of the ${promised} bytes that its root claims`)
+}
+
+/** Until the socket has taken everything. @throws the signal's reason when the client leaves meanwhile */
+function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onDrain = () => {
+      signal.removeEventListener('abort', onAbort)
+      resolve()
+    }
+    const onAbort = () => {
+      response.off('drain', onDrain)
+      reject(signal.reason)
+    }
+    if (signal.aborted) return reject(signal.reason)
+    response.once('drain', onDrain)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
+}

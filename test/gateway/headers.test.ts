@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest'
+import { contentDisposition, isActive, matchesEtag, safeFilename } from '../../src/gateway/headers.ts'
+
+test.each([
+  ['no header', undefined, false],
+  ['the tag', '"a"', true],
+  ['the weak form', 'W/"a"', true],
+  ['a list', '"x", W/"a"  ,"y"', true],
+  ['*', '*', true],
+  ['another tag', '"b"', false],
+  ['a tag without quotes', 'a', false],
+  ['a longer tag', '"a.raw"', false],
+])('If-None-Match with %s', (_, header, matches) => {
+  expect(matchesEtag(header, '"a"')).toBe(matches)
+})
+
+test('If-None-Match compares weakly when our own tag is weak', () => {
+  expect(matchesEtag('"a.car"', 'W/"a.car"')).toBe(true)
+})
+
+// Rows 34-37 of the bad-input catalogue.
+test.each([
+  ['a plain name', 'a b.txt', `inline; filename="a b.txt"; filename*=UTF-8''a%20b.txt`],
+  ['34: CR and LF', 'a\r\nX: 1', `inline; filename="a__X: 1"; filename*=UTF-8''a__X%3A%201`],
+  ['35: a quote', 'a";x="b', `inline; filename="a_;x=_b"; filename*=UTF-8''a%22%3Bx%3D%22b`],
+  ['35: a backslash', 'a\\', `inline; filename="a_"; filename*=UTF-8''a%5C`],
+  ['36: an emoji', '😀.txt', `inline; filename="_.txt"; filename*=UTF-8''%F0%9F%98%80.txt`],
+  [
+    '36: Cyrillic',
+    'testтест.tar',
+    `inline; filename="test____.tar"; filename*=UTF-8''test%D1%82%D0%B5%D1%81%D1%82.tar`,
+  ],
+  ['36: NUL', 'a\0b', `inline; filename="a_b"; filename*=UTF-8''a_b`],
+  ['36: what encodeURIComponent leaves', "a'(*)!", `inline; filename="a'(*)!"; filename*=UTF-8''a%27%28%2A%29%21`],
+])('%s in a file name stays within its header field', (_, name, expected) => {
+  expect(contentDisposition('inline', name)).toBe(expected)
+})
+
+test('37: a file name is cut to 255 bytes between characters', () => {
+  expect(Buffer.byteLength(safeFilename('x'.repeat(65_536)))).toBe(255)
+  const cut = safeFilename('€'.repeat(200))
+  expect(cut).toBe('€'.repeat(85))
+})
+
+test.each([
+  ['text/html; charset=utf-8', true],
+  ['application/xhtml+xml', true],
+  ['image/svg+xml', true],
+  ['application/xml', true],
+  ['text/xml; charset=utf-8', true],
+  ['application/rss+xml', true],
+  ['text/plain; charset=utf-8', false],
+  ['image/png', false],
+  ['application/json', false],
+  ['application/pdf', false],
+])('%s can run scripts as a document: %s', (type, active) => {
+  expect(isActive(type)).toBe(active)
+})
