@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process'
+import { chmod, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { hostname, tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { startTimeOf } from '../../src/lib/process-identity.ts'
+import { openDataFolder } from '../../src/nats/data-folder.ts'
+
+async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'stowage-folder-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+async function open(path: string, options = {}) {
+  const folder = await openDataFolder(path, options)
+  onTestFinished(() => folder.close())
+  return folder
+}
+
+const lockOf = (path: string) => join(path, 'node.lock')
+
+async function leaveLock(path: string, lock: object, ageMs = 0): Promise<void> {
+  await writeFile(lockOf(path), JSON.stringify({ id: 'left', host: hostname(), ...lock }))
+  const then = new Date(Date.now() - ageMs)
+  await utimes(lockOf(path), then, then)
+}
+
+async function endedPid(): Promise<number> {
+  const child = spawn('true')
+  await new Promise((resolve) => child.once('exit', resolve))
+  return child.pid ?? 0
+}
+
+test('a folder in use is refused with the process and the host that use it', async () => {
+  const path = await temporaryFolder()
+  await open(path)
+  await expect(open(path)).rejects.toMatchObject({
+    code: 'DATA_FOLDER_LOCKED',
+    message: expect.stringMatching(`process ${process.pid} on ${hostname()}`),
+    hint: expect.stringContaining('STOWAGE_DATA'),
+  })
+})
+
+test('a closed folder can be opened again', async () => {
+  const path = await temporaryFolder()
+  await (await open(path)).close()
+  await open(path)
+})
+
+test('the lock of a process that has ended is taken over', async () => {
+  const path = await temporaryFolder()
+  await leaveLock(path, { pid: await endedPid(), started: '1' })
+  await open(path)
+  expect(JSON.parse(await readFile(lockOf(path), 'utf8'))).toMatchObject({ pid: process.pid })
+})
+
+test('the lock of a process whose pid another one has now is taken over', async () => {
+  const path = await temporaryFolder()
+  await leaveLock(path, { pid: process.pid, started: 'long ago' })
+  await open(path)
+})
+
+test('the lock of a running process holds, however old its heartbeat', async () => {
+  const path = await temporaryFolder()
+  await leaveLock(path, { pid: process.pid, started: await startTimeOf(process.pid) }, 3_600_000)
+  await expect(open(path)).rejects.toMatchObject({ code: 'DATA_FOLDER_LOCKED' })
+})
+
+test('the lock of another host holds while its heart beats, and is taken over when it has not for 30 s', async () => {
+  const path = await temporaryFolder()
+  await leaveLock(path, { pid: 1, started: '1', host: 'elsewhere' }, 20_000)
+  await expect(open(path)).rejects.toMatchObject({ code: 'DATA_FOLDER_LOCKED' })
+  await leaveLock(path, { pid: 1, started: '1', host: 'elsewhere' }, 31_000)
+  await open(path)
+})
+
+test('a lock that a crash cut off is taken over', async () => {
+  const path = await temporaryFolder()
+  await writeFile(lockOf(path), '{"pid":1')
+  await open(path)
+})
+
+test('of twenty that take a stale lock over at once, one wins', async () => {
+  const path = await temporaryFolder()
+  await leaveLock(path, { pid: await endedPid(), started: '1' })
+  const results = await Promise.allSettled(Array.from({ length: 20 }, () => open(path)))
+  expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1)
+  for (const result of results) {
+    if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'DATA_FOLDER_LOCKED' })
+  }
+})
+
+test('a file in the place of the folder is told so', async () => {
+  const path = join(await temporaryFolder(), 'file')
+  await writeFile(path, '')
+  for (const folder of [path, join(path, 'below')]) {
+    await expect(open(folder)).rejects.toMatchObject({
+      code: 'DATA_FOLDER_UNUSABLE',
+      message: expect.stringContaining('not a folder'),
+    })
+  }
+})
+
+// root may write everywhere, so the check can only be seen by another user.
+test.skipIf(userInfo().uid === 0)('a folder that may not be written to is told so', async () => {
+  const path = await temporaryFolder()
+  await chmod(path, 0o500)
+  await expect(open(path)).rejects.toMatchObject({
+    code: 'DATA_FOLDER_UNUSABLE',
+    message: expect.stringContaining('may not write'),
+    hint: expect.stringContaining('STOWAGE_DATA'),
+  })
+})
