@@ -1,0 +1,187 @@
+import { basename, resolve } from 'node:path'
+import type { Command } from 'commander'
+import type { PutOptions } from '../../client/client.ts'
+import { readFile } from '../../client/local-file.ts'
+import { type LocalEntry, localEntry, scanTree } from '../../client/local-tree.ts'
+import type { PutReply } from '../../client/replies.ts'
+import { tarBytes, tarStream } from '../../client/tar-stream.ts'
+import { AppError } from '../../errors.ts'
+import type { Io } from '../io.ts'
+import { printable } from '../printable.ts'
+import type { Progress } from '../progress.ts'
+import { clientCommand, type Session, withSession } from '../session.ts'
+
+const examples = `
+Names that begin with a dot are left out below a directory unless --hidden is given. Symlinks below a directory are kept
+as links; a symlink given as a path is followed.
+
+Examples:
+  $ stowage add report.pdf                    added <cid> report.pdf
+  $ stowage add -r ./photos ./music           each on a line
+  $ stowage add -r --wrap ./photos notes.txt  both in one directory
+  $ tar c . | stowage add --name all.tar -    from a pipe, under a name
+  $ cid=$(stowage add -q report.pdf)          the CID alone`
+
+interface AddOptions {
+  readonly recursive?: boolean
+  readonly name?: string
+  readonly wrap?: boolean
+  readonly hidden?: boolean
+  readonly mode?: boolean
+  readonly mtime?: boolean
+  readonly profile?: string
+  readonly chunk?: string
+  readonly rawLeaves?: boolean
+  readonly trickle?: boolean
+  readonly quiet?: boolean
+}
+
+export function addCommand(io: Io): Command {
+  return clientCommand('add')
+    .description('add files and directories, and print their CIDs')
+    .argument('[paths...]', 'files, directories with -r, or - for stdin')
+    .option('-r, --recursive', 'add directories with all that is in them')
+    .option('-q, --quiet', 'print only CIDs')
+    .option('-n, --name <filename>', 'put the content into a directory, under this name')
+    .option('-w, --wrap', 'put everything that is named into one directory')
+    .option('--hidden', 'also what begins with a dot')
+    .option('--mode', 'keep permission bits (changes the CID)')
+    .option('--mtime', 'keep times of change (changes the CID)')
+    .option('--profile <name>', 'CID profile: unixfs-v1-2025 (default) or unixfs-v0-2015')
+    .option('--chunk <size>', 'bytes of a chunk, like 256KiB (default: of the profile)')
+    .option('--raw-leaves', 'leaves as raw blocks (default: of the profile)')
+    .option('--no-raw-leaves', 'leaves as UnixFS nodes')
+    .option('--trickle', 'trickle layout instead of balanced')
+    .addHelpText('after', examples)
+    .action((paths: string[], options: AddOptions, command: Command) => {
+      const all: Readonly<Record<string, unknown>> = command.optsWithGlobals()
+      return withSession(io, all, (session) => add(paths, options, session))
+    })
+}
+
+/** One upload: what it is called, and how it is sent. */
+interface Upload {
+  readonly name: string
+  readonly totalBytes: number | undefined
+  send(put: PutOptions): Promise<PutReply>
+}
+
+async function add(paths: readonly string[], options: AddOptions, session: Session): Promise<void> {
+  checkUsage(paths, options, session)
+  // Everything is looked at before the first byte is sent: a typing error in the last path costs nothing.
+  for (const upload of planned(paths.length === 0 ? ['-'] : paths, options, session)) {
+    const progress = session.out.progress(`adding ${upload.name}`, upload.totalBytes)
+    const reply = await send(upload, options, progress, session)
+    const line = options.quiet === true ? reply.cid : `added ${reply.cid} ${printable(upload.name)}`
+    const { cid, size, blocks, newBlocks } = reply
+    await session.out.result({ cid, name: upload.name, size, blocks, newBlocks }, line)
+  }
+}
+
+function checkUsage(paths: readonly string[], options: AddOptions, { io }: Session): void {
+  const stdinIsTerminal = (io.stdin as { readonly isTTY?: boolean }).isTTY === true
+  if (paths.length === 0 && stdinIsTerminal) {
+    throw new AppError('REQUEST_INVALID', 'nothing to add', { hint: 'name files, directories with -r, or - for stdin' })
+  }
+  if (paths.filter((path) => path === '-').length > 1) throw new AppError('REQUEST_INVALID', 'stdin can be added once')
+  if (options.name === undefined) return
+  if (paths.length > 1) throw new AppError('REQUEST_INVALID', '--name names one thing, and several paths were given')
+  if (options.name === '' || options.name === '.' || options.name === '..' || /[/\0]/.test(options.name)) {
+    throw new AppError('REQUEST_INVALID', `--name ${JSON.stringify(options.name)} is not a file name`)
+  }
+}
+
+async function send(upload: Upload, options: AddOptions, progress: Progress, session: Session): Promise<PutReply> {
+  try {
+    return await upload.send({
+      profile: options.profile,
+      chunk: options.chunk,
+      rawLeaves: options.rawLeaves,
+      trickle: options.trickle,
+      signal: session.signal,
+      onProgress: progress.add,
+    })
+  } finally {
+    progress.stop()
+  }
+}
+
+function planned(paths: readonly string[], options: AddOptions, session: Session): Upload[] {
+  const { cwd } = session.io
+  const entryOf = (path: string) => localEntry(resolve(cwd, path), options.name ?? basename(resolve(cwd, path)))
+  const wrap = options.wrap === true || options.name !== undefined
+  if (paths.includes('-')) {
+    if (options.wrap === true && (paths.length > 1 || options.name === undefined)) {
+      throw new AppError('REQUEST_INVALID', 'stdin needs --name to be wrapped, and is wrapped alone')
+    }
+  } else if (wrap) {
+    const entries = paths.map((path) => checkedDirectory(entryOf(path), path, options))
+    const name = options.name ?? (paths.length === 1 ? (entries[0]?.path ?? '') : `${paths.length} paths`)
+    return [treeUpload(name, entries, options, session)]
+  }
+  return paths.map((path) => {
+    if (path === '-') return stdinUpload(options, session)
+    const entry = checkedDirectory(entryOf(path), path, options)
+    if (entry.kind === 'file') return fileUpload(path, entry, options, session)
+    return treeUpload(path, [{ ...entry, path: '' }], options, session)
+  })
+}
+
+function checkedDirectory(entry: LocalEntry, path: string, options: AddOptions): LocalEntry {
+  if (entry.kind !== 'directory' || options.recursive === true) return entry
+  throw new AppError('REQUEST_INVALID', `${path} is a directory`, {
+    hint: `add it with all that is in it: stowage add -r ${path}`,
+  })
+}
+
+function stdinUpload(options: AddOptions, { io, client }: Session): Upload {
+  const wrap = options.name === undefined ? {} : { wrap: true, filename: options.name }
+  return {
+    name: options.name ?? '-',
+    totalBytes: undefined,
+    send: (put) => client.putFile(io.stdin as AsyncIterable<Uint8Array>, { ...put, ...wrap }),
+  }
+}
+
+function fileUpload(name: string, entry: LocalEntry, options: AddOptions, { client }: Session): Upload {
+  const mode = options.mode === true ? `0${(entry.mode & 0o7777).toString(8).padStart(3, '0')}` : undefined
+  const mtime = options.mtime === true ? new Date(entry.mtimeMs).toISOString() : undefined
+  return {
+    name,
+    totalBytes: entry.size,
+    send: (put) => client.putFile(readFile(entry), { ...put, bytes: entry.size, mode, mtime }),
+  }
+}
+
+/** One tar of all the entries; an entry with the path '' is the root itself, otherwise they lie in it. */
+function treeUpload(name: string, roots: readonly LocalEntry[], options: AddOptions, { client }: Session): Upload {
+  const hidden = options.hidden === true
+  const entries = roots.flatMap((root) => (root.kind === 'directory' ? [...scanTree(root, { hidden })] : [root]))
+  checkDistinct(roots)
+  const tar = { mtime: options.mtime === true }
+  const bytes = tarBytes(entries, tar)
+  return {
+    name,
+    totalBytes: bytes,
+    send: (put) =>
+      client.putTar(tarStream(entries, tar), {
+        ...put,
+        bytes,
+        // What is hidden has been left out above; a dotted path that was named is meant.
+        hidden: true,
+        wrap: true,
+        mode: options.mode === true ? 'true' : undefined,
+        mtime: options.mtime === true ? 'true' : undefined,
+      }),
+  }
+}
+
+function checkDistinct(roots: readonly LocalEntry[]): void {
+  const seen = new Set<string>()
+  for (const { path } of roots) {
+    if (seen.has(path)) {
+      throw new AppError('REQUEST_INVALID', `two paths have the name ${path}, so they cannot lie in one directory`)
+    }
+    seen.add(path)
+  }
+}

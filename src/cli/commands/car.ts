@@ -1,0 +1,127 @@
+import { randomBytes } from 'node:crypto'
+import { lstat, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { Command } from 'commander'
+import { type ClientPath, displayPath, parseContentPath } from '../../client/content-path.ts'
+import { readFile } from '../../client/local-file.ts'
+import { fileError, localEntry } from '../../client/local-tree.ts'
+import { AppError } from '../../errors.ts'
+import { formatBytes } from '../../lib/units.ts'
+import type { Io } from '../io.ts'
+import { printable } from '../printable.ts'
+import { clientCommand, type Session, withSession } from '../session.ts'
+
+const importExamples = `
+Every block is checked against its CID. Each root is printed on a line.
+
+Examples:
+  $ stowage car import photos.car
+  $ curl -s 'https://example.org/ipfs/<cid>?format=car' | stowage car import -`
+
+const exportExamples = `
+Examples:
+  $ stowage car export <cid> -o photos.car
+  $ stowage car export <cid>/2024 > part.car`
+
+interface ExportOptions {
+  readonly output?: string
+  readonly force?: boolean
+}
+
+export function carCommand(io: Io): Command {
+  const importCommand = clientCommand('import')
+    .description('add the blocks of a CAR (v1 or v2)')
+    .argument('<file>', 'the CAR, or - for stdin')
+    .option('-q, --quiet', 'print only CIDs')
+    .addHelpText('after', importExamples)
+    .action((file: string, options: { readonly quiet?: boolean }, command: Command) =>
+      withSession(io, command.optsWithGlobals(), (session) => importCar(file, options.quiet === true, session)),
+    )
+  const exportCommand = clientCommand('export')
+    .description('write a CAR (v1) of a DAG')
+    .argument('<cid|path>', 'what to export')
+    .option('-o, --output <file>', 'where to (default: stdout, when that is no terminal)')
+    .option('-f, --force', 'replace the file that is there')
+    .addHelpText('after', exportExamples)
+    .action((text: string, options: ExportOptions, command: Command) =>
+      withSession(io, command.optsWithGlobals(), (session) => exportCar(text, options, session)),
+    )
+  return new Command('car')
+    .description('take DAGs in and out as CAR files')
+    .addCommand(importCommand)
+    .addCommand(exportCommand)
+    .addHelpText('after', '\nExamples:\n  $ stowage car export <cid> -o a.car\n  $ stowage car import a.car')
+}
+
+async function importCar(file: string, quiet: boolean, session: Session): Promise<void> {
+  const { client, io, out, signal } = session
+  const entry = file === '-' ? undefined : localEntry(resolve(io.cwd, file), '')
+  if (entry?.kind === 'directory') throw new AppError('REQUEST_INVALID', `${file} is a directory, not a CAR`)
+  const progress = out.progress(`importing ${file}`, entry?.size)
+  try {
+    const body = entry === undefined ? (io.stdin as AsyncIterable<Uint8Array>) : readFile(entry)
+    const reply = await client.putCar(body, { bytes: entry?.size, signal, onProgress: progress.add })
+    progress.stop()
+    if (out.json) await out.result(reply, '')
+    else for (const root of reply.roots) await out.result(root, quiet ? root : `imported ${root}`)
+  } finally {
+    progress.stop()
+  }
+}
+
+async function exportCar(text: string, options: ExportOptions, session: Session): Promise<void> {
+  const path = parseContentPath(text)
+  if (options.output !== undefined && options.output !== '-') {
+    await exportToFile(path, options.output, options.force === true, session)
+    return
+  }
+  if (session.io.stdout.isTTY === true) {
+    throw new AppError('REQUEST_INVALID', 'a CAR is binary and stdout is a terminal', { hint: 'name a file with -o' })
+  }
+  const progress = session.out.progress('exporting', undefined)
+  try {
+    const { content } = await session.client.car(path, { signal: session.signal, onProgress: progress.add })
+    await session.out.bytes(content)
+  } finally {
+    progress.stop()
+  }
+}
+
+/** Under its name only when it is complete. */
+async function exportToFile(path: ClientPath, output: string, force: boolean, session: Session): Promise<void> {
+  const file = resolve(session.io.cwd, output)
+  if (!force && (await lstat(file).catch(() => undefined)) !== undefined) {
+    throw new AppError('FILE_UNUSABLE', `${output} exists already`, { hint: 'choose another name, or use --force' })
+  }
+  const temporary = join(dirname(file), `.${basename(file).slice(0, 100)}.${randomBytes(6).toString('hex')}.part`)
+  const progress = session.out.progress(`exporting ${output}`, undefined)
+  try {
+    const { content } = await session.client.car(path, { signal: session.signal, onProgress: progress.add })
+    const bytes = await writeAll(temporary, content)
+    await rename(temporary, file)
+    progress.stop()
+    await session.out.result(
+      { path: displayPath(path), output, bytes },
+      `exported ${printable(output)} (${formatBytes(bytes)})`,
+    )
+  } catch (error) {
+    throw error instanceof Error && 'syscall' in error ? fileError(output, error) : error
+  } finally {
+    progress.stop()
+    await rm(temporary, { force: true })
+  }
+}
+
+async function writeAll(file: string, content: AsyncIterable<Uint8Array>): Promise<number> {
+  const handle = await open(file, 'wx')
+  let bytes = 0
+  try {
+    for await (const chunk of content) {
+      await handle.writeFile(chunk)
+      bytes += chunk.byteLength
+    }
+  } finally {
+    await handle.close()
+  }
+  return bytes
+}

@@ -1,0 +1,43 @@
+import type { Command } from 'commander'
+import { parseContentPath } from '../../client/content-path.ts'
+import type { EntryReply } from '../../client/replies.ts'
+import { formatBytes } from '../../lib/units.ts'
+import type { Io } from '../io.ts'
+import { printable } from '../printable.ts'
+import { clientCommand, type Session, withSession } from '../session.ts'
+
+const examples = `
+Each line is a size, a CID and a name; a directory's name ends with /.
+
+Examples:
+  $ stowage ls <cid>
+  $ stowage ls <cid>/photos
+  $ stowage ls <cid> --json | jq -r .name`
+
+export function lsCommand(io: Io): Command {
+  return clientCommand('ls')
+    .description('list a directory')
+    .argument('<cid|path>', 'the directory')
+    .addHelpText('after', examples)
+    .action((text: string, _options: object, command: Command) =>
+      withSession(io, command.optsWithGlobals(), (session) => ls(text, session)),
+    )
+}
+
+async function ls(text: string, { client, out, signal }: Session): Promise<void> {
+  const path = parseContentPath(text)
+  const stat = await client.stat(path, { signal })
+  if (stat.kind !== 'directory') {
+    const name = path.segments.at(-1) ?? path.cid
+    await out.result({ name, ...stat.json }, lineOf({ ...stat, name }))
+    return
+  }
+  for await (const entry of client.list(path, { signal })) await out.result(entry.json, lineOf(entry))
+}
+
+function lineOf(entry: Pick<EntryReply, 'name' | 'cid' | 'kind' | 'size' | 'target'>): string {
+  const size = entry.kind === 'directory' ? '-' : formatBytes(entry.size)
+  const slash = entry.kind === 'directory' ? '/' : ''
+  const target = entry.kind === 'symlink' && entry.target !== undefined ? ` -> ${printable(entry.target)}` : ''
+  return `${size.padStart(10)}  ${entry.cid}  ${printable(entry.name)}${slash}${target}`
+}

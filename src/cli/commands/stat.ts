@@ -1,0 +1,46 @@
+import type { Command } from 'commander'
+import { parseContentPath } from '../../client/content-path.ts'
+import type { StatReply } from '../../client/replies.ts'
+import { formatBytes } from '../../lib/units.ts'
+import { factLines } from '../facts.ts'
+import type { Io } from '../io.ts'
+import { printable } from '../printable.ts'
+import { clientCommand, type Session, withSession } from '../session.ts'
+
+const examples = `
+Examples:
+  $ stowage stat <cid>
+  $ stowage stat <cid>/photos/a.jpg --json`
+
+export function statCommand(io: Io): Command {
+  return clientCommand('stat')
+    .description('say what a CID or path leads to')
+    .argument('<cid|path>', 'what to look at')
+    .addHelpText('after', examples)
+    .action((text: string, _options: object, command: Command) =>
+      withSession(io, command.optsWithGlobals(), (session) => stat(text, session)),
+    )
+}
+
+async function stat(text: string, { client, out, signal }: Session): Promise<void> {
+  const reply = await client.stat(parseContentPath(text), { signal })
+  await out.result(reply.json, factLines(factsOf(reply)))
+}
+
+function factsOf(reply: StatReply): [string, string][] {
+  const facts: [string, string][] = [
+    ['CID', reply.cid],
+    ['kind', reply.kind],
+    ['codec', reply.codec],
+  ]
+  if (reply.kind !== 'directory') facts.push(['size', bytesText(reply.size)])
+  facts.push(['links', String(reply.links)], ['root block', bytesText(reply.blockBytes)])
+  if (reply.target !== undefined) facts.push(['target', printable(reply.target)])
+  if (reply.mode !== undefined) facts.push(['mode', `0${reply.mode.toString(8)}`])
+  if (reply.mtime !== undefined) facts.push(['changed', reply.mtime.toISOString()])
+  return facts
+}
+
+function bytesText(bytes: number): string {
+  return bytes < 1024 ? `${bytes} bytes` : `${bytes} bytes (${formatBytes(bytes)})`
+}

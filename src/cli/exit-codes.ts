@@ -1,0 +1,64 @@
+import { type ErrorCode, isAppError } from '../errors.ts'
+
+/** What a script can tell failures apart by; `stowage --help` prints this table. */
+export const exitCodes = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  notFound: 3,
+  noNode: 4,
+  notAuthorized: 5,
+  storageFull: 6,
+  interrupted: 130,
+} as const
+
+export const exitCodesHelp = `Exit codes:
+  0    done
+  1    failed; the message says why
+  2    wrong usage: an option, a path or a CID that cannot be right
+  3    not found: the content, or a file on disk
+  4    no node answers
+  5    not authorized: no token, or the wrong one
+  6    the storage is full
+  130  interrupted`
+
+const byCode: Readonly<Record<ErrorCode, number>> = {
+  CID_INVALID: exitCodes.usage,
+  PATH_INVALID: exitCodes.usage,
+  REQUEST_INVALID: exitCodes.usage,
+  FORMAT_UNSUPPORTED: exitCodes.usage,
+  MEDIA_TYPE_UNSUPPORTED: exitCodes.failure,
+  METHOD_NOT_ALLOWED: exitCodes.failure,
+  RANGE_UNSATISFIABLE: exitCodes.usage,
+  CAR_INVALID: exitCodes.failure,
+  BLOCK_NOT_FOUND: exitCodes.notFound,
+  PATH_NOT_FOUND: exitCodes.notFound,
+  ROUTE_NOT_FOUND: exitCodes.failure,
+  BLOCK_LOST: exitCodes.failure,
+  BLOCK_CORRUPT: exitCodes.failure,
+  DAG_INVALID: exitCodes.failure,
+  CODEC_UNSUPPORTED: exitCodes.failure,
+  BLOCK_TOO_LARGE: exitCodes.failure,
+  UPLOAD_TOO_LARGE: exitCodes.failure,
+  LIMIT_EXCEEDED: exitCodes.failure,
+  UPLOAD_STALLED: exitCodes.failure,
+  UNAUTHORIZED: exitCodes.notAuthorized,
+  STORE_UNAVAILABLE: exitCodes.failure,
+  STORE_FULL: exitCodes.storageFull,
+  STORE_MISMATCH: exitCodes.failure,
+  SETTING_INVALID: exitCodes.usage,
+  SERVER_NOT_FOUND: exitCodes.failure,
+  SERVER_TOO_OLD: exitCodes.failure,
+  SERVER_FAILED: exitCodes.failure,
+  PORT_TAKEN: exitCodes.failure,
+  DATA_FOLDER_LOCKED: exitCodes.failure,
+  DATA_FOLDER_UNUSABLE: exitCodes.failure,
+  NODE_UNREACHABLE: exitCodes.noNode,
+  CONNECTION_LOST: exitCodes.failure,
+  FILE_UNUSABLE: exitCodes.failure,
+  INTERNAL: exitCodes.failure,
+}
+
+export function exitCodeOf(error: unknown): number {
+  return isAppError(error) ? byCode[error.code] : exitCodes.failure
+}

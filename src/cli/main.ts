@@ -1,0 +1,99 @@
+import { Command, CommanderError } from 'commander'
+import { AppError, isAppError } from '../errors.ts'
+import { addCommand } from './commands/add.ts'
+import { carCommand } from './commands/car.ts'
+import { catCommand } from './commands/cat.ts'
+import { doctorCommand } from './commands/doctor.ts'
+import { getCommand } from './commands/get.ts'
+import { lsCommand } from './commands/ls.ts'
+import { statCommand } from './commands/stat.ts'
+import { statusCommand } from './commands/status.ts'
+import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.ts'
+import type { Io } from './io.ts'
+import { reportError } from './output.ts'
+import { serveCommand } from './serve-options.ts'
+
+const examples = `
+Examples:
+  $ stowage serve                                 run a node in this folder
+  $ stowage add -r ./photos                       add a directory, print its CID
+  $ echo hello | stowage add --name hello.txt -   add what comes from a pipe
+  $ stowage ls <cid>                              what is in it
+  $ stowage get <cid>/2024 -o ./photos-2024       fetch a part of it
+  $ stowage car export <cid> -o photos.car        take it along, verifiable
+  $ stowage doctor                                check this machine and the node
+
+Where a command takes <cid|path>: <cid>, <cid>/a/b, /ipfs/<cid>/a/b or ipfs://<cid>/a/b.
+The node on this machine is found by itself; STOWAGE_API_URL, STOWAGE_GATEWAY_URL and STOWAGE_TOKEN name another.
+
+${exitCodesHelp}`
+
+/**
+ * One command line, from its arguments (without node and script) to its exit code. Everything that it reads or writes is
+ * in `io`; a failure is one line on stderr.
+ */
+export async function runCli(argv: readonly string[], io: Io): Promise<number> {
+  const state = { exitCode: exitCodes.ok as number }
+  const json = argv.includes('--json')
+  try {
+    await createProgram(io, state).parseAsync([...argv], { from: 'user' })
+    return state.exitCode
+  } catch (error) {
+    return failed(error, io, json)
+  }
+}
+
+function createProgram(io: Io, state: { exitCode: number }): Command {
+  const program = new Command('stowage')
+    .description('Content-addressed storage on NATS JetStream, with an IPFS gateway.')
+    .version(io.version, '-V, --version')
+    .option('--json', 'JSON lines on stdout, errors as JSON on stderr')
+    .addHelpText('after', examples)
+  const commands = [
+    serveCommand(async (flags) => {
+      state.exitCode = await io.serve(flags)
+    }),
+    addCommand(io),
+    getCommand(io),
+    catCommand(io),
+    lsCommand(io),
+    statCommand(io),
+    carCommand(io),
+    statusCommand(io),
+    doctorCommand(io, (exitCode) => {
+      state.exitCode = exitCode
+    }),
+  ]
+  for (const command of commands) program.addCommand(command)
+  for (const command of everyCommand(program)) {
+    command.exitOverride().configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      // Reported once, at the end, in our shape.
+      writeErr: (text) => (text.startsWith('error:') ? true : io.stderr.write(text)),
+      outputError: () => undefined,
+    })
+  }
+  return program
+}
+
+function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(everyCommand)]
+}
+
+function failed(error: unknown, io: Io, json: boolean): number {
+  if (error instanceof CommanderError) return usageFailure(error, io, json)
+  if (io.signal.aborted && !isAppError(error)) return exitCodes.interrupted
+  // `stowage cat … | head`: whoever read us has enough.
+  if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE') return exitCodes.failure
+  reportError(io, json, error)
+  return exitCodeOf(error)
+}
+
+function usageFailure(error: CommanderError, io: Io, json: boolean): number {
+  if (error.exitCode === 0) return exitCodes.ok
+  // No command at all: the help has been written.
+  if (error.code === 'commander.help') return exitCodes.usage
+  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+  reportError(io, json, new AppError('REQUEST_INVALID', message, { hint: 'see stowage --help' }))
+  return exitCodes.usage
+}

@@ -1,0 +1,129 @@
+import { AppError } from '../errors.ts'
+
+/** What the API answers, checked field by field: a proxy's page or another program must not pass for a result. */
+export interface PutReply {
+  readonly cid: string
+  readonly size: number
+  readonly blocks: number
+  readonly newBlocks: number
+  readonly roots: readonly string[]
+}
+
+export type Kind = 'file' | 'directory' | 'symlink' | 'node'
+
+interface NodeAttributes {
+  readonly cid: string
+  readonly kind: Kind
+  /** Content bytes. */
+  readonly size: number
+  /** POSIX permission bits. */
+  readonly mode?: number
+  readonly mtime?: Date
+  /** Symlink only. */
+  readonly target?: string
+}
+
+export interface StatReply extends NodeAttributes {
+  readonly codec: string
+  readonly links: number
+  readonly blockBytes: number
+  /** The answer as it came, for `--json`. */
+  readonly json: Readonly<Record<string, unknown>>
+}
+
+export interface EntryReply extends NodeAttributes {
+  readonly name: string
+  readonly dagBytes: number
+  readonly json: Readonly<Record<string, unknown>>
+}
+
+type Fields = Readonly<Record<string, unknown>>
+const kinds: readonly string[] = ['file', 'directory', 'symlink', 'node'] satisfies Kind[]
+
+export function putReplyOf(value: unknown): PutReply {
+  const fields = fieldsOf(value)
+  const cid = text(fields, 'cid')
+  const roots = Array.isArray(fields.roots) ? fields.roots.map(String) : [cid]
+  return {
+    cid,
+    size: count(fields, 'size'),
+    blocks: count(fields, 'blocks'),
+    newBlocks: count(fields, 'newBlocks'),
+    roots,
+  }
+}
+
+export function statReplyOf(value: unknown): StatReply {
+  const fields = fieldsOf(value)
+  return {
+    ...attributesOf(fields),
+    codec: text(fields, 'codec'),
+    links: count(fields, 'links'),
+    blockBytes: count(fields, 'blockBytes'),
+    json: fields,
+  }
+}
+
+export function entriesOf(value: unknown): { readonly entries: readonly EntryReply[]; readonly next?: string } {
+  const fields = fieldsOf(value)
+  if (!Array.isArray(fields.entries)) throw unexpected('entries')
+  const entries = fields.entries.map((entry: unknown) => {
+    const entryFields = fieldsOf(entry)
+    return {
+      ...attributesOf(entryFields),
+      name: text(entryFields, 'name'),
+      dagBytes: count(entryFields, 'dagBytes'),
+      json: entryFields,
+    }
+  })
+  return typeof fields.next === 'string' ? { entries, next: fields.next } : { entries }
+}
+
+function attributesOf(fields: Fields): NodeAttributes {
+  const kind = text(fields, 'kind')
+  if (!kinds.includes(kind)) throw unexpected('kind')
+  return {
+    cid: text(fields, 'cid'),
+    kind: kind as Kind,
+    size: count(fields, 'size'),
+    ...modeOf(fields.mode),
+    ...mtimeOf(fields.mtime),
+    ...(typeof fields.target === 'string' ? { target: fields.target } : {}),
+  }
+}
+
+/** A number, or an octal string like `0644`. */
+function modeOf(value: unknown): { readonly mode?: number } {
+  const mode = typeof value === 'string' && /^[0-7]+$/.test(value) ? Number.parseInt(value, 8) : value
+  return typeof mode === 'number' && Number.isInteger(mode) ? { mode: mode & 0o777 } : {}
+}
+
+/** RFC 3339. */
+function mtimeOf(value: unknown): { readonly mtime?: Date } {
+  const mtime = typeof value === 'string' ? new Date(value) : undefined
+  return mtime === undefined || Number.isNaN(mtime.getTime()) ? {} : { mtime }
+}
+
+function fieldsOf(value: unknown): Fields {
+  if (typeof value !== 'object' || value === null) throw unexpected('an object')
+  return value as Fields
+}
+
+function text(fields: Fields, name: string): string {
+  const value = fields[name]
+  if (typeof value !== 'string') throw unexpected(name)
+  return value
+}
+
+function count(fields: Fields, name: string): number {
+  const value = fields[name]
+  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
+  if (typeof number !== 'number') throw unexpected(name)
+  return number
+}
+
+function unexpected(what: string): AppError {
+  return new AppError('INTERNAL', `the answer of the node has no ${what}`, {
+    hint: 'is this a Stowage node of the same version? See `stowage status`',
+  })
+}
