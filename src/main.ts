@@ -1,0 +1,73 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { runCli } from './cli/main.ts'
+import { readConfig, type SettingFlags } from './config.ts'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+const stop = new AbortController()
+// A second signal ends the process at once, as people expect of Ctrl-C Ctrl-C.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => stop.abort(new Error(signal)))
+}
+// `stowage ls … | head` closes the pipe early: not an error worth a stack.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  cwd: process.cwd(),
+  signal: stop.signal,
+  version,
+  serve,
+  findNatsServer: async (binary) => {
+    const { resolveServerBinary } = await import('./nats/server-binary.ts')
+    // Looked for, not fetched: a look at a machine must not change it.
+    return resolveServerBinary({ binary, env: process.env, sources: [] })
+  },
+})
+// Sockets kept alive for a next request must not hold a finished command.
+if (!process.argv.includes('serve')) process.exit()
+
+/** Runs a node until SIGINT or SIGTERM. The parts of a node are loaded here, so that `stowage cat` starts fast. */
+async function serve(flags: SettingFlags): Promise<number> {
+  const config = readConfig(process.env, flags)
+  const [{ startNode }, { createLog }, { writeNodeAddress, removeNodeAddress }] = await Promise.all([
+    import('./node.ts'),
+    import('./observability/log.ts'),
+    import('./client/node-address.ts'),
+  ])
+  const log = createLog(config.log)
+  const node = await startNode(config, { log, version, env: process.env })
+  const { apiUrl, gatewayUrl, dataDir } = node
+  const address = { apiUrl, gatewayUrl, dataDir, pid: process.pid }
+  await writeNodeAddress(address, process.env)
+  process.stdout.write(greeting(node))
+  if (node.durability === 'os-cache') {
+    log.warn(
+      'durability: os-cache. nats-server does not sync before it acks; set sync_interval: always in its jetstream block',
+    )
+  }
+  await new Promise<void>((resolve) => {
+    if (stop.signal.aborted) resolve()
+    else stop.signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  process.once('SIGINT', () => process.exit(130))
+  process.once('SIGTERM', () => process.exit(143))
+  log.info({ reason: String(stop.signal.reason) }, 'stopping')
+  await node.close()
+  await removeNodeAddress(address, process.env)
+  return 0
+}
+
+function greeting(node: Awaited<ReturnType<typeof import('./node.ts')['startNode']>>): string {
+  const token = {
+    made: () =>
+      `  admin token ${'token' in node.adminToken ? node.adminToken.token : ''}\n              (shown once; kept in ${node.dataDir}/admin.token)`,
+    kept: () => `  admin token in ${node.dataDir}/admin.token`,
+    set: () => '  admin token from STOWAGE_TOKEN',
+    elsewhere: () => '  admin token made by another node; give it to this one with STOWAGE_TOKEN',
+  }[node.adminToken.kind]()
+  return `stowage ${version} is ready\n  gateway     ${node.gatewayUrl}/ipfs/<cid>\n  API         ${node.apiUrl}\n  NATS        ${node.natsUrl}\n  data        ${node.dataDir}\n${token}\n`
+}

@@ -1,0 +1,162 @@
+import { memoryUsage, pid, uptime } from 'node:process'
+import type { Logger } from 'pino'
+import { createApi } from './api/server.ts'
+import { type AdminToken, createAuth, settleAdminToken } from './auth/token.ts'
+import { readTokenFile, writeTokenFile } from './auth/token-file.ts'
+import { cached } from './blocks/cached.ts'
+import { inline } from './blocks/inline.ts'
+import { openNatsBlockstore } from './blocks/nats-blockstore.ts'
+import { spacious } from './blocks/spacious.ts'
+import { verified } from './blocks/verified.ts'
+import type { Config } from './config.ts'
+import { createGet } from './content/get.ts'
+import { createPut } from './content/put.ts'
+import { createInspect } from './content/stat.ts'
+import { createGateway } from './gateway/server.ts'
+import { storeUsage } from './nats/block-buckets.ts'
+import { connectNats } from './nats/connection.ts'
+import { openDataFolder } from './nats/data-folder.ts'
+import { durabilityOf } from './nats/durability.ts'
+import { type EmbeddedServer, startEmbeddedServer } from './nats/server.ts'
+import { openTokenHashes } from './nats/token-hashes.ts'
+import { FreeSpace } from './observability/free-space.ts'
+import type { NodeStatus } from './observability/status.ts'
+
+export interface RunningNode {
+  readonly gatewayUrl: string
+  readonly apiUrl: string
+  readonly natsUrl: string
+  readonly dataDir: string
+  readonly adminToken: AdminToken
+  readonly durability: NodeStatus['nats']['durability']
+  /** Takes no new requests, lets those under way finish within the configured time, stops nats-server last. */
+  close(): Promise<void>
+}
+
+export interface NodeParts {
+  readonly log: Logger
+  readonly version: string
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * The composition root: every part, made once, from the bottom to the top. What was made is closed again, in reverse, when
+ * a later part fails or the node ends.
+ * @throws AppError with one of the set-up codes
+ */
+export async function startNode(config: Config, { log, version, env }: NodeParts): Promise<RunningNode> {
+  const opened: (() => unknown)[] = []
+  const closeAll = async (): Promise<void> => {
+    for (let close = opened.pop(); close !== undefined; close = opened.pop()) await close()
+  }
+  try {
+    const place = await openPlace(config, log, env)
+    opened.push(place.close)
+    const nats = await connectNats(place.natsUrl, config.nats, log)
+    opened.push(() => nats.close())
+    const durability = await durabilityOf(config.nats)
+
+    const stored = await openNatsBlockstore(nats, config.layout, config.store)
+    const freeSpace = place.server === undefined ? undefined : await FreeSpace.watch(place.dataDir)
+    opened.push(() => freeSpace?.close())
+    const guarded =
+      freeSpace === undefined ? stored : spacious(stored, config.nats.diskReserveBytes, () => freeSpace.bytes)
+    const cache = cached(verified(guarded), config.store.cacheBytes)
+    const blocks = inline(cache)
+
+    const { limits } = config
+    const get = createGet({ blocks, limits })
+    const put = createPut({ blocks, limits })
+    const inspect = createInspect({ blocks, limits })
+    const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
+    const auth = createAuth(hashes)
+    const adminToken = await settleAdminToken(hashes, config.token, await readTokenFile(place.dataDir))
+    if (adminToken.kind === 'made' || adminToken.kind === 'set') {
+      await writeTokenFile(place.dataDir, adminToken.token)
+    }
+
+    const gateway = createGateway({ get, log: log.child({ part: 'gateway' }) }, { listen: config.gateway, limits })
+    const urls = { gateway: '', api: '' }
+    const status = async (): Promise<NodeStatus> => ({
+      version,
+      node: { pid, uptimeSeconds: Math.round(uptime()), rssBytes: memoryUsage.rss(), dataDir: place.dataDir },
+      domain: config.layout.domain,
+      site: config.layout.site,
+      gatewayUrl: urls.gateway,
+      apiUrl: urls.api,
+      nats: {
+        mode: place.server === undefined ? 'external' : 'embedded',
+        url: withoutCredentials(place.natsUrl),
+        version: nats.serverVersion,
+        connected: nats.connected,
+        durability,
+        payloadBytesMax: nats.payloadBytesMax,
+        restarts: place.server?.restarts ?? 0,
+      },
+      store: {
+        space: config.layout.space,
+        name: config.layout.store,
+        shards: config.layout.shards,
+        replicas: stored.buckets[0]?.replicas ?? 1,
+        ...(await storeUsage(nats, stored.buckets)),
+      },
+      cache: cache.stats,
+      disk:
+        freeSpace === undefined
+          ? undefined
+          : { freeBytes: freeSpace.bytes, reserveBytes: config.nats.diskReserveBytes },
+    })
+    const ready = async (): Promise<void> => void (await storeUsage(nats, stored.buckets))
+    const api = createApi(
+      { put, get, inspect, auth, status, ready, log: log.child({ part: 'api' }) },
+      { listen: config.api, limits },
+    )
+    urls.gateway = urlOf(await gateway.listen())
+    opened.push(() => gateway.close())
+    urls.api = urlOf(await api.listen())
+    opened.push(() => api.close({ graceMs: config.shutdownMs }))
+    return {
+      gatewayUrl: urls.gateway,
+      apiUrl: urls.api,
+      natsUrl: place.natsUrl,
+      dataDir: place.dataDir,
+      adminToken,
+      durability,
+      close: closeAll,
+    }
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+interface Place {
+  readonly dataDir: string
+  readonly natsUrl: string
+  readonly server: EmbeddedServer | undefined
+  readonly close: () => Promise<void>
+}
+
+/** The data folder, locked, and the server to talk to: a child of ours, or the one that the settings name. */
+async function openPlace(config: Config, log: Logger, env: NodeParts['env']): Promise<Place> {
+  if (config.nats.url !== undefined) {
+    const folder = await openDataFolder(config.dataDir)
+    return { dataDir: folder.path, natsUrl: config.nats.url, server: undefined, close: () => folder.close() }
+  }
+  const server = await startEmbeddedServer({
+    dataDir: config.dataDir,
+    port: config.nats.port,
+    site: config.layout.site,
+    binary: config.nats.serverBinary,
+    storeBytesMax: config.nats.storeBytesMax,
+    log: log.child({ part: 'nats' }),
+    env,
+  })
+  return { dataDir: server.dataDir, natsUrl: server.url, server, close: () => server.close() }
+}
+
+function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+const withoutCredentials = (url: string): string => url.replaceAll(/\/\/[^@/,]*@/g, '//')

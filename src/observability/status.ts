@@ -1,0 +1,34 @@
+/** `GET /api/v1/status`: how the node is, for people and for `stowage status`. Bytes and seconds, whole numbers. */
+export interface NodeStatus {
+  readonly version: string
+  readonly node: {
+    readonly pid: number
+    readonly uptimeSeconds: number
+    readonly rssBytes: number
+    readonly dataDir: string
+  }
+  readonly domain: string
+  readonly site: string
+  readonly gatewayUrl: string
+  readonly apiUrl: string
+  readonly nats: {
+    readonly mode: 'embedded' | 'external'
+    readonly url: string
+    readonly version: string
+    readonly connected: boolean
+    readonly durability: 'fsync' | 'os-cache' | 'unknown'
+    readonly payloadBytesMax: number
+    readonly restarts: number
+  }
+  readonly store: {
+    readonly space: string
+    readonly name: string
+    readonly shards: number
+    readonly replicas: number
+    /** Two messages a block. */
+    readonly messages: number
+    readonly bytes: number
+  }
+  readonly cache: { readonly bytes: number; readonly bytesMax: number; readonly hits: number; readonly misses: number }
+  readonly disk: { readonly freeBytes: number; readonly reserveBytes: number } | undefined
+}
