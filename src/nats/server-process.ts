@@ -50,8 +50,7 @@ export async function runServer(run: ServerRun, options: { signal: AbortSignal }
   const newLog = async () => (await log.read()) + (await errors.read())
   await log.skip()
   await prepare(run)
-  const child = await spawnServer(run)
-  const ended = endOf(child)
+  const { child, ended } = await spawnServer(run)
   const stop = () => stopChild(child, ended, run.dataDir)
   try {
     if (child.pid === undefined) throw new Error(await ended)
@@ -78,14 +77,16 @@ async function prepare(run: ServerRun): Promise<void> {
 const errorsFile = (dataDir: string): string => join(dataDir, 'nats-server.stderr')
 
 /** In a process group of its own, so that Ctrl-C in a terminal reaches only the node, which stops its server last. */
-async function spawnServer(run: ServerRun): Promise<ChildProcess> {
+async function spawnServer(run: ServerRun): Promise<{ child: ChildProcess; ended: Promise<string> }> {
   const errors = await open(errorsFile(run.dataDir), 'w', 0o600)
   try {
-    return spawn(run.binary, ['-c', serverConfigFile(run.dataDir)], {
+    const child = spawn(run.binary, ['-c', serverConfigFile(run.dataDir)], {
       detached: true,
       stdio: ['ignore', errors.fd, errors.fd],
       ...(run.env === undefined ? {} : { env: { ...run.env } }),
     })
+    // Before anything is awaited: a server that ends at once would not be heard.
+    return { child, ended: endOf(child) }
   } finally {
     await errors.close()
   }

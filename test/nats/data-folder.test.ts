@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { startTimeOf } from '../../src/lib/process-identity.ts'
 import { openDataFolder } from '../../src/nats/data-folder.ts'
@@ -81,13 +82,21 @@ test('a lock that a crash cut off is taken over', async () => {
   await open(path)
 })
 
-test('of twenty that take a stale lock over at once, one wins', async () => {
-  const path = await temporaryFolder()
-  await leaveLock(path, { pid: await endedPid(), started: '1' })
-  const results = await Promise.allSettled(Array.from({ length: 20 }, () => open(path)))
-  expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1)
-  for (const result of results) {
-    if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'DATA_FOLDER_LOCKED' })
+test('of many that take a stale lock over at once, one wins', async () => {
+  const pid = await endedPid()
+  for (let round = 0; round < 20; round++) {
+    const path = await temporaryFolder()
+    await leaveLock(path, { pid, started: '1' })
+    // Not in step: some look at the lock while others are already taking it.
+    const openLater = async (turns: number) => {
+      for (let turn = 0; turn < turns; turn++) await setImmediate()
+      return open(path)
+    }
+    const results = await Promise.allSettled(Array.from({ length: 40 }, (_, index) => openLater(index * 3)))
+    expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1)
+    for (const result of results) {
+      if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'DATA_FOLDER_LOCKED' })
+    }
   }
 })
 
