@@ -1,0 +1,123 @@
+import { describe, expect, test } from 'vitest'
+import { importDirectory } from '../../src/dag/import-directory.ts'
+import { importFile } from '../../src/dag/import-file.ts'
+import { KiB, MiB } from '../../src/lib/units.ts'
+import { entriesOf, file, forgetful, keyStream, streamOf, vectorNames } from '../support/import-inputs.ts'
+
+const { signal } = new AbortController()
+const v1 = { profile: 'unixfs-v1-2025', signal } as const
+const v0 = { profile: 'unixfs-v0-2015', signal } as const
+
+/** https://specs.ipfs.tech/ipips/ipip-0499/ and Kubo's own test of it, which says how the inputs are made. */
+const files = [
+  ['a small file', v1, () => streamOf('hello world'), 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'],
+  ['a small file', v0, () => streamOf('hello world'), 'Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD'],
+  [
+    'one chunk',
+    v1,
+    () => keyStream(MiB, 'chunk-v1-seed'),
+    'bafkreiacndfy443ter6qr2tmbbdhadvxxheowwf75s6zehscklu6ezxmta',
+  ],
+  ['one chunk', v0, () => keyStream(256 * KiB, 'chunk-v0-seed'), 'QmWmRj3dFDZdb6ABvbmKhEL6TmPbAfBZ1t5BxsEyJrcZhE'],
+  [
+    'one chunk and a byte',
+    v1,
+    () => keyStream(MiB + 1, 'chunk-v1-seed'),
+    'bafybeigmix7t42i6jacydtquhet7srwvgpizfg7gjbq7627d35mjomtu64',
+  ],
+  [
+    'one chunk and a byte',
+    v0,
+    () => keyStream(256 * KiB + 1, 'chunk-v0-seed'),
+    'QmYyLxtzZyW22zpoVAtKANLRHpDjZtNeDjQdJrcQNWoRkJ',
+  ],
+  [
+    'a full node of links',
+    v1,
+    () => keyStream(1024 * MiB, 'v1-2025-seed'),
+    'bafybeihmf37wcuvtx4hpu7he5zl5qaf2ineo2lqlfrapokkm5zzw7zyhvm',
+  ],
+  [
+    'a full node of links',
+    v0,
+    () => keyStream(174 * 256 * KiB, 'v0-seed'),
+    'QmUbBALi174SnogsUzLpYbD4xPiBSFANF4iztWCsHbMKh2',
+  ],
+  [
+    'a full node and a byte',
+    v1,
+    () => keyStream(1024 * MiB + 1, 'v1-2025-seed'),
+    'bafybeibdsi225ugbkmpbdohnxioyab6jsqrmkts3twhpvfnzp77xtzpyhe',
+  ],
+  [
+    'a full node and a byte',
+    v0,
+    () => keyStream(174 * 256 * KiB + 1, 'v0-seed'),
+    'QmV81WL765sC8DXsRhE5fJv2rwhS4icHRaf3J9Zk5FdRnW',
+  ],
+] as const
+
+const directories = [
+  ['at the threshold (flat)', v1, [4766, 11, 21], 'bafybeic3h7rwruealwxkacabdy45jivq2crwz6bufb5ljwupn36gicplx4'],
+  ['at the threshold (flat)', v0, [4096, 30, 30], 'QmX5GtRk3TSSEHtdrykgqm4eqMEn3n2XhfkFAis5fjyZmN'],
+  ['a byte above it (HAMT)', v1, [4766, 11, 22], 'bafybeiegvuterwurhdtkikfhbxcldohmxp566vpjdofhzmnhv6o4freidu'],
+  ['a byte above it (HAMT)', v0, [4033, 31, 31], 'QmeMiJzmhpJAUgynAcxTQYek5PPKgdv3qEvFsdV3XpVnvP'],
+] as const
+
+describe('IPIP-499', () => {
+  for (const [label, options, content, cid] of files) {
+    test(`${options.profile}: a file of ${label} has the CID of the specification`, async () => {
+      const result = await importFile(content(), {}, forgetful(), options)
+      expect(result.cid.toString()).toBe(cid)
+    })
+  }
+
+  for (const [label, options, [count, length, lastLength], cid] of directories) {
+    test(`${options.profile}: a directory ${label} has the CID of the specification`, async () => {
+      const names = await vectorNames(count, length, lastLength, `hamt-${options.profile}`)
+      const entries = names.map((name) => file(`root/${name}`, 'x'))
+      const result = await importDirectory(entriesOf(...entries), forgetful(), options)
+      expect(result.cid.toString()).toBe(cid)
+      expect(result.size).toBe(BigInt(count))
+    })
+  }
+})
+
+describe('well-known CIDs', () => {
+  test('the empty file', async () => {
+    expect((await importFile(streamOf(), {}, forgetful(), v1)).cid.toString()).toBe(
+      'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku',
+    )
+    expect((await importFile(streamOf(), {}, forgetful(), v0)).cid.toString()).toBe(
+      'QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH',
+    )
+  })
+
+  test('the empty directory', async () => {
+    const empty = () => entriesOf({ kind: 'directory', path: './', attributes: {} })
+    expect((await importDirectory(empty(), forgetful(), v1)).cid.toString()).toBe(
+      'bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354',
+    )
+    const old = (await importDirectory(empty(), forgetful(), v0)).cid
+    expect(old.toString()).toBe('QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn')
+    expect(old.version).toBe(0)
+  })
+
+  test('trickle files as Kubo 0.43 makes them, also of one chunk and of none', async () => {
+    const zeros = () => streamOf(Buffer.alloc(100))
+    const trickle = { ...v1, trickle: true }
+    const cid = async (content: AsyncIterable<Uint8Array>, options: typeof trickle | (typeof v0 & { trickle: true })) =>
+      (await importFile(content, {}, forgetful(), options)).cid.toString()
+    expect(await cid(zeros(), trickle)).toBe('bafybeib6tfwfhvp273xbknbe6vchpkgsi4vepzv3xcv7rclwlefcrym47m')
+    expect(await cid(streamOf(), trickle)).toBe('bafybeif7ztnhq65lumvvtr4ekcwd2ifwgm3awq4zfr3srh462rwyinlb4y')
+    expect(await cid(zeros(), { ...v0, trickle: true })).toBe('QmQLWCPdi5Tj2kQVB8Lv5YBLAebNx3PRCdLzGSbivkcwLk')
+  })
+
+  test('files with mode and mtime as Kubo 0.43 makes them', async () => {
+    const attributes = { mode: 0o600, mtime: new Date('2024-01-02T03:04:05Z') }
+    const cid = async (kept: object) => (await importFile(streamOf('hello'), kept, forgetful(), v0)).cid.toString()
+    expect(await cid({ mode: attributes.mode })).toBe('QmY4RtjMMYm44QZizCn1wJr2oySXJJdmsoZfQGJQH8WyfV')
+    expect(await cid({ mtime: attributes.mtime })).toBe('QmQb96UnyjZEvhRLzJfwcahECUWWW5NQJ4vVJF7ZRBKsiX')
+    expect(await cid(attributes)).toBe('QmZGxuzA1G3tMZJJMeCQqEsckod3Aum3fbV48ZajE7YHAZ')
+  })
+})
