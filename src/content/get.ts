@@ -1,9 +1,10 @@
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
-import { exportCar } from '../dag/car-export.ts'
+import { type CarScope, carTag, exportCar } from '../dag/car-export.ts'
 import { openPath } from '../dag/open.ts'
 import type { ContentPath, DagLimits, ReadOptions, Target } from '../dag/target.ts'
 
 // What an entrance needs to ask for content and to hold the answer.
+export type { CarScope } from '../dag/car-export.ts'
 export { parseContentPath } from '../dag/path.ts'
 export type { ByteRange, ContentPath, DagLimits, DirectoryEntry, ReadOptions, Target } from '../dag/target.ts'
 
@@ -14,13 +15,16 @@ export interface Get {
    * the signal's reason when aborted
    */
   open(path: ContentPath, options: Abortable): Promise<Target>
-  /** CAR v1 of the blocks on the way to the target and of the whole DAG under it, depth first, each block once. */
-  car(target: Target, options: ReadOptions): AsyncIterable<Uint8Array>
+  /** CAR v1 of the blocks on the way to the target, then (scope all) the whole DAG under it, depth first, each block once. */
+  car(target: Target, scope: CarScope, options: ReadOptions): AsyncIterable<Uint8Array>
+  /** What changes exactly when the bytes of that CAR do. */
+  carTag(target: Target, scope: CarScope): string
 }
 
 export function createGet({ blocks, limits }: { blocks: Blockstore; limits: DagLimits }): Get {
   return {
     open: (path, { signal }) => openPath(path, blocks, { signal, limits }),
-    car: (target, { signal, readAheadBytes }) => exportCar(target, blocks, { signal, readAheadBytes, limits }),
+    car: (target, scope, options) => exportCar(target, blocks, { ...options, scope, limits }),
+    carTag,
   }
 }

@@ -1,3 +1,4 @@
+import type { CarScope } from '../content/get.ts'
 import { AppError } from '../errors.ts'
 import type { Query } from './request.ts'
 
@@ -8,7 +9,7 @@ export type CodecFormat = 'json' | 'cbor' | 'dag-json' | 'dag-cbor'
 export type Format =
   | { readonly kind: 'unixfs' }
   | { readonly kind: 'raw'; readonly fromAccept: boolean }
-  | { readonly kind: 'car'; readonly fromAccept: boolean }
+  | { readonly kind: 'car'; readonly scope: CarScope; readonly fromAccept: boolean }
   | { readonly kind: 'codec'; readonly codec: CodecFormat; readonly fromAccept: boolean }
 
 type FormatName = 'raw' | 'car' | CodecFormat
@@ -93,8 +94,7 @@ function ofName(name: string, query: Query, params: ReadonlyMap<string, string>,
     case 'raw':
       return { kind: 'raw', fromAccept }
     case 'car':
-      checkCar(query, params)
-      return { kind: 'car', fromAccept }
+      return { kind: 'car', scope: carScope(query, params), fromAccept }
     case 'json':
     case 'cbor':
     case 'dag-json':
@@ -108,16 +108,16 @@ function ofName(name: string, query: Query, params: ReadonlyMap<string, string>,
 }
 
 /** The URL beats the parameters of Accept. We send version 1, depth first, each block once, and say so in Content-Type. */
-function checkCar(query: Query, params: ReadonlyMap<string, string>): void {
+function carScope(query: Query, params: ReadonlyMap<string, string>): CarScope {
   const version = query.carVersion ?? params.get('version') ?? '1'
   const order = query.carOrder ?? params.get('order') ?? 'dfs'
   const dups = query.carDups ?? params.get('dups') ?? 'n'
   if (version !== '1') throw new AppError('FORMAT_UNSUPPORTED', 'only CAR version 1 is served')
   if (order !== 'dfs' && order !== 'unk') throw new AppError('FORMAT_UNSUPPORTED', 'CAR order is dfs or unk')
   if (dups !== 'y' && dups !== 'n') throw new AppError('FORMAT_UNSUPPORTED', 'CAR dups is y or n')
-  if (query.entityBytes !== undefined || (query.dagScope !== undefined && query.dagScope !== 'all')) {
-    throw new AppError('REQUEST_INVALID', 'only dag-scope=all is served', {
-      hint: 'leave dag-scope and entity-bytes out',
-    })
-  }
+  const scope = query.dagScope ?? 'all'
+  if (query.entityBytes === undefined && (scope === 'all' || scope === 'block')) return scope
+  throw new AppError('REQUEST_INVALID', 'of dag-scope, all and block are served, and no entity-bytes', {
+    hint: 'leave dag-scope and entity-bytes out',
+  })
 }

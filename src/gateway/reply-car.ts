@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto'
-import type { Target } from '../content/get.ts'
+import type { CarScope, Target } from '../content/get.ts'
 import { contentDisposition, matchesEtag } from './headers.ts'
 import { type Exchange, noBody, type Reply } from './reply.ts'
 import { entityHeaders } from './reply-file.ts'
@@ -8,11 +7,10 @@ import { entityHeaders } from './reply-file.ts'
  * CAR v1: the blocks of the path first, then the DAG depth first, each block once, whatever `dups` the client would take.
  * Its length is not known before it is made, so an export that fails ends without the last chunk of HTTP: visible.
  */
-export function carReply(exchange: Exchange, target: Target): Reply {
+export function carReply(exchange: Exchange, target: Target, scope: CarScope): Reply {
   const { request, conditions, services, signal } = exchange
-  const cid = target.cid.toString()
-  const variant = createHash('sha256').update(`${request.href}\0all\0dfs\0n`).digest('hex').slice(0, 16)
-  const etag = `W/"${cid}.car.${variant}"`
+  // Weak, as the specification has it: order and duplicates may differ from gateway to gateway.
+  const etag = `W/"${services.get.carTag(target, scope)}"`
   const headers = entityHeaders(exchange, etag, target.roots.join(','))
   if (matchesEtag(conditions.ifNoneMatch, etag)) return { status: 304, headers, body: noBody }
   const last = request.path.segments.at(-1)
@@ -23,6 +21,6 @@ export function carReply(exchange: Exchange, target: Target): Reply {
   return {
     status: 200,
     headers,
-    body: { kind: 'stream', bytes: undefined, source: services.get.car(target, { signal, readAheadBytes }) },
+    body: { kind: 'stream', bytes: undefined, source: services.get.car(target, scope, { signal, readAheadBytes }) },
   }
 }

@@ -19,7 +19,7 @@ async function ofFormat(exchange: Exchange, format: Format, target: Target): Pro
     case 'raw':
       return rawReply(exchange, blockOf(target))
     case 'car':
-      return carReply(exchange, target)
+      return carReply(exchange, target, format.scope)
     case 'codec':
       if (target.kind === 'node') return nodeReply(exchange, target, format.codec)
       if (target.kind === 'file' && format.codec === 'json') return await unixfsReply(exchange, target)
@@ -48,6 +48,7 @@ async function unixfsReply(exchange: Exchange, target: Target): Promise<Reply> {
 function located({ request }: Exchange, format: Format, reply: Reply): Reply {
   if (format.kind === 'unixfs' || !format.fromAccept || reply.status >= 300) return reply
   const name = format.kind === 'codec' ? format.codec : format.kind
-  const params = format.kind === 'car' ? '&car-version=1&car-order=dfs&car-dups=n' : ''
+  const scope = format.kind === 'car' && format.scope !== 'all' ? `&dag-scope=${format.scope}` : ''
+  const params = format.kind === 'car' ? `${scope}&car-version=1&car-order=dfs&car-dups=n` : ''
   return { ...reply, headers: [...reply.headers, 'Content-Location', `${request.href}?format=${name}${params}`] }
 }

@@ -9,6 +9,7 @@ test.each([
   ['nothing asked', '', undefined, 'unixfs'],
   ['anything', '', '*/*', 'unixfs'],
   ['a browser', '', browser, 'unixfs'],
+  ['a block scope', 'format=car&dag-scope=block', undefined, 'car'],
   ['an image', '', 'image/png', 'unixfs'],
   ['format=raw', 'format=raw', undefined, 'raw'],
   ['format beats Accept', 'format=raw', 'application/vnd.ipld.car', 'raw'],
