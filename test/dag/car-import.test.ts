@@ -1,0 +1,523 @@
+import { CarReader, CarWriter } from '@ipld/car'
+import fc from 'fast-check'
+import { CID } from 'multiformats/cid'
+import * as Digest from 'multiformats/hashes/digest'
+import { expect, test } from 'vitest'
+import { hashBlock, trusted } from '../../src/blocks/block.ts'
+import type { Abortable, BlockWriter } from '../../src/blocks/blockstore.ts'
+import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
+import { type CarImport, importCar, rootBytesHeldMax } from '../../src/dag/car-import.ts'
+import { AppError, statusOf } from '../../src/errors.ts'
+import {
+  carLimits,
+  carV1,
+  carV2,
+  cborNode,
+  header,
+  inChunks,
+  lengthed,
+  node,
+  pragma,
+  raw,
+  section,
+  varint,
+} from '../support/cars.ts'
+
+const signal = new AbortController().signal
+const options = { signal, limits: carLimits }
+
+const leafA = raw('first leaf')
+const leafB = raw('second leaf')
+const root = node([leafA, leafB])
+const whole = carV1([root.cid], [root, leafA, leafB])
+const corrupt = { cid: leafB.cid, bytes: Buffer.from('not the second leaf') }
+const identity = (bytes: Uint8Array) => CID.createV1(0x55, Digest.create(0x00, bytes))
+
+function join(...parts: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat(parts)
+}
+
+interface BadCar {
+  readonly group: string
+  readonly car: () => Uint8Array | AsyncIterable<Uint8Array>
+  readonly code: string
+  readonly status: number
+  readonly message?: RegExp
+}
+
+const invalid = { code: 'CAR_INVALID', status: 400 } as const
+const rootsOf = (count: number) => Array.from({ length: count }, () => root.cid)
+
+const badCars: readonly BadCar[] = [
+  { group: 'nothing at all', car: () => join(), ...invalid },
+  { group: '67 a header of length zero', car: () => join(varint(0), section(root)), ...invalid },
+  { group: '68 a header that claims 2^40 bytes', car: () => endless(varint(2n ** 40n)), ...invalid },
+  { group: '68 a header that claims 2^63 bytes', car: () => endless(varint(2n ** 63n)), ...invalid },
+  { group: '68 a header length of 11 bytes', car: () => endless(Buffer.alloc(11, 0xff)), ...invalid },
+  { group: '68 a header that claims 1 MiB + 1', car: () => endless(varint(2 ** 20 + 1)), ...invalid },
+  { group: '68 a header that is cut short', car: () => whole.subarray(0, 20), ...invalid },
+  { group: '69 a header that is not CBOR', car: () => lengthed(Buffer.from('not cbor at all')), ...invalid },
+  {
+    group: '69 a header with bytes after its CBOR',
+    car: () => lengthed(header({ version: 1, roots: [] }).subarray(1), Buffer.from([0])),
+    ...invalid,
+  },
+  { group: '69 a header of 100,000 nested lists', car: () => lengthed(Buffer.alloc(100_000, 0x81)), ...invalid },
+  { group: '70 a header that is a list', car: () => header([1, []]), ...invalid },
+  { group: '70 a header that is null', car: () => header(null), ...invalid },
+  {
+    group: '70 a header with an extra key',
+    car: () => header({ version: 1, roots: [root.cid], extra: 1 }),
+    ...invalid,
+    message: /"extra"/,
+  },
+  { group: '70 a header without a version', car: () => header({ roots: [root.cid] }), ...invalid },
+  { group: '70 a header without roots', car: () => header({ version: 1 }), ...invalid },
+  { group: '70 version 3', car: () => header({ version: 3, roots: [] }), ...invalid },
+  { group: '70 version "1"', car: () => header({ version: '1', roots: [] }), ...invalid },
+  { group: '70 version 2 without a body', car: () => pragma, ...invalid },
+  { group: '70 version 2 with roots', car: () => header({ version: 2, roots: [root.cid] }), ...invalid },
+  { group: '70 roots that are a map', car: () => header({ version: 1, roots: { 0: root.cid } }), ...invalid },
+  { group: '70 roots that are null', car: () => header({ version: 1, roots: null }), ...invalid },
+  { group: '70 a root that is no CID', car: () => header({ version: 1, roots: ['root'] }), ...invalid },
+  {
+    group: '70 a root of a hash we cannot verify',
+    car: () => header({ version: 1, roots: [CID.createV1(0x55, Digest.create(0x11, Buffer.alloc(20)))] }),
+    ...invalid,
+  },
+  {
+    group: '71 1,001 roots',
+    car: () => header({ version: 1, roots: rootsOf(1001) }),
+    code: 'LIMIT_EXCEEDED',
+    status: 413,
+  },
+  {
+    group: '71 100,000 roots',
+    car: () => header({ version: 1, roots: rootsOf(100_000) }),
+    code: 'LIMIT_EXCEEDED',
+    status: 413,
+  },
+  { group: '72 a section of length zero', car: () => join(whole, varint(0)), ...invalid, message: /block 4/ },
+  { group: '72 zeros after the last section', car: () => join(whole, Buffer.alloc(512)), ...invalid },
+  {
+    group: '73 a section of 2 MiB + 1 and its CID',
+    car: () => carV1([], [raw(Buffer.alloc(2 ** 21 + 1))]),
+    code: 'BLOCK_TOO_LARGE',
+    status: 413,
+    message: /block 1/,
+  },
+  {
+    group: '73 a section that claims 2^40 bytes',
+    car: () => endless(join(header({ version: 1, roots: [] }), varint(2n ** 40n))),
+    code: 'BLOCK_TOO_LARGE',
+    status: 413,
+  },
+  {
+    group: '73 a section that claims 2^63 bytes',
+    car: () => endless(join(header({ version: 1, roots: [] }), varint(2n ** 63n))),
+    ...invalid,
+  },
+  {
+    group: '74 a section shorter than its CID',
+    car: () => join(whole, lengthed(leafA.cid.bytes.subarray(0, 20)), section(leafB)),
+    ...invalid,
+    message: /block 4 is shorter/,
+  },
+  {
+    group: '74 a section without a valid CID',
+    car: () => join(whole, lengthed(Buffer.from([9, 9, 9, 9]))),
+    ...invalid,
+    message: /block 4/,
+  },
+  {
+    group: '74 a CIDv0 with a short digest',
+    car: () => join(whole, lengthed(Buffer.from([0x12, 0x14]), Buffer.alloc(40))),
+    ...invalid,
+  },
+  { group: '75 a truncated last block', car: () => whole.subarray(0, -1), ...invalid, message: /middle of block 3/ },
+  {
+    group: '76 a block that does not hash to its CID',
+    car: () => carV1([root.cid], [root, leafA, corrupt]),
+    ...invalid,
+    message: /block 3/,
+  },
+  {
+    group: '77 one CID twice with different bytes',
+    car: () => carV1([root.cid], [root, leafA, leafB, corrupt]),
+    ...invalid,
+    message: /block 4/,
+  },
+  {
+    group: '78 an identity CID of 1 MiB',
+    car: () => carV1([], [{ cid: identity(Buffer.alloc(2 ** 20)), bytes: Buffer.alloc(2 ** 20) }]),
+    ...invalid,
+    message: /block 1/,
+  },
+  {
+    group: '78 an identity CID of 129 bytes',
+    car: () => carV1([], [{ cid: identity(Buffer.alloc(129)), bytes: Buffer.alloc(129) }]),
+    ...invalid,
+  },
+  {
+    group: '78 an identity CID with other bytes',
+    car: () => carV1([], [{ cid: identity(Buffer.from('a')), bytes: Buffer.from('b') }]),
+    ...invalid,
+    message: /block 1/,
+  },
+  {
+    group: '79 a root that is not in the body',
+    car: () => carV1([root.cid], [leafA, leafB]),
+    ...invalid,
+    message: /names the root/,
+  },
+  {
+    group: '79 a block below the root that is not in the body',
+    car: () => carV1([root.cid], [root, leafA]),
+    ...invalid,
+    message: /links to the block/,
+  },
+  { group: '80 a data offset inside the header', car: () => carV2(whole, { dataOffset: 50n }), ...invalid },
+  { group: '80 a data offset of zero', car: () => carV2(whole, { dataOffset: 0n }), ...invalid },
+  { group: '80 a data offset beyond the end', car: () => carV2(whole, { dataOffset: 100_000n }), ...invalid },
+  { group: '80 a data offset within the data', car: () => carV2(whole, { dataOffset: 55n }), ...invalid },
+  { group: '80 an index inside the data', car: () => carV2(whole, { indexOffset: 60n }), ...invalid },
+  { group: '80 a data size of 2^63', car: () => carV2(whole, { dataSize: 2n ** 63n }), ...invalid },
+  { group: '80 a data size of zero', car: () => carV2(whole, { dataSize: 0n }), ...invalid },
+  { group: '80 a data size smaller than the header', car: () => carV2(whole, { dataSize: 10n }), ...invalid },
+  {
+    group: '80 a data size one byte short',
+    car: () => carV2(whole, { dataSize: BigInt(whole.byteLength - 1) }),
+    ...invalid,
+  },
+  {
+    group: '80 a data size beyond the end',
+    car: () => carV2(whole, { dataSize: BigInt(whole.byteLength + 1) }),
+    ...invalid,
+  },
+  { group: '80 a CARv2 inside a CARv2', car: () => carV2(carV2(whole)), ...invalid },
+  {
+    group: '80 a corrupt pragma',
+    car: () => join(Buffer.from('0aa16776657273696f6e03', 'hex'), carV2(whole).subarray(11)),
+    ...invalid,
+  },
+  {
+    group: '80 a pragma spelled with a longer varint',
+    car: () => join(Buffer.from('8a00a16776657273696f6e02', 'hex'), carV2(whole).subarray(11)),
+    ...invalid,
+  },
+  { group: '80 a CARv2 that ends in its header', car: () => carV2(whole).subarray(0, 30), ...invalid },
+  {
+    group: '82 100,001 tiny blocks',
+    car: () => repeated(header({ version: 1, roots: [] }), section(leafA), 100_001),
+    code: 'LIMIT_EXCEEDED',
+    status: 413,
+  },
+  {
+    group: '83 an endless CAR',
+    car: () => repeated(header({ version: 1, roots: [] }), section(raw(Buffer.alloc(2 ** 20))), 2000),
+    code: 'UPLOAD_TOO_LARGE',
+    status: 413,
+  },
+]
+
+test.each(badCars)('$group is refused with $code, and no root is visible', async ({ car, code, status, message }) => {
+  const store = new MemoryBlockstore()
+  const given = car()
+  const source = given instanceof Uint8Array ? inChunks(given, 65_536) : given
+  const error = await importCar(source, store, options).catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(AppError)
+  if (!(error instanceof AppError)) return
+  expect(error).toMatchObject({ code })
+  expect(statusOf[error.code]).toBe(status)
+  if (message !== undefined) expect(error.message).toMatch(message)
+  expect(await store.has(root.cid, options)).toBe(false)
+})
+
+test.each([
+  ['a header of 2^40 bytes', varint(2n ** 40n)],
+  ['a header of 1 MiB + 1', varint(2 ** 20 + 1)],
+  ['100,000 roots', header({ version: 1, roots: rootsOf(100_000) }).subarray(0, 64)],
+  ['a section of 2^40 bytes', join(header({ version: 1, roots: [] }), varint(2n ** 40n))],
+  ['a section of 2 MiB + 1 KiB', join(header({ version: 1, roots: [] }), varint(2 ** 21 + 1024))],
+])('what claims %s is refused before 64 KiB of it have been pulled', async (_, start) => {
+  let pulled = 0
+  async function* counted() {
+    for await (const chunk of endless(start, 1024)) {
+      pulled += chunk.byteLength
+      yield chunk
+    }
+  }
+  await expect(importCar(counted(), new MemoryBlockstore(), options)).rejects.toBeInstanceOf(AppError)
+  expect(pulled).toBeLessThanOrEqual(65_536)
+})
+
+test.each([1, 2, 7, 64, 1000])('a CAR in chunks of %i bytes gives its blocks and roots', async (chunkBytes) => {
+  const store = new MemoryBlockstore()
+  const result = await importCar(inChunks(whole, chunkBytes), store, options)
+  const bytes = BigInt(root.bytes.byteLength + leafA.bytes.byteLength + leafB.bytes.byteLength)
+  expect(shown(result)).toEqual({ roots: [`${root.cid}`], missingRoots: [], blocks: 3, newBlocks: 3, bytes })
+  for (const block of [root, leafA, leafB])
+    expect(Buffer.compare(await store.get(block.cid, options), block.bytes)).toBe(0)
+})
+
+test('a CAR cut at any byte is refused and leaves no root visible, whether its root comes first or last', async () => {
+  for (const blocks of [
+    [root, leafA, leafB],
+    [leafA, leafB, root],
+  ]) {
+    const car = carV1([root.cid], blocks)
+    for (const [label, complete] of [
+      ['v1', car],
+      ['v2', carV2(car, { padding: 5 })],
+    ] as const) {
+      for (let length = 0; length < complete.byteLength; length++) {
+        const store = new MemoryBlockstore()
+        const cut = importCar(inChunks(complete.subarray(0, length), 13), store, options)
+        await expect(cut, `${label} cut at ${length}`).rejects.toMatchObject({ code: 'CAR_INVALID' })
+        expect(await store.has(root.cid, options), `${label} cut at ${length}`).toBe(false)
+      }
+      await expect(importCar(inChunks(complete, 13), new MemoryBlockstore(), options)).resolves.toMatchObject({
+        blocks: 3,
+      })
+    }
+  }
+})
+
+test('root blocks are handed to the store after everything else is durable', async () => {
+  const log: string[] = []
+  const store = new LoggedStore(log)
+  const upper = node([root], 'upper')
+  await importCar(inChunks(carV1([upper.cid, root.cid], [upper, root, leafA, leafB]), 50), store, options)
+  expect(log).toEqual([leafA, leafB].map(putOf).concat('flush', [root, upper].map(putOf), 'flush'))
+})
+
+test('a flush that fails leaves the root unwritten', async () => {
+  const log: string[] = []
+  const full = new AppError('STORE_FULL', 'the disk is full')
+  await expect(importCar(inChunks(whole, 50), new LoggedStore(log, full), options)).rejects.toBe(full)
+  expect(log).toEqual([leafA, leafB].map(putOf).concat('flush'))
+})
+
+test('a root that the store already has need not be in the body', async () => {
+  const store = new MemoryBlockstore()
+  await importCar(inChunks(whole, 50), store, options)
+  const result = await importCar(inChunks(carV1([root.cid], [leafA]), 50), store, options)
+  expect(shown(result)).toMatchObject({ roots: [`${root.cid}`], missingRoots: [], blocks: 1, newBlocks: 0 })
+})
+
+test('a partial CAR keeps its blocks and names the roots that are missing', async () => {
+  const store = new MemoryBlockstore()
+  const result = await importCar(inChunks(carV1([root.cid], [leafA]), 50), store, { ...options, partial: true })
+  expect(shown(result)).toMatchObject({ roots: [`${root.cid}`], missingRoots: [`${root.cid}`], newBlocks: 1 })
+  expect(await store.has(leafA.cid, options)).toBe(true)
+})
+
+test('a CAR may fill the gaps of a DAG of which the store has the rest', async () => {
+  const store = new MemoryBlockstore()
+  await store.put(leafA, options)
+  await expect(importCar(inChunks(carV1([root.cid], [root, leafB]), 50), store, options)).resolves.toMatchObject({
+    newBlocks: 2,
+  })
+})
+
+test('a CAR without roots is a bag of blocks', async () => {
+  const result = await importCar(inChunks(carV1([], [leafA]), 50), new MemoryBlockstore(), options)
+  expect(result).toMatchObject({ roots: [], blocks: 1, newBlocks: 1 })
+})
+
+test('the same block twice is stored once and counted twice', async () => {
+  const car = carV1([root.cid], [root, leafA, leafB, leafA, root])
+  const store = new MemoryBlockstore()
+  await expect(importCar(inChunks(car, 50), store, options)).resolves.toMatchObject({ blocks: 5, newBlocks: 3 })
+  expect(store.count).toBe(3)
+})
+
+test('identity blocks are accepted and not stored, in the body and as a root', async () => {
+  const cid = identity(Buffer.alloc(128, 7))
+  const store = new MemoryBlockstore()
+  const car = carV1([cid], [{ cid, bytes: cid.multihash.digest }, leafA])
+  expect(shown(await importCar(inChunks(car, 50), store, options))).toMatchObject({ roots: [`${cid}`], blocks: 1 })
+  expect(store.count).toBe(1)
+})
+
+test('a link out of an identity block counts as a link', async () => {
+  const link = CID.createV1(0x71, Digest.create(0x00, cborNode(leafA.cid).bytes))
+  const top = cborNode([link])
+  await expect(importCar(inChunks(carV1([top.cid], [top]), 50), new MemoryBlockstore(), options)).rejects.toMatchObject(
+    invalidCode,
+  )
+  await expect(
+    importCar(inChunks(carV1([top.cid], [top, leafA]), 50), new MemoryBlockstore(), options),
+  ).resolves.toMatchObject({ blocks: 2 })
+})
+
+test('a block that cannot be decoded is stored as the bytes it is', async () => {
+  const garbage = hashBlock(Buffer.from('not a protobuf'), 0x70)
+  const store = new MemoryBlockstore()
+  await importCar(inChunks(carV1([garbage.cid], [garbage]), 50), store, options)
+  expect(Buffer.from(await store.get(garbage.cid, options)).toString()).toBe('not a protobuf')
+})
+
+test('an empty block and one of 2 MiB are accepted', async () => {
+  const blocks = [raw(''), raw(Buffer.alloc(2 ** 21, 3))]
+  await expect(importCar(inChunks(carV1([], blocks), 65_536), new MemoryBlockstore(), options)).resolves.toMatchObject({
+    blocks: 2,
+  })
+})
+
+test.each([
+  ['lying offsets', Buffer.alloc(400, 0xff)],
+  ['nothing', Buffer.alloc(0)],
+])('a CARv2 index of %s is read over', async (_, index) => {
+  const car = carV2(whole, { padding: 1400, index })
+  const result = await importCar(inChunks(car, 100), new MemoryBlockstore(), options)
+  expect(shown(result)).toMatchObject({ blocks: 3, roots: [`${root.cid}`] })
+})
+
+test('raw roots beyond half of what is held are written at once; nodes beyond all of it are refused', async () => {
+  const big = Array.from({ length: 10 }, (_, index) => raw(Buffer.alloc(2 ** 20, index)))
+  const log: string[] = []
+  await importCar(
+    inChunks(
+      carV1(
+        big.map(({ cid }) => cid),
+        big,
+      ),
+      65_536,
+    ),
+    new LoggedStore(log),
+    options,
+  )
+  expect(log.slice(0, 3)).toEqual([...big.slice(8).map(putOf), 'flush'])
+  expect(log).toHaveLength(12)
+  const nodes = Array.from({ length: rootBytesHeldMax / 2 ** 20 + 1 }, (_, index) =>
+    hashBlock(Buffer.alloc(2 ** 20, index + 50), 0x70),
+  )
+  const refused = importCar(
+    inChunks(
+      carV1(
+        nodes.map(({ cid }) => cid),
+        nodes,
+      ),
+      65_536,
+    ),
+    new MemoryBlockstore(),
+    options,
+  )
+  await expect(refused).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+})
+
+test('an abort ends an import whose source is silent, with the reason, and writes no root', async () => {
+  const controller = new AbortController()
+  const reason = new Error('client left')
+  async function* silent() {
+    yield whole.subarray(0, whole.byteLength - 5)
+    setImmediate(() => controller.abort(reason))
+    await new Promise(() => undefined)
+  }
+  const store = new MemoryBlockstore()
+  await expect(importCar(silent(), store, { ...options, signal: controller.signal })).rejects.toBe(reason)
+  expect(await store.has(root.cid, options)).toBe(false)
+})
+
+test('the error of a source that fails is passed on', async () => {
+  const failure = new Error('socket closed')
+  async function* failing() {
+    yield whole.subarray(0, 60)
+    throw failure
+  }
+  await expect(importCar(failing(), new MemoryBlockstore(), options)).rejects.toBe(failure)
+})
+
+test('a source is let go of when its CAR is refused', async () => {
+  let closed = false
+  async function* watched() {
+    try {
+      for (;;) yield Buffer.alloc(100, 0xff)
+    } finally {
+      closed = true
+    }
+  }
+  await expect(importCar(watched(), new MemoryBlockstore(), options)).rejects.toMatchObject(invalidCode)
+  expect(closed).toBe(true)
+})
+
+test('whatever @ipld/car writes is imported as @ipld/car reads it', async () => {
+  const arbitraryBlocks = fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 12 })
+  await fc.assert(
+    fc.asyncProperty(arbitraryBlocks, fc.integer({ min: 1, max: 4000 }), async (contents, chunkBytes) => {
+      const blocks = contents.map((content) => raw(content))
+      const { writer, out } = CarWriter.create(blocks.slice(0, 1).map(({ cid }) => cid))
+      const written = Promise.all(blocks.map((block) => writer.put(block))).then(() => writer.close())
+      const parts: Uint8Array[] = []
+      for await (const part of out) parts.push(part)
+      await written
+      const store = new MemoryBlockstore()
+      const result = await importCar(inChunks(Buffer.concat(parts), chunkBytes), store, options)
+      const judge = await CarReader.fromBytes(Buffer.concat(parts))
+      expect(result.roots.map(String)).toEqual((await judge.getRoots()).map(String))
+      for await (const { cid, bytes } of judge.blocks())
+        expect(Buffer.compare(await store.get(cid, options), bytes)).toBe(0)
+      expect(result.blocks).toBe(blocks.length)
+    }),
+    { numRuns: 50 },
+  )
+})
+
+test('any byte changed in a CAR is refused or changes nothing that is stored', async () => {
+  for (let at = 0; at < whole.byteLength; at++) {
+    const changed = Buffer.from(whole)
+    changed[at] = (changed[at] ?? 0) ^ 0x41
+    const store = new MemoryBlockstore()
+    const result = await importCar(inChunks(changed, 40), store, options).catch((error: unknown) => error)
+    if (result instanceof Error) expect(result, `byte ${at}`).toMatchObject({ name: 'AppError' })
+    else expect(await store.has(root.cid, options), `byte ${at}`).toBe(true)
+  }
+})
+
+const shown = (result: CarImport) => ({
+  ...result,
+  roots: result.roots.map(String),
+  missingRoots: result.missingRoots.map(String),
+})
+const invalidCode = { code: 'CAR_INVALID' }
+const putOf = ({ cid }: { cid: CID }) => `put ${cid}`
+
+/** `start`, then bytes without end. */
+async function* endless(start: Uint8Array, chunkBytes = 65_536): AsyncGenerator<Uint8Array> {
+  yield start
+  for (;;) yield Buffer.alloc(chunkBytes, 0xff)
+}
+
+async function* repeated(start: Uint8Array, part: Uint8Array, times: number): AsyncGenerator<Uint8Array> {
+  yield start
+  const perChunk = Math.max(1, Math.floor(65_536 / part.byteLength))
+  const chunk = Buffer.concat(Array.from({ length: perChunk }, () => part))
+  for (let done = 0; done < times; done += perChunk) yield chunk
+}
+
+class LoggedStore extends MemoryBlockstore {
+  readonly #log: string[]
+  readonly #flushError: Error | undefined
+
+  constructor(log: string[], flushError?: Error) {
+    super()
+    this.#log = log
+    this.#flushError = flushError
+  }
+
+  override openWriter(options: Abortable): BlockWriter {
+    const writer = super.openWriter(options)
+    return {
+      put: async (block) => {
+        this.#log.push(putOf(block))
+        await writer.put(trusted(block.cid, block.bytes))
+      },
+      flush: async () => {
+        this.#log.push('flush')
+        if (this.#flushError !== undefined) throw this.#flushError
+        return writer.flush()
+      },
+    }
+  }
+}
