@@ -69,7 +69,7 @@ export const settings = {
   },
   WRITE_WINDOW_BYTES: {
     kind: 'bytes',
-    default: '16MiB',
+    default: '32MiB',
     min: 2097152,
     help: 'sent to NATS and not yet acknowledged, all uploads together',
   },

@@ -9,7 +9,6 @@ import type { Nats } from '../nats/connection.ts'
 import { chunkSubject, largeBlockBytes, messageOverheadBytes, metaSubject, shardOf } from '../nats/layout.ts'
 import { purgeSubject } from '../nats/leader-get.ts'
 import type { Publication } from '../nats/publish.ts'
-import { isWrongLastSequence, publish } from '../nats/publish.ts'
 import type { HashedBlock } from './block.ts'
 import { blockKey, encodeMeta } from './block-object.ts'
 import type { Abortable, Blockstore, BlockWriter, Want } from './blockstore.ts'
@@ -102,7 +101,7 @@ export class NatsBlockstore implements Blockstore {
     const bytes = block.bytes.byteLength
     await this.#writes.acquire(bytes, signal)
     try {
-      return await this.#write(block, signal)
+      return await this.#write(block)
     } finally {
       this.#writes.release(bytes)
     }
@@ -111,7 +110,7 @@ export class NatsBlockstore implements Blockstore {
   openWriter({ signal }: Abortable): BlockWriter {
     return new WindowedWriter(
       this.#writes,
-      (block) => this.#write(block, signal),
+      (block) => this.#write(block),
       (cid) => this.has(cid, { signal }),
       signal,
     )
@@ -148,7 +147,7 @@ export class NatsBlockstore implements Blockstore {
     }
   }
 
-  async #write({ cid, bytes }: HashedBlock, signal: AbortSignal): Promise<boolean> {
+  async #write({ cid, bytes }: HashedBlock): Promise<boolean> {
     if (bytes.byteLength > blockBytesMax) {
       throw new AppError('BLOCK_TOO_LARGE', `block of ${bytes.byteLength} bytes; the limit is ${blockBytesMax}`)
     }
@@ -169,17 +168,7 @@ export class NatsBlockstore implements Blockstore {
     if (bytes.byteLength < largeBlockBytes) {
       return writer.write({ key, publications: [chunk, meta], bytes: bytes.byteLength })
     }
-    // The chunk alone, then its meta with those of others: a meta must never stand without its chunk.
-    await patiently(this.#waitMs, signal, () => this.#publishOnce(chunk))
-    return writer.write({ key, publications: [meta], bytes: meta.payload.byteLength })
-  }
-
-  async #publishOnce(chunk: Publication): Promise<void> {
-    try {
-      await publish(this.#nats.requests, chunk)
-    } catch (error) {
-      if (!isWrongLastSequence(error)) throw error
-    }
+    return writer.writeLarge(key, chunk, meta)
   }
 }
 

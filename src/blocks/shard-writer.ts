@@ -24,6 +24,10 @@ interface Queued {
 /** More only makes the batches smaller: the server works through a stream's batches one after the other. */
 const batchesInFlight = 2
 
+/** Metas of large blocks wait for company while more chunks are under way: so many of them, or so long. */
+const metasGathered = 32
+const gatherMs = 20
+
 const never = new AbortController().signal
 
 /**
@@ -41,6 +45,8 @@ export class ShardWriter {
   readonly #underWay = new Map<string, Promise<boolean>>()
   #inFlight = 0
   #scheduled = false
+  #chunksInFlight = 0
+  #gathering: NodeJS.Timeout | undefined
 
   constructor(nats: Nats, bucket: BlockBucket, waitMs: number) {
     this.#nats = nats
@@ -50,20 +56,53 @@ export class ShardWriter {
 
   /** Resolves once durable. @returns whether the block was new @throws AppError STORE_FULL | STORE_UNAVAILABLE */
   write(parcel: Parcel): Promise<boolean> {
-    const same = this.#underWay.get(parcel.key)
+    return this.#once(parcel.key, () => this.#enqueue(parcel))
+  }
+
+  /**
+   * A large block: the chunk alone, pipelined with others, then its meta with theirs in one batch. Never together and
+   * never the meta first: a meta must not stand without its chunk.
+   */
+  writeLarge(key: string, chunk: Publication, meta: Publication): Promise<boolean> {
+    return this.#once(key, async () => {
+      this.#chunksInFlight++
+      try {
+        await patiently(this.#waitMs, never, () => this.#writeIfAbsent(chunk))
+      } finally {
+        this.#chunksInFlight--
+      }
+      return this.#enqueue({ key, publications: [meta], bytes: meta.payload.byteLength })
+    })
+  }
+
+  /** Of several that write one block at the same time, one does it, and only to that one it is new. */
+  #once(key: string, work: () => Promise<boolean>): Promise<boolean> {
+    const same = this.#underWay.get(key)
     if (same !== undefined) return same.then(() => false)
-    const written = new Promise<boolean>((resolve, reject) => {
-      this.#queue.push({ parcel, resolve, reject })
-    }).finally(() => this.#underWay.delete(parcel.key))
-    this.#underWay.set(parcel.key, written)
-    this.#schedule()
+    const written = work().finally(() => this.#underWay.delete(key))
+    this.#underWay.set(key, written)
     return written
+  }
+
+  #enqueue(parcel: Parcel): Promise<boolean> {
+    return new Promise<boolean>((resolve, reject) => {
+      this.#queue.push({ parcel, resolve, reject })
+      const isMetaAlone = parcel.publications.length === 1
+      if (isMetaAlone && this.#chunksInFlight > 0 && this.#queue.length < metasGathered) this.#gather()
+      else this.#schedule()
+    })
+  }
+
+  #gather(): void {
+    this.#gathering ??= setTimeout(() => this.#schedule(), gatherMs)
   }
 
   /** After the I/O of this turn, so that blocks which arrive together leave together. */
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
     setImmediate(() => {
       this.#scheduled = false
       while (this.#queue.length > 0 && this.#inFlight < batchesInFlight) this.#send(this.#take())
