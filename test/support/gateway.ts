@@ -1,6 +1,5 @@
 import { request as httpRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http'
 import type { TestContext } from 'vitest'
-import type { Blockstore } from '../../src/blocks/blockstore.ts'
 import { inline } from '../../src/blocks/inline.ts'
 import { type LimitConfig, readConfig } from '../../src/config.ts'
 import { createGet } from '../../src/content/get.ts'
@@ -35,13 +34,12 @@ export interface OpenGateway {
 export async function openGateway(
   onFinished: TestContext['onTestFinished'],
   limits: Partial<LimitConfig> = {},
-  wrap: (blocks: Blockstore) => Blockstore = inline,
+  store: CountingStore = new CountingStore(),
 ): Promise<OpenGateway> {
   const all = { ...readConfig({}).limits, ...limits }
-  const store = new CountingStore()
   const logged: Logged[] = []
   const keep = (fields: unknown) => logged.push(fields as Logged)
-  const get = createGet({ blocks: wrap(store), limits: all })
+  const get = createGet({ blocks: inline(store), limits: all })
   const config = { listen: { host: '127.0.0.1', port: 0 }, limits: all }
   const gateway = createGateway({ get, log: { error: keep, warn: keep } }, config)
   const { port } = await gateway.listen()
