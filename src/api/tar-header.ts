@@ -40,14 +40,18 @@ export function parseTarHeader(record: Uint8Array): TarHeader {
 
 /** The sum of all bytes, its own field counted as spaces. */
 function checkSum(record: Uint8Array): void {
+  if (record[0] === 0x1f && record[1] === 0x8b) {
+    throw new AppError('REQUEST_INVALID', 'the tar is compressed', { hint: 'send it uncompressed' })
+  }
   let sum = 0
   for (const [index, byte] of record.entries()) sum += index >= 148 && index < 156 ? 0x20 : byte
-  if (sum === tarNumber(record.subarray(148, 156))) return
-  const gzip = record[0] === 0x1f && record[1] === 0x8b
-  throw new AppError('REQUEST_INVALID', gzip ? 'the tar is compressed' : 'the body is not a tar, or a damaged one', {
-    hint: gzip ? 'send it uncompressed' : 'raw bytes of one file go without the content type of a tar',
-  })
+  if (sum !== tarNumber(record.subarray(148, 156))) throw notATar()
 }
+
+const notATar = () =>
+  new AppError('REQUEST_INVALID', 'the body is not a tar, or a damaged one', {
+    hint: 'raw bytes of one file go without the content type of a tar',
+  })
 
 /** Octal digits, or base 256 when the first bit is set (GNU). */
 function tarNumber(field: Uint8Array): number {
@@ -64,7 +68,7 @@ function tarNumber(field: Uint8Array): number {
     .trimStart()
   if (text === '') return 0
   if (/^[0-7]+$/.test(text)) return Number.parseInt(text, 8)
-  throw new AppError('REQUEST_INVALID', 'the body is not a tar, or a damaged one')
+  throw notATar()
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

@@ -12,7 +12,12 @@ const { signal } = new AbortController()
 const helloCid = 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'
 const headers = { authorization, 'content-type': 'application/octet-stream' }
 
-async function upload(url: string, body: NonNullable<RequestInit['body']>, query = '', more: Record<string, string> = {}) {
+async function upload(
+  url: string,
+  body: NonNullable<RequestInit['body']>,
+  query = '',
+  more: Record<string, string> = {},
+) {
   const reply = await fetch(`${url}/api/v1/objects${query}`, { method: 'POST', body, headers: { ...headers, ...more } })
   return { status: reply.status, headers: reply.headers, json: (await reply.json()) as Record<string, unknown> }
 }
