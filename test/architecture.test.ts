@@ -1,0 +1,105 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { expect, test } from 'vitest'
+
+const src = resolve(import.meta.dirname, '../src')
+
+/** Who may import whom (ARCHITECTURE.md). A new arrow is a visible change of this table. */
+const arrows: Readonly<Record<string, readonly string[]>> = {
+  // The process, and the composition root: the only ones that see everything.
+  'main.ts': ['cli', 'node.ts', 'observability', 'client', 'nats'],
+  'node.ts': ['api', 'auth', 'blocks', 'content', 'gateway', 'nats', 'observability'],
+  cli: ['client'],
+  client: [],
+  gateway: ['content', 'auth'],
+  api: ['content', 'auth'],
+  content: ['dag', 'blocks'],
+  dag: ['blocks'],
+  blocks: ['nats'],
+  nats: [],
+  auth: [],
+  observability: [],
+  lib: [],
+  'config.ts': ['lib'],
+  'errors.ts': [],
+}
+
+/** Everyone may import these; of config and observability only the types, but where a table above says otherwise. */
+const forAll = ['lib', 'errors.ts']
+const typesForAll = ['config.ts', 'observability']
+/** Parses settings, so it needs the values: the process, and the CLI that shows and reads them. */
+const configReaders = ['main.ts', 'cli', 'client']
+
+interface Import {
+  readonly from: string
+  readonly to: string
+  readonly typeOnly: boolean
+}
+
+function sourceFiles(folder: string): string[] {
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name)
+    if (statSync(path).isDirectory()) return sourceFiles(path)
+    return path.endsWith('.ts') ? [path] : []
+  })
+}
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(file, 'utf8')
+  const statements = text.matchAll(
+    /^(?:import|export)\s+(type\s)?[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'|import\('([^']+)'\)/gm,
+  )
+  return Array.from(statements, ([, typeOnly, from, bare, dynamic]) => ({
+    from: relative(src, file),
+    to: from ?? bare ?? dynamic ?? '',
+    typeOnly: typeOnly !== undefined,
+  }))
+}
+
+/** The layer of a path below src: its folder, or itself when it lies at the top. */
+const layerOf = (path: string): string => path.split('/')[0] ?? path
+
+const all = sourceFiles(src).flatMap(importsOf)
+
+function forbidden({ from, to, typeOnly }: Import): boolean {
+  if (!to.startsWith('.')) return false
+  const source = layerOf(from)
+  const target = layerOf(relative(src, resolve(src, dirname(from), to)))
+  if (source === target || forAll.includes(target)) return false
+  if (typesForAll.includes(target) && typeOnly) return false
+  if (target === 'config.ts' && configReaders.includes(source)) return false
+  return !(arrows[source] ?? []).includes(target)
+}
+
+test('imports follow the arrows of ARCHITECTURE.md', () => {
+  expect(all.length).toBeGreaterThan(100)
+  expect(all.filter(forbidden).map(({ from, to }) => `${from} → ${to}`)).toEqual([])
+})
+
+test('the check itself sees a forbidden arrow', () => {
+  expect(forbidden({ from: 'nats/a.ts', to: '../blocks/b.ts', typeOnly: false })).toBe(true)
+  expect(forbidden({ from: 'gateway/a.ts', to: '../api/b.ts', typeOnly: true })).toBe(true)
+  expect(forbidden({ from: 'dag/a.ts', to: '../config.ts', typeOnly: false })).toBe(true)
+  expect(forbidden({ from: 'dag/a.ts', to: '../config.ts', typeOnly: true })).toBe(false)
+})
+
+test('only src/nats knows the NATS client', () => {
+  const outside = all.filter(({ from, to }) => to.startsWith('@nats-io/') && layerOf(from) !== 'nats')
+  expect(outside).toEqual([])
+})
+
+test('only the process itself touches process', () => {
+  const touching = sourceFiles(src)
+    .filter((file) =>
+      /(?<![.\w'-])process\.(?:argv|env|exit|exitCode|on|once|cwd|std\w+)/.test(readFileSync(file, 'utf8')),
+    )
+    .map((file) => relative(src, file))
+  expect(touching).toEqual(['main.ts'])
+})
+
+test('no file below src is longer than 300 lines', () => {
+  const long = sourceFiles(src)
+    .map((file) => [relative(src, file), readFileSync(file, 'utf8').split('\n').length] as const)
+    .filter(([file, lines]) => lines > 300 && file !== 'config.ts')
+  expect(long).toEqual([])
+})
