@@ -1,12 +1,17 @@
 import { defineConfig } from 'vitest/config'
 
+/** Set by .ci/run: where the counts go. */
+const report = process.env.STOWAGE_TEST_REPORT
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/global-setup.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // Real servers and subprocesses on two cores: two files at a time keep every wait honest.
+    // Real servers and child processes on two cores: two files at a time keep every wait honest.
     maxWorkers: 2,
+    reporters: report === undefined ? ['default'] : ['default', 'json'],
+    ...(report === undefined ? {} : { outputFile: { json: report } }),
   },
 })
