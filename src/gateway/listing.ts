@@ -24,7 +24,8 @@ export function listingHtml(
   listing: Listing,
 ): string {
   const { entries, offset, nextOffset } = listing
-  const name = request.path.segments.at(-1) ?? cid
+  const name = request.path.segments.at(-1)
+  const title = `Index of ${name ?? shortCid(cid)}`
   const rows = entries.map((entry) => row(request, entry)).join('\n')
   const body =
     entries.length === 0 && request.path.segments.length === 0
@@ -36,26 +37,27 @@ ${parentRow(request)}${rows}
 </tbody>
 </table>`
   return page({
-    title: `Index of ${name}`,
+    title,
     bare: true,
     main: `<div class="card list">
 <header>
-<h1>Index of ${escapeHtml(name)}</h1>
+<h1>${escapeHtml(title)}</h1>
 <div class="path">${breadcrumbs(request)}</div>
-<p class="meta">${summary(listing, dagBytes)} · <a href="?format=car">CAR</a></p>
+<p class="meta">${summary(listing, dagBytes)} · <a href="?format=car">Download as CAR</a></p>
 </header>
 ${body}
 ${pager(offset, nextOffset)}</div>
-<footer><span translate="no">${escapeHtml(cid)}</span></footer>`,
+${name === undefined ? '' : `<footer>CID of this directory: <code translate="no">${escapeHtml(cid)}</code></footer>`}`,
   })
 }
 
 function summary({ entries, offset, nextOffset }: Listing, dagBytes: bigint | undefined): string {
   const count = entries.length
+  if (offset > 0 || nextOffset !== undefined) {
+    return `Entries ${(offset + 1).toLocaleString('en')} to ${(offset + count).toLocaleString('en')}`
+  }
   const items = `${count.toLocaleString('en')} ${count === 1 ? 'entry' : 'entries'}`
-  const paged = offset > 0 || nextOffset !== undefined
-  const which = paged ? `${items} from ${(offset + 1).toLocaleString('en')}` : items
-  return dagBytes === undefined || paged ? which : `${which}, ${formatBytes(dagBytes)}`
+  return dagBytes === undefined ? items : `${items}, ${formatBytes(dagBytes)}`
 }
 
 function breadcrumbs(request: ContentRequest): string {
@@ -76,10 +78,13 @@ function parentRow(request: ContentRequest): string {
 
 function row(request: ContentRequest, { name, cid, dagBytes }: DirectoryEntry): string {
   const text = cid.toString()
-  const short = `${text.slice(0, 6)}…${text.slice(-6)}`
   // The file name is escaped twice because the conformance suite compares with Kubo's page, letter by letter.
   const filename = encodeURIComponent(encodeSegment(wellFormed(name)))
-  return `<tr><td><a href="${request.href}/${encodeSegment(wellFormed(name))}">${escapeHtml(name)}</a></td><td class="cid"><a class="ipfs-hash" translate="no" href="/ipfs/${text}?filename=${filename}">${short}</a></td><td class="size" title="${dagBytes} bytes with all that is below">${formatBytes(dagBytes)}</td></tr>`
+  return `<tr><td><a href="${request.href}/${encodeSegment(wellFormed(name))}">${escapeHtml(name)}</a></td><td class="cid"><a class="ipfs-hash" translate="no" href="/ipfs/${text}?filename=${filename}">${shortCid(text)}</a></td><td class="size" title="${dagBytes} bytes with all that is below">${formatBytes(dagBytes)}</td></tr>`
+}
+
+function shortCid(cid: string): string {
+  return `${cid.slice(0, 6)}…${cid.slice(-6)}`
 }
 
 /** `encodeURIComponent` throws on half a surrogate pair; a name is whatever its writer stored. */

@@ -7,7 +7,7 @@ const style = `
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.35rem;margin:0 0 .5rem;line-height:1.3}
+h1{font-size:1.35rem;margin:0 0 .5rem;line-height:1.3;overflow-wrap:anywhere}
 a{color:var(--link);text-decoration:none}
 a:hover,a:focus-visible{text-decoration:underline}
 code,.ipfs-hash,.path,.code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.86em}
@@ -26,14 +26,15 @@ tbody tr:hover{background:var(--hover)}
 td:first-child,th:first-child{padding-left:1.4rem;overflow-wrap:anywhere}
 td:last-child,th:last-child{padding-right:1.4rem}
 th{font-size:.8rem;color:var(--soft)}
-.size{width:7.5rem;text-align:right;white-space:nowrap;color:var(--soft);font-variant-numeric:tabular-nums}
+.size{width:8rem;text-align:right;white-space:nowrap;color:var(--soft);font-variant-numeric:tabular-nums}
+td.size{font-size:.94rem}
 .cid{width:11rem;white-space:nowrap;text-align:right}
 .ipfs-hash{color:var(--soft)}
 nav{padding:.8rem 1.4rem;border-top:1px solid var(--line);display:flex;gap:1.5rem}
 .empty{padding:1.4rem;margin:0;color:var(--soft)}
-footer{margin:1rem .2rem;color:var(--soft);font-size:.85rem}
+footer{margin:1rem .2rem;overflow-wrap:anywhere;color:var(--soft);font-size:.85rem}
 pre{overflow-x:auto;background:var(--back);border-radius:6px;padding:.7rem .9rem;margin:.8rem 0}
-@media (max-width:36rem){main{margin:.8rem auto;padding:0 .6rem}.cid{display:none}.size{width:6rem;padding-right:1rem!important}td:first-child,th:first-child,.list header,nav{padding-left:1rem}.list header{padding-right:1rem}}
+@media (max-width:36rem){main{margin:.8rem auto;padding:0 .6rem}.cid{display:none}.size{width:6.6rem}td:last-child,th:last-child{padding-right:1rem}td:first-child,th:first-child,.list header,nav{padding-left:1rem}.list header{padding-right:1rem}}
 `
 
 const styleHash = createHash('sha256').update(style).digest('base64')
