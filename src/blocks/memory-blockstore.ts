@@ -62,11 +62,11 @@ export class MemoryBlockstore implements Blockstore {
     return bytes
   }
 
-  /** A copy: an importer's chunks are views of larger buffers, which would be kept alive. */
+  /** A copy: an importer's chunks are views of larger buffers, which it uses again. `slice` of a Buffer would be a view. */
   #keep({ cid, bytes }: HashedBlock): boolean {
     const key = multihashKey(cid)
     if (this.#blocks.has(key)) return false
-    this.#blocks.set(key, bytes.slice())
+    this.#blocks.set(key, new Uint8Array(bytes))
     return true
   }
 }

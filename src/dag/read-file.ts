@@ -84,7 +84,7 @@ async function* readTree(
   options: ReadFileOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const levels: Level[] = []
-  const enter = (node: FileNode, offset: bigint, depth: number): Uint8Array => {
+  const enter = (node: FileNode, offset: bigint, depth: number): void => {
     const held = levels.reduce((sum, level) => sum + level.node.links.blockBytes, node.links.blockBytes)
     checkHeld(held, depth, options)
     const readAheadBytes =
@@ -95,9 +95,9 @@ async function* readTree(
       firstBatchWants: levels.length === 0 ? 1 : 64,
     })
     levels.push({ node, parts })
-    return slice(node.data, offset, span)
   }
-  const inline = enter(root, 0n, 1)
+  enter(root, 0n, 1)
+  const inline = slice(root.data, 0n, span)
   if (inline.byteLength > 0) yield inline
   try {
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
@@ -108,8 +108,8 @@ async function* readTree(
       }
       const { want, bytes } = next.value
       const node = decodePart(want, bytes, options)
-      const content = node.links.count === 0 ? node.data : enter(node, want.offset, want.depth)
-      const wanted = slice(content, want.offset, span)
+      if (node.links.count > 0) enter(node, want.offset, want.depth)
+      const wanted = slice(node.data, want.offset, span)
       if (wanted.byteLength > 0) yield wanted
     }
   } finally {

@@ -1,5 +1,4 @@
 import { encode as encodePb } from '@ipld/dag-pb'
-import { UnixFS } from 'ipfs-unixfs'
 import { importer } from 'ipfs-unixfs-importer'
 import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced, trickle } from 'ipfs-unixfs-importer/layout'
@@ -61,9 +60,25 @@ export interface Child {
 
 /** A file node with the sizes that the children claim. */
 export async function putFile(store: MemoryBlockstore, children: readonly Child[], data?: Uint8Array): Promise<Child> {
-  const unixfs = new UnixFS({ type: 'file', blockSizes: children.map(({ size }) => size), ...(data ? { data } : {}) })
-  const cid = await putNode(store, unixfs.marshal(), children)
-  return { cid, size: unixfs.fileSize() }
+  const sizes = children.map((child) => child.size)
+  const size = sizes.reduce((sum, one) => sum + one, BigInt(data?.byteLength ?? 0))
+  const fields = [
+    0x08,
+    0x02,
+    ...(data ? [0x12, ...varint(BigInt(data.byteLength)), ...data] : []),
+    0x18,
+    ...varint(size),
+  ]
+  for (const one of sizes) fields.push(0x20, ...varint(one))
+  return { cid: await putNode(store, Uint8Array.from(fields), children), size }
+}
+
+/** Our own, because protons-runtime 7.1.2, under ipfs-unixfs, writes values from 2^31 to 2^32 - 1 wrongly. */
+export function varint(value: bigint): number[] {
+  const bytes: number[] = []
+  let rest = BigInt.asUintN(64, value)
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80)
+  return [...bytes, Number(rest)]
 }
 
 export async function putNode(
