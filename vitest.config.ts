@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 /** Set by .ci/run: where the counts go. */
-const report = process.env.STOWAGE_TEST_REPORT
+const report = process.env.TEST_REPORT_FILE
 
 export default defineConfig({
   test: {

@@ -1,0 +1,38 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { resolveServerBinary } from '../../src/nats/server-binary.ts'
+import { killRun } from './kill-run.ts'
+
+// npm run faults -- --minutes 10 --seed 7
+const { values } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '5' },
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+  },
+})
+const minutes = Number(values.minutes)
+const seed = Number(values.seed)
+if (!(minutes > 0) || !Number.isInteger(seed)) throw new Error('usage: npm run faults -- --minutes <n> --seed <n>')
+
+const { path: natsServer } = await resolveServerBinary()
+const endMs = Date.now() + minutes * 60_000
+const total = { rounds: 0, attempts: 0, acked: 0, recovered: 0, kills: 0 }
+console.log(`seed ${seed}, ${minutes} minutes`)
+for (let round = 0; Date.now() < endMs; round++) {
+  const dataDir = await mkdtemp(join(tmpdir(), 'stowage-faults-'))
+  try {
+    const result = await killRun({ dataDir, natsServer, seed: seed + round, uploadsMax: 200, untilMs: endMs })
+    total.rounds++
+    total.attempts += result.attempts
+    total.acked += result.acked
+    total.recovered += result.recovered
+    total.kills += result.killsOfNode + result.killsOfServer
+    console.log(`round ${round} (seed ${seed + round}): ${JSON.stringify(result)}`)
+    if (result.lost.length > 0 || result.wrong.length > 0) process.exitCode = 1
+  } finally {
+    await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
+  }
+}
+console.log(JSON.stringify(total))
