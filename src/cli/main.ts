@@ -34,13 +34,14 @@ ${exitCodesHelp}`
  */
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {
   const state = { exitCode: exitCodes.ok as number }
-  const json = argv.includes('--json')
   try {
     await createProgram(io, state).parseAsync([...argv], { from: 'user' })
-    return state.exitCode
   } catch (error) {
-    return failed(error, io, json)
+    state.exitCode = failed(error, io, argv.includes('--json'))
   }
+  // The process may end as soon as this is done: what was written must be out.
+  await new Promise<void>((resolve) => io.stdout.write('', () => resolve()))
+  return state.exitCode
 }
 
 function createProgram(io: Io, state: { exitCode: number }): Command {

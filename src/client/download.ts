@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { chmod, lstat, lutimes, mkdir, open, rename, rm, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { AppError } from '../errors.ts'
@@ -63,8 +64,10 @@ export async function download(
 }
 
 /** The file that failed, under the name that the user knows. */
-function inTarget(error: Error & { path?: unknown }, temporary: string, target: string): string {
-  return typeof error.path !== 'string' ? target : error.path.replace(temporary, target)
+function inTarget(error: Error & { path?: unknown; dest?: unknown }, temporary: string, target: string): string {
+  // Of a symlink, `path` is what it points to and `dest` the link.
+  const file = error.dest ?? error.path
+  return typeof file === 'string' ? file.replace(temporary, target) : target
 }
 
 /** One download: what has been written, and what is left for the end. */
@@ -82,6 +85,8 @@ class Run {
   constructor(client: Client, options: DownloadOptions) {
     this.#client = client
     this.#call = { ...options, signal: AbortSignal.any([options.signal, this.#stop.signal]) }
+    // One listener for each request under way: more than the ten that Node takes for a leak.
+    setMaxListeners(2 * filesAhead, this.#call.signal)
   }
 
   async fetch(source: Source, path: ClientPath, file: string): Promise<void> {

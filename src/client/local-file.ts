@@ -9,18 +9,20 @@ const readBytes = 256 * KiB
 
 /**
  * The content of a file that was `entry.size` bytes long when it was looked at: its length is already announced.
+ * The last part is held back until the end has been seen, so a node never gets all bytes of a file that changed.
  * @throws AppError FILE_UNUSABLE when it has grown or shrunk since
  */
 export async function* readFile(entry: LocalEntry): AsyncGenerator<Uint8Array> {
   const handle = await open(entry.file, 'r').catch((cause: unknown) => Promise.reject(fileError(entry.file, cause)))
   try {
-    let bytes = 0
-    for (;;) {
-      const chunk = await readChunk(handle, entry)
-      if (chunk.byteLength === 0) break
-      bytes += chunk.byteLength
-      if (bytes > entry.size) throw changed(entry)
-      yield chunk
+    let held = await readChunk(handle, entry)
+    let bytes = held.byteLength
+    while (held.byteLength > 0) {
+      const next = await readChunk(handle, entry)
+      bytes += next.byteLength
+      if (bytes > entry.size || (next.byteLength === 0 && bytes !== entry.size)) throw changed(entry)
+      yield held
+      held = next
     }
     if (bytes !== entry.size) throw changed(entry)
   } finally {

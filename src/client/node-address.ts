@@ -77,7 +77,12 @@ export async function locateNode(
   const apiUrl = config.apiUrl ?? found?.apiUrl ?? listenUrl(config.api)
   const gatewayUrl = config.gatewayUrl ?? found?.gatewayUrl ?? listenUrl(config.gateway)
   const addressSource = sourceOf(config, named, inFolder !== undefined, running !== undefined)
-  const base = { apiUrl: trimmed(apiUrl), gatewayUrl: trimmed(gatewayUrl), addressSource, dataDir: running?.dataDir ?? dataDir }
+  const base = {
+    apiUrl: trimmed(apiUrl),
+    gatewayUrl: trimmed(gatewayUrl),
+    addressSource,
+    dataDir: running?.dataDir ?? dataDir,
+  }
   if (config.token !== undefined) return { ...base, token: config.token, tokenSource: 'STOWAGE_TOKEN' }
   if (!isLoopback(apiUrl) && running?.apiUrl !== apiUrl) return { ...base, token: undefined, tokenSource: undefined }
   for (const folder of new Set([dataDir, ...(running === undefined ? [] : [running.dataDir])])) {

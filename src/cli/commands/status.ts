@@ -18,13 +18,9 @@ export function statusCommand(io: Io): Command {
     .action((_options: object, command: Command) => withSession(io, command.optsWithGlobals(), showStatus))
 }
 
-async function showStatus({ client, node, out, signal }: Session): Promise<void> {
+async function showStatus({ client, out, signal }: Session): Promise<void> {
   const status = await client.status({ signal })
-  const addresses: [string, string][] = [
-    ['api', node.apiUrl],
-    ['gateway', node.gatewayUrl],
-  ]
-  await out.result(status, factLines([...addresses, ...statusFacts(status)]))
+  await out.result(status, factLines(statusFacts(status)))
 }
 
 /**
@@ -37,14 +33,16 @@ export function statusFacts(status: Readonly<Record<string, unknown>>, prefix = 
     if (typeof value === 'object' && !Array.isArray(value)) {
       return statusFacts(value as Record<string, unknown>, `${prefix}${wordsOf(key)} `)
     }
-    return [[`${prefix}${wordsOf(key.replace(/(Bytes|Seconds|Ms)$/, ''))}`.trimEnd(), valueText(key, value)]]
+    return [
+      [`${prefix}${wordsOf(key.replace(/Url$|Seconds$|Ms$|Bytes(?=Max$|$)/, ''))}`.trimEnd(), valueText(key, value)],
+    ]
   })
 }
 
 function valueText(key: string, value: unknown): string {
   if (Array.isArray(value)) return printable(value.map(String).join(', '))
   if (typeof value !== 'number') return printable(value === true ? 'yes' : value === false ? 'no' : String(value))
-  if (/bytes$/i.test(key)) return formatBytes(value)
+  if (/bytes(Max)?$/i.test(key)) return formatBytes(value)
   if (/seconds$/i.test(key)) return formatSeconds(value)
   if (/Ms$/.test(key)) return formatSeconds(value / 1000)
   return value.toLocaleString('en')

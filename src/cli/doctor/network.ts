@@ -43,12 +43,10 @@ async function checkStatus(client: Client, signal: AbortSignal): Promise<Check[]
   return checkNats((status as Readonly<Record<string, unknown>>).nats)
 }
 
-/** What the node says of its NATS server: `{ version, durability, maxPayloadBytes }`. */
+/** What the node says of its NATS server: `{ version, durability, payloadBytesMax }`. */
 export function checkNats(nats: unknown): Check[] {
   const facts = typeof nats === 'object' && nats !== null ? (nats as Readonly<Record<string, unknown>>) : {}
-  const version = facts.version ?? facts.serverVersion
-  const { durability } = facts
-  const maxPayload = facts.maxPayloadBytes ?? facts.maxPayload
+  const { version, durability, payloadBytesMax: maxPayload } = facts
   const checks: Check[] = []
   if (typeof version === 'string') {
     const [major = 0, minor = 0] = version.split('.').map(Number)
