@@ -7,6 +7,7 @@ import { AppError } from '../../src/errors.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { authorization, post, rawExchange, startApi } from '../support/api.ts'
 import { bytesOf, forgetful, keyStream } from '../support/import-inputs.ts'
+import { tar } from '../support/tar.ts'
 
 const { signal } = new AbortController()
 const helloCid = 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'
@@ -143,10 +144,11 @@ describe('authorization', () => {
     expect(reply).toEqual({ continued: true, status: 201, cid: helloCid })
   })
 
-  test('a refused client that is still sending sees the answer, not a reset', async ({ onTestFinished }) => {
+  test('a refused client that first sends all and only then reads sees the answer, not a reset', async ({
+    onTestFinished,
+  }) => {
     const { port } = await startApi(onTestFinished)
-    const head = 'POST /api/v1/objects HTTP/1.1\r\nHost: t\r\nContent-Length: 33554432\r\n\r\n'
-    const reply = await rawExchange(port, head, Buffer.alloc(32 * MiB))
+    const reply = await sendThenRead(port, 32 * MiB)
     expect(reply).toMatch(/^HTTP\/1.1 401 /)
     expect(reply).toMatch(/connection: close/i)
     expect(reply).toContain('"code":"unauthorized"')
@@ -167,6 +169,23 @@ describe('authorization', () => {
     expect((await reply).json.cid).toBe(helloCid)
   })
 })
+
+/** A client without a token that looks at the answer when its whole body is sent. */
+function sendThenRead(port: number, bodyBytes: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let text = ''
+    socket.on('error', reject)
+    socket.on('close', () => resolve(text))
+    socket.write(`POST /api/v1/objects HTTP/1.1\r\nHost: t\r\nContent-Length: ${bodyBytes}\r\n\r\n`)
+    socket.write(Buffer.alloc(bodyBytes), (error) => {
+      if (error) return
+      socket.setEncoding('latin1').on('data', (part: string) => {
+        text += part
+      })
+    })
+  })
+}
 
 function expectContinue(port: number, body: string): Promise<{ continued: boolean; status: number; cid: string }> {
   return new Promise((resolve, reject) => {
@@ -199,6 +218,15 @@ describe('uploads that go wrong', () => {
     const reply = await rawExchange(port, post('/api/v1/objects', 'Transfer-Encoding: chunked'), ...parts)
     expect(reply).toMatch(/^HTTP\/1.1 413 /)
     expect(reply).toContain('STOWAGE_UPLOAD_BYTES_MAX')
+    expect(blocks.count).toBeLessThanOrEqual(1)
+  })
+
+  test('too large only with what is left out of the import: 413 all the same', async ({ onTestFinished }) => {
+    const { port, blocks } = await startApi(onTestFinished, { limits: { uploadBytesMax: MiB } })
+    const body = tar({ path: 'd/a', content: 'A' }, { path: 'd/.hidden', content: Buffer.alloc(2 * MiB) })
+    const head = post('/api/v1/objects', 'Content-Type: application/x-tar', 'Transfer-Encoding: chunked')
+    const reply = await rawExchange(port, head, `${body.byteLength.toString(16)}\r\n`, body, '\r\n0\r\n\r\n')
+    expect(reply).toMatch(/^HTTP\/1.1 413 /)
     expect(blocks.count).toBeLessThanOrEqual(1)
   })
 
