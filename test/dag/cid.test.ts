@@ -96,3 +96,9 @@ const read: readonly (readonly [string, string, string])[] = [
 test.each(read)('%s is read, and written canonically', (_, given, canonical) => {
   expect(parseCid(given).toString()).toBe(canonical === '' ? given : canonical)
 })
+
+test('what is too long is refused by its length, before a quadratic decoder sees it', () => {
+  for (const prefix of ['z', 'b', 'Qm', 'k']) {
+    expect(() => parseCid(prefix + '2'.repeat(50_000))).toThrowError(/has 5000[12] characters/)
+  }
+})
