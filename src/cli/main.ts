@@ -85,7 +85,7 @@ function failed(error: unknown, io: Io, json: boolean): number {
   if (error instanceof CommanderError) return usageFailure(error, io, json)
   if (io.signal.aborted && !isAppError(error)) return exitCodes.interrupted
   // `stowage cat … | head`: whoever read us has enough.
-  if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE') return exitCodes.failure
+  if (error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE') return exitCodes.ok
   reportError(io, json, error)
   return exitCodeOf(error)
 }

@@ -32,7 +32,7 @@ export function startProgress(
   const rate = new Rate(now)
   let bytes = 0
   const format = () =>
-    renderProgress({ label, bytes, totalBytes, bytesPerSecond: rate.bytesPerSecond(bytes) }, stream.columns ?? 80)
+    renderProgress({ label, bytes, totalBytes, bytesPerSecond: rate.bytesPerSecond(bytes) }, columnsOf(stream))
   const bar = new SingleBar({ format, stream, clearOnComplete: true, fps: 10, barsize: 1, emptyOnZero: true })
   bar.start(totalBytes ?? 0, 0)
   return {
@@ -42,6 +42,11 @@ export function startProgress(
     },
     stop: () => bar.stop(),
   }
+}
+
+/** Some pseudo-terminals say 0. */
+function columnsOf({ columns }: ProgressStream): number {
+  return columns === undefined || columns === 0 ? 80 : columns
 }
 
 /** One line of at most `columns` characters: label, bar and share, bytes, rate, time left. */

@@ -1,6 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { removeNodeAddress, stateFile, writeNodeAddress } from '../../src/client/node-address.ts'
 import { settings } from '../../src/config.ts'
@@ -84,6 +85,25 @@ describe('the command line', () => {
     const url = await fakeNode(onTestFinished, () => stop.abort(new Error('SIGINT')))
     const ran = await run(folder, ['status'], { env: { STOWAGE_API_URL: url }, signal: stop.signal })
     expect(ran).toMatchObject({ exitCode: 130, stderr: '' })
+  })
+
+  test('what a node answers cannot act on the terminal', async ({ onTestFinished }) => {
+    const folder = await testFolder(onTestFinished)
+    const url = await fakeNode(onTestFinished, (_request, response) => {
+      response.writeHead(404, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ code: 'path_not_found', message: 'no \u001b[2Jx', hint: 'look\u0007' }))
+    })
+    const ran = await run(folder, ['stat', cid], { env: { STOWAGE_API_URL: url } })
+    expect(ran).toMatchObject({ exitCode: 3, stderr: 'stowage: no \\u{1b}[2Jx; look\\u{7}\n' })
+  })
+
+  test('a reader that leaves early is no failure', async ({ onTestFinished }) => {
+    const { run } = await openCli(onTestFinished)
+    const root = (await run(['add', '-q', '-'], { stdin: 'x'.repeat(100_000) })).stdout.trim()
+    const gone = new Writable({
+      write: (_chunk, _encoding, done) => done(Object.assign(new Error('gone'), { code: 'EPIPE' })),
+    })
+    expect(await run(['cat', root], { io: { stdout: gone } })).toMatchObject({ exitCode: 0, stderr: '' })
   })
 
   test('status shows every fact with its unit, and with --json the answer itself', async ({ onTestFinished }) => {
