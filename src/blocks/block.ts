@@ -68,10 +68,10 @@ export function checkCid(cid: CID): void {
   }
 }
 
-/** The block of `bytes` under sha2-256. `codec` is a multicodec code (0x55 raw, 0x70 dag-pb, …). */
-export function hashBlock(bytes: Uint8Array, codec: number): HashedBlock {
+/** The block of `bytes` under sha2-256. `codec` is a multicodec code (0x55 raw, 0x70 dag-pb, …); version 0 is dag-pb only. */
+export function hashBlock(bytes: Uint8Array, codec: number, version: 0 | 1 = 1): HashedBlock {
   const digest = Digest.create(sha256Code, createHash('sha256').update(bytes).digest())
-  return trusted(CID.createV1(codec, digest), bytes)
+  return made(version === 0 ? CID.createV0(digest) : CID.createV1(codec, digest), bytes)
 }
 
 /**
@@ -86,14 +86,10 @@ export function verifyBlock(cid: CID, bytes: Uint8Array): HashedBlock {
   if (!sameBytes(compared, digest)) {
     throw new AppError('BLOCK_CORRUPT', `the bytes stored for ${cid} do not hash to it`)
   }
-  return trusted(cid, bytes)
+  return made(cid, bytes)
 }
 
-/**
- * For a block whose CID was computed from these very bytes by a library that we trust to hash (ipfs-unixfs-importer).
- * Hashing 1 GiB a second time costs half a second of CPU.
- */
-export function trusted(cid: CID, bytes: Uint8Array): HashedBlock {
+function made(cid: CID, bytes: Uint8Array): HashedBlock {
   return { cid, bytes } as HashedBlock
 }
 

@@ -5,7 +5,7 @@ import type { Blockstore } from './blockstore.ts'
 /**
  * Refuses writes while the disk has less free space than the reserve. A nats-server that meets the end of the disk freezes
  * its streams, so it must not get there; reads go on as always.
- * @param freeBytes asked before each write; cheap, the answer may be a second old
+ * @param freeBytes asked before each write; cheap, the answer may be a moment old
  */
 export function spacious(blocks: Blockstore, reserveBytes: number, freeBytes: () => number): Blockstore {
   const check = (): void => {

@@ -1,12 +1,12 @@
 import type { CID } from 'multiformats/cid'
-import { isIdentity, trusted } from '../blocks/block.ts'
+import type { HashedBlock } from '../blocks/block.ts'
 import { type Abortable, type Blockstore, blockBytesMax, type WriteStats } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
 
-/** Where an import puts its blocks. The CID was computed from these very bytes. */
+/** Where an import puts its blocks. */
 export interface BlockSink {
   /** @throws as `BlockWriter.put`; BLOCK_TOO_LARGE */
-  put(cid: CID, bytes: Uint8Array): Promise<void>
+  put(block: HashedBlock): Promise<void>
 }
 
 export interface RootLastSink extends BlockSink {
@@ -21,26 +21,26 @@ export interface RootLastSink extends BlockSink {
 export function rootLast(blocks: Pick<Blockstore, 'openWriter'>, options: Abortable): RootLastSink {
   const { signal } = options
   const writer = blocks.openWriter(options)
-  let last: { readonly cid: CID; readonly bytes: Uint8Array } | undefined
+  let last: HashedBlock | undefined
   let handedOver = 0
   return {
-    async put(cid, bytes) {
+    async put(block) {
       signal.throwIfAborted()
-      if (bytes.byteLength > blockBytesMax) {
-        throw new AppError('BLOCK_TOO_LARGE', `a block of ${bytes.byteLength} bytes; the limit is ${blockBytesMax}`)
+      const { byteLength } = block.bytes
+      if (byteLength > blockBytesMax) {
+        throw new AppError('BLOCK_TOO_LARGE', `a block of ${byteLength} bytes; the limit is ${blockBytesMax}`)
       }
-      if (isIdentity(cid)) return
       const previous = last
-      last = { cid, bytes }
+      last = block
       if (previous === undefined) return
       handedOver++
-      await writer.put(trusted(previous.cid, previous.bytes))
+      await writer.put(previous)
     },
     async finish(root) {
       signal.throwIfAborted()
       if (last === undefined || !last.cid.equals(root)) throw new AppError('INTERNAL', `${root} was not written last`)
       if (handedOver > 0) await writer.flush()
-      await writer.put(trusted(last.cid, last.bytes))
+      await writer.put(last)
       return writer.flush()
     },
   }

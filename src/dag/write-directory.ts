@@ -1,18 +1,17 @@
 import type { PBLink } from '@ipld/dag-pb'
 import { murmur3128 } from '@multiformats/murmur3'
-import { UnixFS } from 'ipfs-unixfs'
 import { AppError } from '../errors.ts'
 import { KiB } from '../lib/units.ts'
 import type { Attributes } from './import-options.ts'
 import type { Layout } from './profile.ts'
 import type { BlockSink } from './root-last.ts'
-import { encodeNode, putNode, unixfsAttributes, type Written, writeNode } from './write-node.ts'
+import { encodeNode, permissions, putNode, type Written, writeNode } from './write-node.ts'
 
 /** A directory larger than this becomes a HAMT (IPIP-499: strictly larger). */
 const flatBytesMax = 256 * KiB
 const fanout = 256
 /** murmur3-x64-64: the first 8 bytes of murmur3-x64-128, one byte for each level. */
-const hashType = 0x22n
+const hashType = 0x22
 const hashBytes = 8
 const nothing: Attributes = {}
 
@@ -22,7 +21,7 @@ export interface NamedEntry extends Written {
 
 /**
  * Writes the nodes of one directory, its root last: flat, or a HAMT when it is large by the measure of its profile.
- * Our own, because the importer's (17.1.1) leaves subdirectories out of the measure, and replaces a directory with its
+ * Our own, because that of ipfs-unixfs-importer (17.1.1) leaves subdirectories out of the measure, and replaces a directory with its
  * entries by an empty one when its own entry comes after theirs.
  */
 export async function writeDirectory(
@@ -34,7 +33,7 @@ export async function writeDirectory(
   const linksBytes = entries.reduce((sum, { name, cid }) => sum + Buffer.byteLength(name) + cid.byteLength, 0)
   if (linksBytes > flatBytesMax) return writeHamt(entries, attributes, layout, sink)
   const links = entries.map((entry) => linkTo(entry.name, entry))
-  const bytes = encodeNode(new UnixFS({ type: 'directory', ...unixfsAttributes(attributes) }), links)
+  const bytes = encodeNode({ type: 'directory', ...permissions(attributes) }, links)
   if (layout.directorySize === 'block-bytes' && bytes.byteLength > flatBytesMax) {
     return writeHamt(entries, attributes, layout, sink)
   }
@@ -82,14 +81,8 @@ async function writeShard(
     if (slot.length === 1 && only !== undefined) links.push(linkTo(prefix + only.name, only))
     else links.push(linkTo(prefix, await writeShard(slot, level + 1, nothing, layout, sink)))
   }
-  const unixfs = new UnixFS({
-    type: 'hamt-sharded-directory',
-    data: bitfield(slots.keys()),
-    fanout: BigInt(fanout),
-    hashType,
-    ...unixfsAttributes(attributes),
-  })
-  return writeNode(unixfs, links, layout, sink)
+  const data = bitfield(slots.keys())
+  return writeNode({ type: 'hamt', data, fanout, hashType, ...permissions(attributes) }, links, layout, sink)
 }
 
 /** Bit n is set when slot n is taken; most significant byte first, without leading zero bytes. */

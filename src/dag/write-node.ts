@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto'
 import * as dagPb from '@ipld/dag-pb'
-import { UnixFS } from 'ipfs-unixfs'
-import { CID } from 'multiformats/cid'
-import * as Digest from 'multiformats/hashes/digest'
+import type { CID } from 'multiformats/cid'
+import { hashBlock } from '../blocks/block.ts'
 import type { Attributes } from './import-options.ts'
 import type { Layout } from './profile.ts'
 import type { BlockSink } from './root-last.ts'
+import { encodeUnixfs, type UnixfsFields } from './unixfs-encode.ts'
 
 /** A node that was written: what a link to it says. */
 export interface Written {
@@ -14,41 +13,44 @@ export interface Written {
   readonly dagBytes: number
 }
 
-const sha256Code = 0x12
 const rawCode = 0x55
 
-const sha256 = (bytes: Uint8Array) => Digest.create(sha256Code, createHash('sha256').update(bytes).digest())
-
 export async function writeRaw(bytes: Uint8Array, sink: BlockSink): Promise<Written> {
-  const cid = CID.createV1(rawCode, sha256(bytes))
-  await sink.put(cid, bytes)
-  return { cid, dagBytes: bytes.byteLength }
+  const block = hashBlock(bytes, rawCode)
+  await sink.put(block)
+  return { cid: block.cid, dagBytes: bytes.byteLength }
 }
 
 /** A file in one block, for what a raw block cannot hold: attributes, or a profile without raw leaves. */
-export function writeSmallFile(bytes: Uint8Array, attributes: Attributes, layout: Layout, sink: BlockSink) {
+export function writeSmallFile(
+  bytes: Uint8Array,
+  attributes: Attributes,
+  layout: Layout,
+  sink: BlockSink,
+  type: 'file' | 'raw' = 'file',
+): Promise<Written> {
   // A file without bytes has no data field at all, as in Kubo.
-  const data = bytes.byteLength === 0 ? {} : { data: bytes }
-  return writeNode(new UnixFS({ type: 'file', ...data, ...unixfsAttributes(attributes) }), [], layout, sink)
+  const data = bytes.byteLength === 0 ? undefined : bytes
+  return writeNode({ type, data, fileBytes: bytes.byteLength, ...permissions(attributes) }, [], layout, sink)
 }
 
 export function writeSymlink(target: string, attributes: Attributes, layout: Layout, sink: BlockSink) {
   const data = new TextEncoder().encode(target)
-  return writeNode(new UnixFS({ type: 'symlink', data, ...unixfsAttributes(attributes) }), [], layout, sink)
+  return writeNode({ type: 'symlink', data, ...permissions(attributes) }, [], layout, sink)
 }
 
 /** Writes a dag-pb node; the links are put into the order that dag-pb asks for. */
 export async function writeNode(
-  unixfs: UnixFS,
+  fields: UnixfsFields,
   links: readonly dagPb.PBLink[],
   layout: Layout,
   sink: BlockSink,
 ): Promise<Written> {
-  return putNode(encodeNode(unixfs, links), links, layout, sink)
+  return putNode(encodeNode(fields, links), links, layout, sink)
 }
 
-export function encodeNode(unixfs: UnixFS, links: readonly dagPb.PBLink[]): Uint8Array {
-  return dagPb.encode(dagPb.prepare({ Data: unixfs.marshal(), Links: [...links] }))
+export function encodeNode(fields: UnixfsFields, links: readonly dagPb.PBLink[]): Uint8Array {
+  return dagPb.encode(dagPb.prepare({ Data: encodeUnixfs(fields), Links: [...links] }))
 }
 
 /** Writes a node that `encodeNode` made of these links. */
@@ -58,23 +60,12 @@ export async function putNode(
   layout: Layout,
   sink: BlockSink,
 ): Promise<Written> {
-  const digest = sha256(bytes)
-  const cid = layout.cidVersion === 0 ? CID.createV0(digest) : CID.createV1(dagPb.code, digest)
-  await sink.put(cid, bytes)
-  return { cid, dagBytes: links.reduce((sum, link) => sum + (link.Tsize ?? 0), bytes.byteLength) }
+  const block = hashBlock(bytes, dagPb.code, layout.cidVersion)
+  await sink.put(block)
+  return { cid: block.cid, dagBytes: links.reduce((sum, link) => sum + (link.Tsize ?? 0), bytes.byteLength) }
 }
 
-/** In the shape that ipfs-unixfs takes. */
-export function unixfsAttributes({ mode, mtime }: Attributes) {
-  return {
-    ...(mode === undefined ? {} : { mode: mode & 0o7777 }),
-    ...(mtime === undefined ? {} : { mtime: unixfsTime(mtime) }),
-  }
-}
-
-function unixfsTime(mtime: Date): { secs: bigint; nsecs?: number } {
-  const ms = mtime.getTime()
-  const secs = Math.floor(ms / 1000)
-  const nsecs = (ms - secs * 1000) * 1_000_000
-  return nsecs === 0 ? { secs: BigInt(secs) } : { secs: BigInt(secs), nsecs }
+/** The attributes as fields of a node. */
+export function permissions({ mode, mtime }: Attributes): Pick<UnixfsFields, 'mode' | 'mtime'> {
+  return { mode: mode === undefined ? undefined : mode & 0o7777, mtime }
 }

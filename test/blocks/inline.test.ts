@@ -1,7 +1,7 @@
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { expect, test } from 'vitest'
-import { trusted } from '../../src/blocks/block.ts'
+import { verifyBlock } from '../../src/blocks/block.ts'
 import { inline } from '../../src/blocks/inline.ts'
 import { CountingStore, putRaw, signal } from '../support/dags.ts'
 
@@ -14,7 +14,7 @@ test('identity CIDs are answered from the CID and never reach the store', async 
   expect(Buffer.from(await blocks.get(cid, { signal })).toString()).toBe('hello')
   expect(await blocks.has(cid, { signal })).toBe(true)
   expect(await blocks.size(cid, { signal })).toBe(5)
-  expect(await blocks.put(trusted(cid, Buffer.from('hello')), { signal })).toBe(false)
+  expect(await blocks.put(verifyBlock(cid, Buffer.from('hello')), { signal })).toBe(false)
   await blocks.delete(cid, { signal })
   expect([store.count, store.asked.length]).toEqual([0, 0])
 })
@@ -32,7 +32,7 @@ test('a batch of both kinds keeps its order', async () => {
 test('a writer counts identity blocks and keeps them from the store', async () => {
   const store = new CountingStore()
   const writer = inline(store).openWriter({ signal })
-  await writer.put(trusted(identity('a'), Buffer.from('a')))
+  await writer.put(verifyBlock(identity('a'), Buffer.from('a')))
   expect(await writer.flush()).toEqual({ blocks: 1, newBlocks: 0 })
   expect(store.count).toBe(0)
 })

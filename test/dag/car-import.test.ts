@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { expect, test } from 'vitest'
-import { hashBlock, trusted } from '../../src/blocks/block.ts'
+import { hashBlock, verifyBlock } from '../../src/blocks/block.ts'
 import type { Abortable, BlockWriter } from '../../src/blocks/blockstore.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { type CarImport, importCar, rootBytesHeldMax } from '../../src/dag/car-import.ts'
@@ -511,7 +511,7 @@ class LoggedStore extends MemoryBlockstore {
     return {
       put: async (block) => {
         this.#log.push(putOf(block))
-        await writer.put(trusted(block.cid, block.bytes))
+        await writer.put(verifyBlock(block.cid, block.bytes))
       },
       flush: async () => {
         this.#log.push('flush')

@@ -113,6 +113,17 @@ describe('well-known CIDs', () => {
     expect(await cid(zeros(), { ...v0, trickle: true })).toBe('QmQLWCPdi5Tj2kQVB8Lv5YBLAebNx3PRCdLzGSbivkcwLk')
   })
 
+  test.each([
+    [2048, 'bafybeieyiwtflptdh35ga5rvsber2dzcbc7cikzfdwjmndjifuq42d6yhe'],
+    [2560, 'bafybeigqhj4jk6uybxb43emwe34se7mwn4rqqsqk7zbcwhgsyqkv3igl7m'],
+  ])('%i MiB of zeros as Kubo 0.43 makes them: sizes of 2 to 4 GiB are where ipfs-unixfs fails', async (count, cid) => {
+    const chunk = Buffer.alloc(MiB)
+    const zeros = (async function* () {
+      for (let i = 0; i < count; i++) yield chunk
+    })()
+    expect((await importFile(zeros, {}, forgetful(), v1)).cid.toString()).toBe(cid)
+  })
+
   test('files with mode and mtime as Kubo 0.43 makes them', async () => {
     const attributes = { mode: 0o600, mtime: new Date('2024-01-02T03:04:05Z') }
     const cid = async (kept: object) => (await importFile(streamOf('hello'), kept, forgetful(), v0)).cid.toString()
