@@ -1,4 +1,3 @@
-import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
@@ -8,6 +7,7 @@ import type { Get } from '../content/get.ts'
 import type { Put } from '../content/put.ts'
 import type { Inspect } from '../content/stat.ts'
 import { AppError } from '../errors.ts'
+import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { refuseTokenInQuery } from './query.ts'
 import { failureOf, holdBody, sendFailure } from './respond.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
@@ -69,7 +69,7 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   app.setErrorHandler((error, request, reply) => handleError(error, request, reply, parts))
   addRoutes(app, parts, config)
   return {
-    listen: () => listen(app, config.listen),
+    listen: () => listenOn(app, config.listen, { name: 'API', setting: 'API' }),
     close: async ({ graceMs }) => {
       closing = true
       await closeWithin(app, graceMs)
@@ -144,29 +144,3 @@ const malformed: ReadonlyMap<string, readonly [string, string]> = new Map([
   ['HPE_CHUNK_EXTENSIONS_OVERFLOW', ['413 Payload Too Large', 'the chunk extensions are too large']],
   ['ERR_HTTP_REQUEST_TIMEOUT', ['408 Request Timeout', 'the headers did not arrive in time']],
 ])
-
-async function listen(app: FastifyInstance, { host, port }: ListenConfig): Promise<{ host: string; port: number }> {
-  try {
-    await app.listen({ host, port })
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
-    if (code !== 'EADDRINUSE' && code !== 'EACCES') throw cause
-    const why = code === 'EACCES' ? 'may not be used' : 'is taken'
-    throw new AppError('PORT_TAKEN', `the API's port ${port} on ${host} ${why}`, {
-      cause,
-      hint: 'choose another one with STOWAGE_API_PORT',
-    })
-  }
-  const address = app.server.address()
-  return { host, port: typeof address === 'object' && address !== null ? address.port : port }
-}
-
-async function closeWithin(app: FastifyInstance, graceMs: number): Promise<void> {
-  const server: Server = app.server
-  const cut = setTimeout(() => server.closeAllConnections(), graceMs)
-  try {
-    await app.close()
-  } finally {
-    clearTimeout(cut)
-  }
-}

@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify from 'fastify'
 import type { Logger } from 'pino'
 import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
+import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { ByteLru } from '../lib/lru.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import { type Connection, connectionOf, cutWhenIdle } from './connection.ts'
@@ -28,8 +29,8 @@ export interface GatewayParts {
 export interface Gateway {
   /** @throws AppError PORT_TAKEN */
   listen(): Promise<{ readonly host: string; readonly port: number }>
-  /** Takes no new requests; resolves when those under way are answered. */
-  close(): Promise<void>
+  /** Takes no more requests; those under way may finish within `graceMs`, then their connections are cut. */
+  close(options: { readonly graceMs: number }): Promise<void>
 }
 
 /**
@@ -54,32 +55,8 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   })
   app.get('/', () => undefined)
   return {
-    listen: () => listen(app, config.listen),
-    close: () => close(app),
-  }
-}
-
-async function listen(app: FastifyInstance, { host, port }: ListenConfig): Promise<{ host: string; port: number }> {
-  try {
-    await app.listen({ host, port })
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause
-    throw new AppError('PORT_TAKEN', `port ${port} on ${host} is taken, so the gateway cannot listen there`, {
-      cause,
-      hint: 'set STOWAGE_GATEWAY_PORT to a free port (0 = any)',
-    })
-  }
-  const address = app.server.address()
-  return { host, port: typeof address === 'object' && address !== null ? address.port : port }
-}
-
-/** Node closes idle connections once, when asked; one that is busy then would linger for its whole keep-alive time. */
-async function close(app: FastifyInstance): Promise<void> {
-  const sweep = setInterval(() => app.server.closeIdleConnections(), 50)
-  try {
-    await app.close()
-  } finally {
-    clearInterval(sweep)
+    listen: () => listenOn(app, config.listen, { name: 'gateway', setting: 'GATEWAY' }),
+    close: ({ graceMs }) => closeWithin(app, graceMs),
   }
 }
 

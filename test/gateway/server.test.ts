@@ -292,5 +292,5 @@ test('a port that is taken is one clear error', async () => {
   const config = { listen: { host: '127.0.0.1', port }, limits: readConfig({}).limits }
   const second = createGateway({ get, log: silent }, config)
   await expect(second.listen()).rejects.toMatchObject({ code: 'PORT_TAKEN' })
-  await second.close()
+  await second.close({ graceMs: 0 })
 })

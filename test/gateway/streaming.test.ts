@@ -87,7 +87,7 @@ test('a client that leaves stops the reading', async () => {
   await vi.waitFor(() => expect(gateway.store.asked.length).toBeGreaterThan(1))
   socket.destroy()
   await once(socket, 'close')
-  await gateway.gateway.close()
+  await gateway.gateway.close({ graceMs: 60_000 })
   expect(gateway.store.asked.length).toBeLessThan(200)
   expect(gateway.logged).toEqual([])
 })
@@ -157,7 +157,7 @@ test('closing lets a download under way finish and does not wait for its connect
   })
   socket.resume()
   await vi.waitFor(() => expect(received).toBeGreaterThan(MiB))
-  const closed = gateway.gateway.close()
+  const closed = gateway.gateway.close({ graceMs: 60_000 })
   socket.removeAllListeners('data')
   socket.on('data', (part) => {
     received += part.length

@@ -43,7 +43,7 @@ export async function openGateway(
   const config = { listen: { host: '127.0.0.1', port: 0 }, limits: all }
   const gateway = createGateway({ get, log: { error: keep, warn: keep } }, config)
   const { port } = await gateway.listen()
-  onFinished(() => gateway.close())
+  onFinished(() => gateway.close({ graceMs: 60_000 }))
   return { gateway, port, store, logged, ask: (path, asked = {}) => ask(port, path, asked) }
 }
 
