@@ -20,13 +20,13 @@ export interface Access {
 
 /**
  * Credentials may stand in the URL (`nats://user:password@host`, `nats://token@host`) or in settings, which win.
- * @throws AppError SETTING_INVALID for a file that cannot be read
+ * Of several URLs the first that carries some speaks for all.
+ * @throws AppError SETTING_INVALID for a file that cannot be read or holds something else
  */
 export async function readAccess(url: string, config: NatsConfig): Promise<Access> {
   const urls = url.split(',').map((server) => new URL(server.trim()))
   const authenticators: Authenticator[] = []
-  for (const { username, password } of urls.slice(0, 1)) {
-    if (username === '') continue
+  for (const { username, password } of urls.filter((server) => server.username !== '').slice(0, 1)) {
     const user = decodeURIComponent(username)
     if (password === '') authenticators.push(tokenAuthenticator(user))
     else authenticators.push(usernamePasswordAuthenticator(user, decodeURIComponent(password)))
@@ -35,15 +35,26 @@ export async function readAccess(url: string, config: NatsConfig): Promise<Acces
   if (config.token !== undefined) authenticators.push(tokenAuthenticator(config.token))
   if (config.nkeyFile !== undefined) {
     const seed = (await readSetting('NATS_NKEY', config.nkeyFile)).toString('utf8').trim()
-    authenticators.push(nkeyAuthenticator(new TextEncoder().encode(seed)))
+    authenticators.push(tried('NATS_NKEY', config.nkeyFile, nkeyAuthenticator(new TextEncoder().encode(seed))))
   }
   if (config.credsFile !== undefined) {
-    authenticators.push(credsAuthenticator(await readSetting('NATS_CREDS', config.credsFile)))
+    const creds = await readSetting('NATS_CREDS', config.credsFile)
+    authenticators.push(tried('NATS_CREDS', config.credsFile, credsAuthenticator(creds)))
   }
   return {
     servers: urls.map(({ protocol, host }) => `${protocol}//${host}`),
     authenticate: (nonce) => Object.assign({}, ...authenticators.map((authenticator) => authenticator(nonce) ?? {})),
     tls: await readTls(config),
+  }
+}
+
+/** Uses it once, so that a file that holds something else is a clear error, and not one of the handshake. */
+function tried(setting: string, path: string, authenticator: Authenticator): Authenticator {
+  try {
+    authenticator('nonce')
+    return authenticator
+  } catch (cause) {
+    throw new AppError('SETTING_INVALID', `STOWAGE_${setting}: ${path} holds no usable key`, { cause })
   }
 }
 
@@ -60,6 +71,7 @@ async function readSetting(setting: string, path: string): Promise<Buffer> {
   try {
     return await readFile(path)
   } catch (error) {
-    throw new AppError('SETTING_INVALID', `STOWAGE_${setting}: cannot read ${path}: ${String(error)}`, { cause: error })
+    const code = (error as NodeJS.ErrnoException).code
+    throw new AppError('SETTING_INVALID', `STOWAGE_${setting}: cannot read ${path} (${code})`, { cause: error })
   }
 }

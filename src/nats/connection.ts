@@ -38,6 +38,8 @@ const options: ConnectionOptions & NodeConnectionOptions = {
   pingInterval: 20_000,
   timeout: 5_000,
   noAsyncTraces: true,
+  // Else two refusals in a row (a rotated password) end the connection for ever.
+  ignoreAuthErrorAbort: true,
   name: 'stowage-control',
 }
 
@@ -64,9 +66,9 @@ function connectControl({ servers, authenticate, tls }: Access): Promise<NatsCon
     ...options,
     servers: [...servers],
     authenticator: authenticate,
-    ...(tls === undefined
+    ...(tls === undefined && !servers.some((server) => server.startsWith('tls:'))
       ? {}
-      : { tls: Object.fromEntries(Object.entries(tls).map(([key, pem]) => [key, pem.toString('utf8')])) }),
+      : { tls: Object.fromEntries(Object.entries(tls ?? {}).map(([key, pem]) => [key, pem.toString('utf8')])) }),
   })
 }
 
@@ -79,6 +81,7 @@ async function connectData(access: Access, log: Logger): Promise<{ data: WireCon
       requests?.failAll(reason)
     },
     onRestored: () => log.info({ connection: 'data' }, 'connection to NATS restored'),
+    onForbidden: (reason) => log.warn({ connection: 'data', reason }, 'NATS forbids a subject to us'),
   })
   requests = new RequestMux(data)
   return { data, requests }
@@ -136,7 +139,8 @@ function assemble(
     },
     close: async () => {
       requests.close()
-      await Promise.all([control.drain(), data.close()])
+      // Not drained: all that goes over it are requests, and whoever made them has its answer or wants none any more.
+      await Promise.all([control.close(), data.close()])
     },
   }
 }

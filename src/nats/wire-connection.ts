@@ -1,5 +1,5 @@
-import { createConnection, type Socket } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { createConnection, isIP, type Socket } from 'node:net'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Access } from './access.ts'
 import { WireHandshake } from './wire-handshake.ts'
 import type { WireMessage } from './wire-parser.ts'
@@ -15,6 +15,8 @@ export interface WireEvents {
   /** The connection is lost: what was asked will not be answered. */
   readonly onLost: (reason: string) => void
   readonly onRestored: () => void
+  /** The server forbids a subject to us; it says so once and gives what is asked there no answer. */
+  readonly onForbidden: (reason: string) => void
 }
 
 const connectTimeoutMs = 5_000
@@ -35,6 +37,7 @@ export class WireConnection {
   readonly #options: WireOptions
   readonly #events: WireEvents
   #socket: Socket | TLSSocket | undefined
+  #connecting: Socket | undefined
   #payloadBytesMax = 1_048_576
   #ready = false
   #closed = false
@@ -98,6 +101,7 @@ export class WireConnection {
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#pinger)
+    this.#connecting?.destroy()
     const socket = this.#socket
     if (socket === undefined || socket.destroyed) return
     await new Promise<void>((resolve) => {
@@ -114,7 +118,7 @@ export class WireConnection {
     const handshake = new WireHandshake(this.#options, server)
     let lines: (line: string) => void = (line) => handshake.onLine(line)
     const parser = new WireParser({
-      onLine: (line) => lines(line),
+      onLine: (line) => (line === 'PING' ? socket.write('PONG\r\n') : lines(line)),
       onMessage: (message) => this.#events.onMessage(message),
     })
     const feed = (chunk: Buffer): void => {
@@ -125,6 +129,7 @@ export class WireConnection {
       }
     }
     const plain = openSocket(server, feed)
+    this.#connecting = plain
     let socket: Socket | TLSSocket = plain
     const lost = new Promise<never>((_, reject) => {
       const onEnd = (error?: Error) => reject(error ?? new Error('the server closed the connection'))
@@ -139,7 +144,7 @@ export class WireConnection {
     try {
       const info = await Promise.race([handshake.info, lost])
       if (handshake.wantsTls(info)) {
-        socket = connectTls({ socket: plain, servername: server.hostname, ...this.#options.tls })
+        socket = connectTls({ socket: plain, ...serverIdentity(server), ...this.#options.tls })
         socket.on('data', feed)
         socket.on('error', (error) => plain.destroy(error))
       }
@@ -151,9 +156,11 @@ export class WireConnection {
       throw error
     } finally {
       clearTimeout(timer)
+      this.#connecting = undefined
     }
     lines = (line) => this.#onLine(line, socket)
     this.#attach(socket, plain)
+    if (this.#closed) plain.destroy()
   }
 
   #attach(socket: Socket | TLSSocket, plain: Socket): void {
@@ -171,14 +178,16 @@ export class WireConnection {
   #reconnect(): void {
     if (this.#closed) return
     this.#connect().then(
-      () => (this.#closed ? this.#socket?.destroy() : this.#events.onRestored()),
+      () => {
+        if (!this.#closed) this.#events.onRestored()
+      },
       () => setTimeout(() => this.#reconnect(), reconnectMs),
     )
   }
 
   #onLine(line: string, socket: Socket | TLSSocket): void {
-    if (line === 'PING') socket.write('PONG\r\n')
-    else if (line === 'PONG') this.#pingsOut = 0
+    if (line === 'PONG') this.#pingsOut = 0
+    else if (/^-ERR 'Permissions Violation/i.test(line)) this.#events.onForbidden(line.slice('-ERR '.length))
     else if (line.startsWith('-ERR')) socket.destroy(new Error(line))
   }
 
@@ -192,7 +201,7 @@ export class WireConnection {
 function openSocket(server: URL, feed: (chunk: Buffer) => void): Socket {
   const buffer = Buffer.allocUnsafeSlow(readBufferBytes)
   const socket = createConnection({
-    host: server.hostname.replace(/^\[|\]$/g, ''),
+    host: hostOf(server),
     port: Number(server.port || 4222),
     noDelay: true,
     onread: {
@@ -206,6 +215,14 @@ function openSocket(server: URL, feed: (chunk: Buffer) => void): Socket {
   // Errors reach everybody through 'close'; without a listener they would end the process.
   socket.on('error', () => undefined)
   return socket
+}
+
+const hostOf = (server: URL): string => server.hostname.replace(/^\[|\]$/g, '')
+
+/** What the certificate must be for. TLS has no server name for an address (RFC 6066 §3). */
+function serverIdentity(server: URL): ConnectionOptions {
+  const host = hostOf(server)
+  return isIP(host) === 0 ? { servername: host } : { host }
 }
 
 function uncork(socket: Socket): void {

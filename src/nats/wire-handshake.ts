@@ -4,7 +4,6 @@ import type { WireOptions } from './wire-connection.ts'
 export interface ServerInfo {
   readonly max_payload: number
   readonly nonce: string | undefined
-  readonly tls_required: boolean
   readonly tls_available: boolean
 }
 
@@ -37,12 +36,23 @@ export class WireHandshake {
   onLine(line: string): void {
     if (line.startsWith('INFO ')) this.#info.resolve(parseInfo(line.slice('INFO '.length)))
     else if (line === 'PONG') this.#accepted.resolve()
-    else if (line.startsWith('-ERR')) this.#accepted.reject(new Error(line.slice('-ERR '.length)))
+    else if (line.startsWith('-ERR')) this.#refuse(new Error(line.slice('-ERR '.length)))
   }
 
+  /**
+   * Whenever the server can, as nats.js does it for the other connection.
+   * @throws Error when it was asked for and the server cannot: credentials are not for an open wire
+   */
   wantsTls(info: ServerInfo): boolean {
     const asked = this.#server.protocol === 'tls:' || this.#options.tls !== undefined
-    return info.tls_required || (asked && info.tls_available)
+    if (asked && !info.tls_available) throw new Error('the server does not support TLS')
+    return info.tls_available
+  }
+
+  /** A server that is full says so before anything else. */
+  #refuse(error: Error): void {
+    this.#info.reject(error)
+    this.#accepted.reject(error)
   }
 
   connectLines(info: ServerInfo, inbox: string): string {
@@ -67,7 +77,6 @@ function parseInfo(json: string): ServerInfo {
   return {
     max_payload: typeof info.max_payload === 'number' ? info.max_payload : 1_048_576,
     nonce: typeof info.nonce === 'string' ? info.nonce : undefined,
-    tls_required: info.tls_required === true,
     tls_available: info.tls_available === true || info.tls_required === true,
   }
 }

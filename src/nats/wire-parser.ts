@@ -12,10 +12,13 @@ export interface WireHandler {
   onLine(line: string): void
 }
 
+const cr = 0x0d
 const lf = 0x0a
 const crlfBytes = 2
 /** INFO of a large cluster is the longest line there is. */
 const lineBytesMax = 1024 * 1024
+/** The most that max_payload can be set to, and room for headers. */
+const messageBytesMax = 65 * 1024 * 1024
 
 interface Body {
   readonly subject: string
@@ -36,7 +39,7 @@ export class WireParser {
   #line = ''
   #body: Body | undefined
   /** Bytes of the CRLF behind a body that are still to come. */
-  #skip = 0
+  #tail = 0
 
   constructor(handler: WireHandler) {
     this.#handler = handler
@@ -47,10 +50,10 @@ export class WireParser {
     let at = 0
     while (at < chunk.length) {
       if (this.#body !== undefined) at = this.#fill(this.#body, chunk, at)
-      else if (this.#skip > 0) {
-        const skipped = Math.min(this.#skip, chunk.length - at)
-        this.#skip -= skipped
-        at += skipped
+      else if (this.#tail > 0) {
+        // Anything else there means that lengths are no longer understood: what follows would be taken for messages.
+        if (chunk[at++] !== (this.#tail-- === crlfBytes ? cr : lf))
+          throw new Error('NATS protocol: no CRLF behind a body')
       } else at = this.#readLine(chunk, at)
     }
   }
@@ -65,7 +68,7 @@ export class WireParser {
 
   #deliver({ subject, headerBytes, target }: Body): void {
     this.#body = undefined
-    this.#skip = crlfBytes
+    this.#tail = crlfBytes
     const headers = headerBytes === 0 ? undefined : target.subarray(0, headerBytes)
     this.#handler.onMessage({ subject, headers, data: target.subarray(headerBytes) })
   }
@@ -92,10 +95,12 @@ export class WireParser {
     // MSG <subject> <sid> [reply] <bytes> · HMSG <subject> <sid> [reply] <header bytes> <total bytes>
     const words = line.split(' ')
     const hasHeaders = line.startsWith('H')
-    const total = Number(words.at(-1))
-    const headerBytes = hasHeaders ? Number(words.at(-2)) : 0
+    const total = lengthOf(words.at(-1))
+    const headerBytes = hasHeaders ? lengthOf(words.at(-2)) : 0
     const subject = words[1]
-    if (subject === undefined || !Number.isSafeInteger(total) || !(headerBytes <= total)) {
+    const lengths = hasHeaders ? 2 : 1
+    const complete = words.length === 3 + lengths || words.length === 4 + lengths
+    if (!complete || subject === undefined || !(total <= messageBytesMax) || !(headerBytes <= total)) {
       throw new Error(`NATS protocol: ${line.slice(0, 100)}`)
     }
     const body = { subject, headerBytes, target: Buffer.allocUnsafe(total), filled: 0 }
@@ -103,6 +108,9 @@ export class WireParser {
     else this.#body = body
   }
 }
+
+/** NaN for what is no length. */
+const lengthOf = (word = ''): number => (/^\d{1,9}$/.test(word) ? Number(word) : Number.NaN)
 
 /** The value of a header; '' where there is none. Names are matched as JetStream writes them. */
 export function wireHeader(headers: Buffer | undefined, name: string): string {
