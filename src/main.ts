@@ -39,7 +39,7 @@ async function serve(flags: SettingFlags): Promise<number> {
     import('./client/node-address.ts'),
   ])
   const log = createLog(config.log)
-  const node = await startNode(config, { log, version, env: process.env })
+  const node = await startNode(config, { log, version, env: process.env, signal: stop.signal })
   const { apiUrl, gatewayUrl, dataDir } = node
   const address = { apiUrl, gatewayUrl, dataDir, pid: process.pid }
   await writeNodeAddress(address, process.env)
@@ -53,8 +53,12 @@ async function serve(flags: SettingFlags): Promise<number> {
     if (stop.signal.aborted) resolve()
     else stop.signal.addEventListener('abort', () => resolve(), { once: true })
   })
-  process.once('SIGINT', () => process.exit(130))
-  process.once('SIGTERM', () => process.exit(143))
+  const leave = (exitCode: number) => {
+    node.abandon()
+    process.exit(exitCode)
+  }
+  process.once('SIGINT', () => leave(130))
+  process.once('SIGTERM', () => leave(143))
   log.info({ reason: String(stop.signal.reason) }, 'stopping')
   await node.close()
   await removeNodeAddress(address, process.env)
@@ -67,7 +71,8 @@ function greeting(node: Awaited<ReturnType<typeof import('./node.ts')['startNode
       `  admin token ${'token' in node.adminToken ? node.adminToken.token : ''}\n              (shown once; kept in ${node.dataDir}/admin.token)`,
     kept: () => `  admin token in ${node.dataDir}/admin.token`,
     set: () => '  admin token from STOWAGE_TOKEN',
-    elsewhere: () => '  admin token made by another node; give it to this one with STOWAGE_TOKEN',
+    elsewhere: () =>
+      '  admin token is not in this folder: another node made it; set STOWAGE_TOKEN to that one, or to a new one',
   }[node.adminToken.kind]()
   return `stowage ${version} is ready\n  gateway     ${node.gatewayUrl}/ipfs/<cid>\n  API         ${node.apiUrl}\n  NATS        ${node.natsUrl}\n  data        ${node.dataDir}\n${token}\n`
 }

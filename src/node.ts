@@ -2,7 +2,7 @@ import { memoryUsage, pid, uptime } from 'node:process'
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
 import { type AdminToken, createAuth, settleAdminToken } from './auth/token.ts'
-import { readTokenFile, writeTokenFile } from './auth/token-file.ts'
+import { tokenFile } from './auth/token-file.ts'
 import { cached } from './blocks/cached.ts'
 import { inline } from './blocks/inline.ts'
 import { openNatsBlockstore } from './blocks/nats-blockstore.ts'
@@ -31,12 +31,16 @@ export interface RunningNode {
   readonly durability: NodeStatus['nats']['durability']
   /** Takes no new requests, lets those under way finish within the configured time, stops nats-server last. */
   close(): Promise<void>
+  /** Tells nats-server to end and waits for nothing: for a process that ends at once. */
+  abandon(): void
 }
 
 export interface NodeParts {
   readonly log: Logger
   readonly version: string
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Ends a start under way. */
+  readonly signal: AbortSignal
 }
 
 /**
@@ -44,13 +48,18 @@ export interface NodeParts {
  * a later part fails or the node ends.
  * @throws AppError with one of the set-up codes
  */
-export async function startNode(config: Config, { log, version, env }: NodeParts): Promise<RunningNode> {
+export async function startNode(config: Config, { log, version, env, signal }: NodeParts): Promise<RunningNode> {
   const opened: (() => unknown)[] = []
   const closeAll = async (): Promise<void> => {
-    for (let close = opened.pop(); close !== undefined; close = opened.pop()) await close()
+    const failures: unknown[] = []
+    for (let close = opened.pop(); close !== undefined; close = opened.pop()) {
+      // One that cannot be closed must not keep the others open: below it are nats-server and the lock.
+      await Promise.resolve(close()).catch((error: unknown) => failures.push(error))
+    }
+    if (failures.length > 0) throw failures[0]
   }
   try {
-    const place = await openPlace(config, log, env)
+    const place = await openPlace(config, { log, version, env, signal })
     opened.push(place.close)
     const nats = await connectNats(place.natsUrl, config.nats, log)
     opened.push(() => nats.close())
@@ -70,10 +79,7 @@ export async function startNode(config: Config, { log, version, env }: NodeParts
     const inspect = createInspect({ blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
-    const adminToken = await settleAdminToken(hashes, config.token, await readTokenFile(place.dataDir))
-    if (adminToken.kind === 'made' || adminToken.kind === 'set') {
-      await writeTokenFile(place.dataDir, adminToken.token)
-    }
+    const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const gateway = createGateway({ get, log: log.child({ part: 'gateway' }) }, { listen: config.gateway, limits })
     const urls = { gateway: '', api: '' }
@@ -111,10 +117,12 @@ export async function startNode(config: Config, { log, version, env }: NodeParts
       { put, get, inspect, auth, status, ready, log: log.child({ part: 'api' }) },
       { listen: config.api, limits },
     )
+    const grace = { graceMs: config.shutdownMs }
+    // Together: neither takes requests while the other one finishes.
+    opened.push(() => Promise.all([gateway.close(grace), api.close(grace)]))
     urls.gateway = urlOf(await gateway.listen())
-    opened.push(() => gateway.close())
     urls.api = urlOf(await api.listen())
-    opened.push(() => api.close({ graceMs: config.shutdownMs }))
+    signal.throwIfAborted()
     return {
       gatewayUrl: urls.gateway,
       apiUrl: urls.api,
@@ -123,9 +131,11 @@ export async function startNode(config: Config, { log, version, env }: NodeParts
       adminToken,
       durability,
       close: closeAll,
+      abandon: () => place.server?.abandon(),
     }
   } catch (error) {
-    await closeAll()
+    // The first failure is the one to tell of.
+    await closeAll().catch((cause: unknown) => log.debug({ err: cause }, 'a part could not be closed'))
     throw error
   }
 }
@@ -138,7 +148,7 @@ interface Place {
 }
 
 /** The data folder, locked, and the server to talk to: a child of ours, or the one that the settings name. */
-async function openPlace(config: Config, log: Logger, env: NodeParts['env']): Promise<Place> {
+async function openPlace(config: Config, { log, env, signal }: NodeParts): Promise<Place> {
   if (config.nats.url !== undefined) {
     const folder = await openDataFolder(config.dataDir)
     return { dataDir: folder.path, natsUrl: config.nats.url, server: undefined, close: () => folder.close() }
@@ -151,6 +161,7 @@ async function openPlace(config: Config, log: Logger, env: NodeParts['env']): Pr
     storeBytesMax: config.nats.storeBytesMax,
     log: log.child({ part: 'nats' }),
     env,
+    signal,
   })
   return { dataDir: server.dataDir, natsUrl: server.url, server, close: () => server.close() }
 }

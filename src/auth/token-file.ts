@@ -1,26 +1,40 @@
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '../errors.ts'
+import type { TokenFile } from './token.ts'
 
-const tokenFile = (dataDir: string): string => join(dataDir, 'admin.token')
-
-/** Undefined when there is none. @throws AppError DATA_FOLDER_UNUSABLE when it cannot be read */
-export async function readTokenFile(dataDir: string): Promise<string | undefined> {
-  try {
-    return (await readFile(tokenFile(dataDir), 'utf8')).trim() || undefined
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new AppError('DATA_FOLDER_UNUSABLE', `cannot read ${tokenFile(dataDir)}`, { cause: error })
-  }
-}
-
-/** Readable by its owner alone; never half written. @throws AppError DATA_FOLDER_UNUSABLE */
-export async function writeTokenFile(dataDir: string, token: string): Promise<void> {
-  const temporary = `${tokenFile(dataDir)}.new`
-  try {
-    await writeFile(temporary, `${token}\n`, { mode: 0o600 })
-    await rename(temporary, tokenFile(dataDir))
-  } catch (error) {
-    throw new AppError('DATA_FOLDER_UNUSABLE', `cannot write ${tokenFile(dataDir)}`, { cause: error })
+/** Readable by its owner alone; never half written. @throws AppError DATA_FOLDER_UNUSABLE, from every method */
+export function tokenFile(dataDir: string): TokenFile {
+  const path = join(dataDir, 'admin.token')
+  const failed = (verb: string, cause: unknown): AppError =>
+    new AppError('DATA_FOLDER_UNUSABLE', `cannot ${verb} ${path} (${(cause as NodeJS.ErrnoException).code})`, {
+      cause,
+      hint: 'the node must own its data folder',
+    })
+  return {
+    read: async () => {
+      try {
+        return (await readFile(path, 'utf8')).trim() || undefined
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+        throw failed('read', error)
+      }
+    },
+    write: async (token) => {
+      const temporary = `${path}.new`
+      try {
+        // One that a crash left could be readable by others.
+        await rm(temporary, { force: true })
+        await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx' })
+        await rename(temporary, path)
+      } catch (error) {
+        throw failed('write', error)
+      }
+    },
+    remove: async () => {
+      await rm(path, { force: true }).catch((error: unknown) => {
+        throw failed('remove', error)
+      })
+    },
   }
 }

@@ -2,13 +2,21 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { AppError } from '../errors.ts'
 import type { Auth, Principal } from './principal.ts'
 
-/** Where the hashes of tokens are kept; the tokens themselves are kept nowhere. */
+/** Where the hashes of tokens are kept; the tokens themselves are not there. */
 export interface TokenHashes {
   /** SHA-256 of the token in hex; undefined when there is none under this id. @throws AppError STORE_UNAVAILABLE */
   get(id: string): Promise<string | undefined>
   /** Stores the hash unless the id has one. @returns the hash that is there now */
   create(id: string, hash: string): Promise<string>
   set(id: string, hash: string): Promise<void>
+}
+
+/** `admin.token` in the data folder: the only place where the token itself is kept. */
+export interface TokenFile {
+  /** Undefined when there is none. */
+  read(): Promise<string | undefined>
+  write(token: string): Promise<void>
+  remove(): Promise<void>
 }
 
 export const adminId = 'admin'
@@ -28,21 +36,28 @@ export type AdminToken =
 /**
  * Makes the admin token at the first start. Two nodes that start at once agree on one.
  * @param given STOWAGE_TOKEN: replaces whatever was valid before
- * @param kept the token in this node's data folder
  */
 export async function settleAdminToken(
   hashes: TokenHashes,
   given: string | undefined,
-  kept: string | undefined,
+  file: TokenFile,
 ): Promise<AdminToken> {
+  const present = await hashes.get(adminId)
+  const kept = await file.read()
   if (given !== undefined) {
-    await hashes.set(adminId, hashOf(given))
+    if (given !== kept) await file.write(given)
+    if (hashOf(given) !== present) await hashes.set(adminId, hashOf(given))
     return { kind: 'set', token: given }
   }
+  if (kept === undefined && present !== undefined) return { kind: 'elsewhere' }
   const token = kept ?? makeToken()
+  // The file first: a crash in between leaves a token that the next start takes, never one that nobody knows.
+  if (kept === undefined) await file.write(token)
   const hash = hashOf(token)
-  if ((await hashes.create(adminId, hash)) !== hash) return { kind: 'elsewhere' }
-  return { kind: kept === undefined ? 'made' : 'kept', token }
+  if ((present ?? (await hashes.create(adminId, hash))) === hash)
+    return { kind: kept === undefined ? 'made' : 'kept', token }
+  if (kept === undefined) await file.remove()
+  return { kind: 'elsewhere' }
 }
 
 /** The one principal of this stage: whoever holds the admin token. */

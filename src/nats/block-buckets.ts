@@ -44,8 +44,16 @@ export async function openBlockBuckets(nats: Nats, layout: LayoutConfig): Promis
   )
 }
 
+/** @throws AppError STORE_UNAVAILABLE, at once while the connection is lost */
 export async function storeUsage(nats: Nats, buckets: readonly BlockBucket[]): Promise<StoreUsage> {
-  const infos = await Promise.all(buckets.map(({ stream }) => nats.jsm.streams.info(stream)))
+  if (!nats.connected) {
+    throw new AppError('STORE_UNAVAILABLE', 'NATS is not connected', { hint: 'try again in a moment' })
+  }
+  const infos = await Promise.all(buckets.map(({ stream }) => nats.jsm.streams.info(stream))).catch(
+    (cause: unknown) => {
+      throw new AppError('STORE_UNAVAILABLE', 'NATS does not answer', { cause, hint: 'try again in a moment' })
+    },
+  )
   return infos.reduce(
     (sum, { state }) => ({ messages: sum.messages + state.messages, bytes: sum.bytes + state.bytes }),
     { messages: 0, bytes: 0 },

@@ -34,6 +34,8 @@ export interface ServerProcess {
   readonly ended: Promise<string>
   /** What it logged since the last call. */
   newLog(): Promise<string>
+  /** Sends the signal, unless it has ended. */
+  tell(signal: NodeJS.Signals): void
   /** SIGTERM, and SIGKILL for one that does not heed it; resolves when it is gone. */
   stop(): Promise<void>
 }
@@ -58,7 +60,8 @@ export async function runServer(run: ServerRun, options: { signal: AbortSignal }
     const port = await portOf(child.pid, ended, run, options.signal)
     const info = await readInfo(port)
     if (info.jetstream !== true) throw new Error('JetStream is not enabled')
-    return { pid: child.pid, port, version: info.version, ended, newLog, stop }
+    const tell = (signal: NodeJS.Signals) => void child.kill(signal)
+    return { pid: child.pid, port, version: info.version, ended, newLog, tell, stop }
   } catch (error) {
     await stop()
     options.signal.throwIfAborted()

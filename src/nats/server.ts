@@ -32,6 +32,8 @@ export interface EmbeddedServerOptions {
   /** The process's environment; without it PATH is the process's own, and the cache folder the user's default. */
   readonly env?: Environment
   readonly readyMsMax?: number
+  /** Ends a start that takes long. */
+  readonly signal?: AbortSignal
 }
 
 export interface EmbeddedServer {
@@ -44,6 +46,8 @@ export interface EmbeddedServer {
   readonly restarts: number
   /** Stops the server for good and gives the data folder back. */
   close(): Promise<void>
+  /** Tells the server to end and waits for nothing: for a process that ends at once. */
+  abandon(): void
 }
 
 /**
@@ -64,8 +68,10 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     const { readyMsMax } = options
     const run = { binary: binary.path, env, dataDir: folder.path, port, site, storeBytesMax, readyMsMax }
     const slow = setTimeout(() => log.info('nats-server is still reading its store'), slowStartMs)
-    const first = await runServer(run, { signal: new AbortController().signal }).finally(() => clearTimeout(slow))
-    log.info({ port: first.port, version: first.version, binary: binary.path, pid: first.pid }, 'nats-server runs')
+    const first = await runServer(run, { signal: options.signal ?? new AbortController().signal }).finally(() =>
+      clearTimeout(slow),
+    )
+    log.debug({ port: first.port, version: first.version, binary: binary.path, pid: first.pid }, 'nats-server runs')
     return new SupervisedServer(run, first, folder.close, log)
   } catch (error) {
     await folder.close()
@@ -109,6 +115,11 @@ class SupervisedServer implements EmbeddedServer {
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
+  }
+
+  abandon(): void {
+    this.#closing.abort()
+    this.#process.tell('SIGTERM')
   }
 
   async #close(): Promise<void> {
