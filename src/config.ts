@@ -10,6 +10,8 @@ interface Setting {
   readonly help: string
   readonly min?: number
   readonly max?: number
+  /** Of a URL. */
+  readonly schemes?: readonly string[]
 }
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
@@ -27,7 +29,11 @@ export const settings = {
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
   NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
   NATS_SERVER: { kind: 'path', help: 'nats-server binary to embed instead of looking for one' },
-  NATS_URL: { kind: 'url', help: 'use this NATS server (comma-separated list) instead of embedding one' },
+  NATS_URL: {
+    kind: 'url',
+    schemes: ['nats:', 'tls:'],
+    help: 'use this NATS server (comma-separated list) instead of embedding one',
+  },
   NATS_USER: { kind: 'text', help: 'user for NATS_URL' },
   NATS_PASSWORD: { kind: 'secret', help: 'password for NATS_URL' },
   NATS_TOKEN: { kind: 'secret', help: 'token for NATS_URL' },
@@ -36,7 +42,11 @@ export const settings = {
   NATS_TLS_CA: { kind: 'path', help: 'CA certificate to verify NATS_URL by' },
   NATS_TLS_CERT: { kind: 'path', help: 'client certificate for NATS_URL' },
   NATS_TLS_KEY: { kind: 'path', help: 'key of the client certificate' },
-  NATS_MONITOR_URL: { kind: 'url', help: 'monitoring URL of NATS_URL, to learn its sync mode' },
+  NATS_MONITOR_URL: {
+    kind: 'url',
+    schemes: ['http:', 'https:'],
+    help: 'monitoring URL of NATS_URL, to learn its sync mode',
+  },
   DOMAIN: { kind: 'name', default: 'stowage', help: 'first token of every bucket, stream and subject' },
   SITE: {
     kind: 'name',
@@ -115,9 +125,14 @@ export const settings = {
     help: 'how long requests under way may finish after SIGTERM or SIGINT',
   },
   TOKEN: { kind: 'secret', help: 'admin token: `serve` uses it instead of making one; the CLI sends it' },
-  API_URL: { kind: 'url', help: 'CLI: where the API of the node is (default: from API_HOST and API_PORT)' },
+  API_URL: {
+    kind: 'url',
+    schemes: ['http:', 'https:'],
+    help: 'CLI: where the API of the node is (default: from API_HOST and API_PORT)',
+  },
   GATEWAY_URL: {
     kind: 'url',
+    schemes: ['http:', 'https:'],
     help: 'CLI: where the gateway of the node is (default: from GATEWAY_HOST and GATEWAY_PORT)',
   },
   LOG: { kind: 'level', default: 'info', help: `one of ${levels.join(', ')}` },
@@ -269,6 +284,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
   if ((config.nats.tlsCertFile === undefined) !== (config.nats.tlsKeyFile === undefined)) {
     problems.push('STOWAGE_NATS_TLS_CERT and STOWAGE_NATS_TLS_KEY belong together')
   }
+  // As a header it would not arrive, or not as it is.
+  if (config.token !== undefined && !/^[\x21-\x7e]+$/.test(config.token)) {
+    problems.push('STOWAGE_TOKEN: the value has spaces or characters outside ASCII')
+  }
   if (problems.length > 0) {
     throw new AppError('SETTING_INVALID', problems.join('; '), { hint: 'see stowage serve --help' })
   }
@@ -289,7 +308,9 @@ function reader(env: Readonly<Record<string, string | undefined>>, flags: Settin
     if (value === undefined) return undefined
     const problem = problemOf(setting, value)
     if (problem === undefined) return value
-    problems.push(`STOWAGE_${name}: ${setting.kind === 'secret' ? 'the value' : JSON.stringify(value)} ${problem}`)
+    problems.push(
+      `STOWAGE_${name}: ${setting.kind === 'secret' ? 'the value' : JSON.stringify(withoutPassword(value))} ${problem}`,
+    )
     return setting.default
   }
   const optionalNumber = (name: SettingName): number | undefined => {
@@ -302,6 +323,16 @@ function reader(env: Readonly<Record<string, string | undefined>>, flags: Settin
 function numberOf(setting: Setting, value: string): number | undefined {
   if (setting.kind === 'bytes') return parseBytes(value)
   return /^\d+(\.\d+)?$/.test(value) ? Number(value) : undefined
+}
+
+/** A URL may carry one, and the message may end in a log. */
+const withoutPassword = (value: string): string => value.replaceAll(/\/\/[^@/,]*@/g, '//')
+
+/** `localhost:4222` is a URL too, of the scheme `localhost`. */
+function urlProblem(schemes: readonly string[], value: string): string | undefined {
+  const isUrl = (part: string) => URL.canParse(part) && schemes.includes(new URL(part).protocol) && new URL(part).host
+  const example = `${schemes.join('// or ')}//`
+  return value.split(',').every((part) => isUrl(part.trim())) ? undefined : `is not a URL that starts with ${example}`
 }
 
 /** What is wrong with the value, as the end of a sentence that starts with it; undefined when nothing is. */
@@ -317,7 +348,7 @@ function problemOf(setting: Setting, value: string): string | undefined {
     case 'level':
       return (levels as readonly string[]).includes(value) ? undefined : `is not one of ${levels.join(', ')}`
     case 'url':
-      return value.split(',').every((part) => URL.canParse(part.trim())) ? undefined : 'is not a URL'
+      return urlProblem(setting.schemes ?? [], value)
     case 'port': {
       const port = numberOf(setting, value)
       return port !== undefined && Number.isInteger(port) && port <= 65535 ? undefined : 'is not a port (0-65535)'
