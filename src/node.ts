@@ -25,6 +25,7 @@ import type { NodeStatus } from './observability/status.ts'
 export interface RunningNode {
   readonly gatewayUrl: string
   readonly apiUrl: string
+  /** Without credentials. */
   readonly natsUrl: string
   readonly dataDir: string
   readonly adminToken: AdminToken
@@ -126,7 +127,7 @@ export async function startNode(config: Config, { log, version, env, signal }: N
     return {
       gatewayUrl: urls.gateway,
       apiUrl: urls.api,
-      natsUrl: place.natsUrl,
+      natsUrl: withoutCredentials(place.natsUrl),
       dataDir: place.dataDir,
       adminToken,
       durability,

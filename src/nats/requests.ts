@@ -1,3 +1,4 @@
+import { AppError } from '../errors.ts'
 import type { WireMessage } from './wire-parser.ts'
 import { wireStatus } from './wire-parser.ts'
 
@@ -98,6 +99,19 @@ export class RequestMux {
     const failed = [...this.#pending.values()]
     this.#pending.clear()
     for (const pending of failed) pending.reject(new TransientError(`${reason}: ${pending.subject}`))
+  }
+
+  /** To be called when the server forbids us a subject: it says so once, and no request there gets an answer. */
+  forbid(subject: string): void {
+    for (const [token, pending] of this.#pending) {
+      if (pending.subject !== subject) continue
+      this.#pending.delete(token)
+      pending.reject(
+        new AppError('STORE_UNAVAILABLE', `NATS forbids us to publish to ${subject}`, {
+          hint: 'give the user of STOWAGE_NATS_URL the right to $O.>, $KV.> and $JS.API.>',
+        }),
+      )
+    }
   }
 
   close(): void {
