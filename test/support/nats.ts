@@ -12,6 +12,8 @@ export interface TestNatsOptions {
   /** Default true: `sync_interval: always`. */
   readonly syncAlways?: boolean
   readonly maxFileStore?: string
+  /** Default true. */
+  readonly jetStream?: boolean
   /** Lines for the top level of the configuration file. */
   readonly extraConfig?: string
   /** Kept on stop; default: a temporary folder, removed on stop. */
@@ -70,14 +72,20 @@ function configText(options: TestNatsOptions, dataDir: string): string {
     // -1 = any free port; 0 would be 4222.
     `listen: "127.0.0.1:${options.port ?? -1}"`,
     `max_payload: ${options.maxPayload ?? '8MB'}`,
-    'jetstream {',
-    `  store_dir: ${JSON.stringify(dataDir)}`,
-    ...(options.syncAlways === false ? [] : ['  sync_interval: always']),
-    ...(options.maxFileStore === undefined ? [] : [`  max_file_store: ${options.maxFileStore}`]),
-    '}',
+    ...(options.jetStream === false ? [] : jetStreamConfig(options, dataDir)),
     options.extraConfig ?? '',
     '',
   ].join('\n')
+}
+
+function jetStreamConfig({ syncAlways, maxFileStore }: TestNatsOptions, dataDir: string): string[] {
+  return [
+    'jetstream {',
+    `  store_dir: ${JSON.stringify(dataDir)}`,
+    ...(syncAlways === false ? [] : ['  sync_interval: always']),
+    ...(maxFileStore === undefined ? [] : [`  max_file_store: ${maxFileStore}`]),
+    '}',
+  ]
 }
 
 /** The server writes `<executable>_<pid>.ports` when it accepts connections. */
@@ -90,7 +98,7 @@ async function portOf(child: ChildProcess, dataDir: string, log: readonly string
   for (;;) {
     const file = (await readdir(dataDir)).find((name) => name.endsWith(`_${child.pid}.ports`))
     const text = file === undefined ? '' : await readFile(join(dataDir, file), 'utf8')
-    const url = /"(nats:[^"]+)"/.exec(text)?.[1]
+    const url = /"((?:nats|tls):[^"]+)"/.exec(text)?.[1]
     if (url !== undefined) return Number(new URL(url).port)
     if (spawnError !== undefined || hasEnded(child) || Date.now() > deadline) {
       throw new Error(`nats-server did not start:\n${log.join('')}`, { cause: spawnError })

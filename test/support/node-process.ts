@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** What `npm run build` made: the program as users run it. `npm test` builds before it tests. */
-const program = resolve(import.meta.dirname, '../../dist/main.js')
+export const program = resolve(import.meta.dirname, '../../dist/main.js')
 
 export interface NodeProcess {
   readonly pid: number
@@ -23,6 +23,8 @@ export interface NodeProcessOptions {
   readonly dataDir: string
   readonly natsServer: string
   readonly env?: Readonly<Record<string, string>>
+  /** As which user; only root may choose. */
+  readonly uid?: number
   readonly readyMsMax?: number
 }
 
@@ -42,7 +44,8 @@ export async function startNodeProcess(options: NodeProcessOptions): Promise<Nod
     pid: child.pid ?? 0,
     gatewayUrl: address.gatewayUrl ?? '',
     apiUrl: address.apiUrl ?? '',
-    token: (await readFile(join(options.dataDir, 'admin.token'), 'utf8')).trim(),
+    // Absent where another node made it.
+    token: (await readFile(join(options.dataDir, 'admin.token'), 'utf8').catch(() => '')).trim(),
     dataDir: options.dataDir,
     output,
     end: (signal) => endProcess(child, signal),
@@ -50,18 +53,21 @@ export async function startNodeProcess(options: NodeProcessOptions): Promise<Nod
 }
 
 /** `stowage serve` that is expected to fail: its exit code and what it printed. */
-export async function runNodeToItsEnd(
-  options: NodeProcessOptions,
-): Promise<{ readonly exitCode: number | null; readonly output: string }> {
-  const { child, output } = spawnNode(options)
+export async function runNodeToItsEnd(options: NodeProcessOptions): Promise<{
+  readonly exitCode: number | null
+  readonly output: string
+  readonly stdout: string
+  readonly stderr: string
+}> {
+  const { child, output, stdout, stderr } = spawnNode(options)
   await once(child, 'close')
-  return { exitCode: child.exitCode, output: output() }
+  return { exitCode: child.exitCode, output: output(), stdout: stdout(), stderr: stderr() }
 }
 
-function spawnNode({ dataDir, natsServer, env }: NodeProcessOptions) {
-  const parts: string[] = []
+function spawnNode({ dataDir, natsServer, env, uid }: NodeProcessOptions) {
   const child = spawn(process.execPath, [program, 'serve'], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    ...(uid === undefined ? {} : { uid, gid: uid }),
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
@@ -75,10 +81,17 @@ function spawnNode({ dataDir, natsServer, env }: NodeProcessOptions) {
       ...env,
     },
   })
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => parts.push(text))
+  const parts: { readonly from: 'stdout' | 'stderr'; readonly text: string }[] = []
+  for (const from of ['stdout', 'stderr'] as const) {
+    child[from].setEncoding('utf8').on('data', (text: string) => parts.push({ from, text }))
   }
-  return { child, output: () => parts.join('') }
+  const said = (...of: string[]) => parts.flatMap(({ from, text }) => (of.includes(from) ? [text] : [])).join('')
+  return {
+    child,
+    output: () => said('stdout', 'stderr'),
+    stdout: () => said('stdout'),
+    stderr: () => said('stderr'),
+  }
 }
 
 async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<number | string> {
