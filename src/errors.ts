@@ -12,10 +12,16 @@ export type ErrorCode =
   | 'METHOD_NOT_ALLOWED'
   | 'RANGE_UNSATISFIABLE'
   | 'CAR_INVALID'
+  | 'NAME_INVALID'
   // what was asked for is not here
   | 'BLOCK_NOT_FOUND'
   | 'PATH_NOT_FOUND'
+  | 'NAME_NOT_FOUND'
   | 'ROUTE_NOT_FOUND'
+  // somebody else was first
+  | 'REVISION_CONFLICT'
+  | 'OBJECT_NAMED'
+  | 'COMMAND_REPEATED'
   // what is here is damaged
   | 'BLOCK_LOST'
   | 'BLOCK_CORRUPT'
@@ -78,9 +84,14 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   METHOD_NOT_ALLOWED: 405,
   RANGE_UNSATISFIABLE: 416,
   CAR_INVALID: 400,
+  NAME_INVALID: 400,
   BLOCK_NOT_FOUND: 404,
   PATH_NOT_FOUND: 404,
+  NAME_NOT_FOUND: 404,
   ROUTE_NOT_FOUND: 404,
+  REVISION_CONFLICT: 412,
+  OBJECT_NAMED: 409,
+  COMMAND_REPEATED: 409,
   BLOCK_LOST: 500,
   BLOCK_CORRUPT: 500,
   DAG_INVALID: 422,

@@ -12,8 +12,8 @@ import { minimumServerVersion, olderThan } from './server-version.ts'
 import { WireConnection } from './wire-connection.ts'
 
 /**
- * Two connections: `data` carries blocks, `control` everything small. A message of 1 MiB blocks the socket for those
- * behind it, and a query must not wait for an upload.
+ * Three connections: `data` carries blocks, `log` events, `control` the rest. A message of 1 MiB blocks the socket for those
+ * behind it, and neither an event nor a query may wait for an upload.
  */
 export interface Nats {
   readonly control: NatsConnection
@@ -22,6 +22,8 @@ export interface Nats {
   readonly data: WireConnection
   /** Requests over `data`. */
   readonly requests: RequestMux
+  /** For the event log: an event must not wait behind a window of blocks. */
+  readonly log: { readonly channel: WireConnection; readonly requests: RequestMux }
   readonly serverVersion: string
   /** Largest message in bytes, headers included. */
   readonly payloadBytesMax: number
@@ -51,10 +53,15 @@ export async function connectNats(url: string, config: NatsConfig, log: Logger):
   })
   try {
     const jsm = await checkServer(control)
-    const { data, requests } = await connectData(access, log).catch((error: unknown) => {
+    const wires: Wire[] = []
+    try {
+      for (const name of ['data', 'log']) wires.push(await connectWire(access, name, log))
+    } catch (error) {
+      for (const wire of wires) await closeWire(wire)
       throw unreachable(access, error)
-    })
-    return assemble(control, jsm, data, requests, log)
+    }
+    const [data, events] = wires as [Wire, Wire]
+    return assemble(control, jsm, data, events, log)
   } catch (error) {
     await control.close()
     throw error
@@ -72,19 +79,32 @@ function connectControl({ servers, authenticate, tls }: Access): Promise<NatsCon
   })
 }
 
-async function connectData(access: Access, log: Logger): Promise<{ data: WireConnection; requests: RequestMux }> {
+interface Wire {
+  readonly channel: WireConnection
+  readonly requests: RequestMux
+}
+
+async function connectWire(access: Access, name: string, log: Logger): Promise<Wire> {
   let requests: RequestMux | undefined
-  const data = await WireConnection.open({ ...access, name: 'stowage-data' }, createInbox(), {
+  const channel = await WireConnection.open({ ...access, name: `stowage-${name}` }, createInbox(), {
     onMessage: (message) => requests?.dispatch(message),
     onLost: (reason) => {
-      log.warn({ connection: 'data' }, 'connection to NATS lost')
+      log.warn({ connection: name }, 'connection to NATS lost')
       requests?.failAll(reason)
     },
-    onRestored: () => log.info({ connection: 'data' }, 'connection to NATS restored'),
-    onForbidden: (reason) => log.warn({ connection: 'data', reason }, 'NATS forbids a subject to us'),
+    onRestored: () => log.info({ connection: name }, 'connection to NATS restored'),
+    onForbidden: (reason) => {
+      log.warn({ connection: name, reason }, 'NATS forbids a subject to us')
+      requests?.forbid(/"([^"]+)"/.exec(reason)?.[1] ?? '')
+    },
   })
-  requests = new RequestMux(data)
-  return { data, requests }
+  requests = new RequestMux(channel)
+  return { channel, requests }
+}
+
+async function closeWire({ channel, requests }: Wire): Promise<void> {
+  requests.close()
+  await channel.close()
 }
 
 async function checkServer(control: NatsConnection): Promise<JetStreamManager> {
@@ -104,13 +124,7 @@ async function checkServer(control: NatsConnection): Promise<JetStreamManager> {
   }
 }
 
-function assemble(
-  control: NatsConnection,
-  jsm: JetStreamManager,
-  data: WireConnection,
-  requests: RequestMux,
-  log: Logger,
-): Nats {
+function assemble(control: NatsConnection, jsm: JetStreamManager, data: Wire, events: Wire, log: Logger): Nats {
   let controlConnected = true
   const watch = async (): Promise<void> => {
     for await (const status of control.status()) {
@@ -130,17 +144,17 @@ function assemble(
     control,
     js: jetstream(control),
     jsm,
-    data,
-    requests,
+    data: data.channel,
+    requests: data.requests,
+    log: events,
     serverVersion: control.info?.version ?? '',
-    payloadBytesMax: data.payloadBytesMax,
+    payloadBytesMax: data.channel.payloadBytesMax,
     get connected() {
-      return controlConnected && data.connected
+      return controlConnected && data.channel.connected && events.channel.connected
     },
     close: async () => {
-      requests.close()
       // Not drained: all that goes over it are requests, and whoever made them has its answer or wants none any more.
-      await Promise.all([control.close(), data.close()])
+      await Promise.all([control.close(), closeWire(data), closeWire(events)])
     },
   }
 }

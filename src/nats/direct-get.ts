@@ -7,7 +7,7 @@ import { wireHeader, wireStatus } from './wire-parser.ts'
 export interface StoredMessage {
   readonly subject: string
   readonly seq: number
-  readonly data: Uint8Array
+  readonly data: Buffer
   readonly header: (name: string) => string
 }
 
@@ -19,6 +19,7 @@ export interface BatchReply {
 
 const replyTimeoutMs = 5_000
 const none = new Uint8Array()
+const fromBytesMax = 4 * 1024 * 1024
 
 const apiSubject = (stream: string): string => `$JS.API.DIRECT.GET.${stream}`
 
@@ -64,6 +65,20 @@ export async function directGetAll(
 ): Promise<readonly StoredMessage[]> {
   const reply = await batch(requests, stream, { seq: 1, next_by_subj: subject, batch: countMax, max_bytes: bytesMax })
   return reply.messages
+}
+
+/**
+ * Messages on `filter` (wildcards allowed) from sequence `fromSeq` on, oldest first, `countMax` at the most.
+ * @throws TransientError
+ */
+export function directGetFrom(
+  requests: RequestMux,
+  stream: string,
+  filter: string,
+  fromSeq: number,
+  countMax: number,
+): Promise<BatchReply> {
+  return batch(requests, stream, { seq: fromSeq, next_by_subj: filter, batch: countMax, max_bytes: fromBytesMax })
 }
 
 async function batch(requests: RequestMux, stream: string, ask: Record<string, unknown>): Promise<BatchReply> {

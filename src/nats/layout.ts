@@ -8,6 +8,7 @@ import { MiB } from '../lib/units.ts'
  * |--------------|----------------------------------------------------------|
  * | blocks       | Object Store buckets `<d>-<space>-<site>-<store>-<shard>`|
  * | block object | `$O.<bucket>.C.<key>`, `$O.<bucket>.M.<base64url(key)>`  |
+ * | event log    | stream `<d>_events`, `<d>.evt.<site>.>`                  |
  * | tokens       | KV `<d>_tokens` (hashes only)                            |
  *
  * `key` = CIDv1 base32 with the raw codec of the block's multihash: one spelling per block.
@@ -34,6 +35,10 @@ export function base64UrlPadded(bytes: Uint8Array): string {
     .replaceAll('+', '-')
     .replaceAll('/', '_')
 }
+
+export const eventStream = (domain: string): string => `${domain}_events`
+export const eventSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'site'>): string =>
+  `${domain}.evt.${site}.>`
 
 export const tokenBucket = (domain: string): string => `${domain}_tokens`
 
@@ -62,5 +67,7 @@ export const messageOverheadBytes = 1024
 /** JetStream's own bounds on an atomic batch are 1,000 messages; two a block. */
 export const batchBlocksMax = 450
 export const batchBytesMax = 4 * MiB
+/** Events that share one atomic batch at the most. */
+export const eventsPerBatchMax = 256
 /** Subjects in one multi_last request (the server's bound is 1,024). */
 export const multiGetSubjectsMax = 512

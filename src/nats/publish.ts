@@ -27,6 +27,11 @@ export function isWrongLastSequence(error: unknown): boolean {
   return error instanceof JetStreamRefusal && (error.code === 10071 || error.code === 10164)
 }
 
+/** A message of the batch has an id that is in the duplicate window. */
+export function isDuplicate(error: unknown): boolean {
+  return error instanceof JetStreamRefusal && error.code === 10201
+}
+
 /** 10047 account or server limit, 10023 file system full, 10077 bucket's max_bytes, 10122 its max messages. */
 export function isStorageFull(error: unknown): boolean {
   return error instanceof JetStreamRefusal && [10023, 10028, 10047, 10077, 10122].includes(error.code)

@@ -1,0 +1,193 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { AppError } from '../errors.ts'
+import { publishBatch } from '../nats/batch.ts'
+import type { Nats } from '../nats/connection.ts'
+import { directGetFrom } from '../nats/direct-get.ts'
+import { eventsPerBatchMax } from '../nats/layout.ts'
+import { isDuplicate, isStorageFull, isTransient, isWrongLastSequence, type Publication } from '../nats/publish.ts'
+import type { Encoded } from './envelope.ts'
+
+/** What has to be true of the log for an event to be taken: the last event on `filter` (wildcards allowed) has this sequence. */
+export interface Expectation {
+  readonly filter: string
+  /** 0 = there is none yet. */
+  readonly lastSequence: number
+}
+
+export interface Append {
+  readonly event: Encoded
+  readonly expect?: Expectation
+}
+
+interface Commit {
+  readonly appends: readonly Append[]
+  readonly resolve: (sequences: number[]) => void
+  readonly reject: (error: unknown) => void
+}
+
+const longestPauseMs = 500
+
+/**
+ * The event log of a site: append-only, and the truth that all indexes are folded from.
+ *
+ * Group commit: while one batch is with the server, commits gather for the next, so that concurrent requests share one fsync.
+ * A batch that is refused for one of them goes again commit by commit, so a lost compare-and-set hurts only its own request.
+ */
+export class EventLog {
+  readonly #nats: Nats
+  readonly #stream: string
+  readonly #waitMs: number
+  readonly #queue: Commit[] = []
+  #sending: Promise<void> | undefined
+
+  constructor(nats: Nats, stream: string, waitMs: number) {
+    this.#nats = nats
+    this.#stream = stream
+    this.#waitMs = waitMs
+  }
+
+  get stream(): string {
+    return this.#stream
+  }
+
+  /**
+   * Appends all of it or nothing; resolves once it is durable.
+   * @returns the stream sequence of each event, in their order
+   * @throws AppError REVISION_CONFLICT (an expectation did not hold), COMMAND_REPEATED (an event of that id is in the log),
+   * STORE_FULL, STORE_UNAVAILABLE (unknown whether it was taken: ask again with the same ids)
+   */
+  append(appends: readonly Append[]): Promise<number[]> {
+    if (appends.length === 0 || appends.length > eventsPerBatchMax) {
+      return Promise.reject(new RangeError(`${appends.length} events in one commit`))
+    }
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ appends, resolve, reject })
+      // After this turn's I/O, so that requests which arrive together leave together.
+      this.#sending ??= new Promise((next) => setImmediate(next)).then(() => this.#drain())
+    })
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    while (this.#sending !== undefined) await this.#sending
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#queue.length > 0) await this.#sendGroup(this.#take())
+    this.#sending = undefined
+  }
+
+  /** As many as fit a batch; of those that expect something of one subject only the first, as the server asks. */
+  #take(): Commit[] {
+    const taken: Commit[] = []
+    const filters = new Set<string>()
+    let events = 0
+    for (const commit of this.#queue) {
+      if (events + commit.appends.length > eventsPerBatchMax) break
+      const own = commit.appends.flatMap(({ expect }) => (expect === undefined ? [] : [expect.filter]))
+      if (own.some((filter) => filters.has(filter))) break
+      for (const filter of own) filters.add(filter)
+      events += commit.appends.length
+      taken.push(commit)
+    }
+    this.#queue.splice(0, taken.length)
+    return taken
+  }
+
+  async #sendGroup(commits: readonly Commit[]): Promise<void> {
+    try {
+      const sequences = await this.#send(commits.flatMap(({ appends }) => appends))
+      let at = 0
+      for (const { appends, resolve } of commits) {
+        resolve(sequences.slice(at, at + appends.length))
+        at += appends.length
+      }
+    } catch (error) {
+      const [only] = commits
+      if (commits.length === 1 && only !== undefined) {
+        only.reject(failureOf(error))
+        return
+      }
+      for (const commit of commits) await this.#sendGroup([commit])
+    }
+  }
+
+  /** @throws JetStreamRefusal | AppError STORE_UNAVAILABLE */
+  async #send(appends: readonly Append[]): Promise<number[]> {
+    const publications = appends.map(publicationOf)
+    const endMs = performance.now() + this.#waitMs
+    let sentBefore = false
+    for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
+      try {
+        const { channel, requests } = this.#nats.log
+        const { seq } = await publishBatch(channel, requests, publications)
+        return appends.map((_, index) => seq - (appends.length - 1 - index))
+      } catch (error) {
+        // Our own first try was taken, and only its acknowledgement was lost.
+        const found =
+          sentBefore && (isDuplicate(error) || isWrongLastSequence(error)) ? await this.#find(appends) : undefined
+        if (found !== undefined) return found
+        if (!isTransient(error)) throw error
+        if (performance.now() + pauseMs > endMs) {
+          throw new AppError('STORE_UNAVAILABLE', 'the event log does not answer', { cause: error })
+        }
+        sentBefore = true
+        await delay(pauseMs)
+      }
+    }
+  }
+
+  /** The sequences of these very events, if the log has them all. */
+  async #find(appends: readonly Append[]): Promise<number[] | undefined> {
+    const sequences: number[] = []
+    for (const { event } of appends) {
+      const seq = await this.sequenceOf(event.id, event.natsSubject)
+      if (seq === undefined) return undefined
+      sequences.push(seq)
+    }
+    return sequences
+  }
+
+  /** The sequence of the event with this id on this subject; undefined when the log has none. */
+  async sequenceOf(id: string, natsSubject: string): Promise<number | undefined> {
+    const needle = `"id":"${id}"`
+    let from = 1
+    for (;;) {
+      const { messages } = await directGetFrom(this.#nats.log.requests, this.#stream, natsSubject, from, 256)
+      for (const { data, seq } of messages) if (data.includes(needle)) return seq
+      const last = messages.at(-1)
+      if (last === undefined) return undefined
+      from = last.seq + 1
+    }
+  }
+}
+
+function publicationOf({ event, expect }: Append): Publication {
+  return {
+    subject: event.natsSubject,
+    payload: event.payload,
+    headers: {
+      'Nats-Msg-Id': event.id,
+      'Content-Type': 'application/cloudevents+json',
+      ...(expect === undefined
+        ? {}
+        : {
+            'Nats-Expected-Last-Subject-Sequence': String(expect.lastSequence),
+            'Nats-Expected-Last-Subject-Sequence-Subject': expect.filter,
+          }),
+    },
+  }
+}
+
+function failureOf(error: unknown): unknown {
+  if (isWrongLastSequence(error)) {
+    return new AppError('REVISION_CONFLICT', 'somebody else changed it meanwhile', {
+      cause: error,
+      hint: 'read it again and decide anew',
+    })
+  }
+  if (isDuplicate(error))
+    return new AppError('COMMAND_REPEATED', 'this command was carried out before', { cause: error })
+  if (isStorageFull(error)) return new AppError('STORE_FULL', 'the event log is full', { cause: error })
+  return error
+}
