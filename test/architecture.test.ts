@@ -8,12 +8,15 @@ const src = resolve(import.meta.dirname, '../src')
 const arrows: Readonly<Record<string, readonly string[]>> = {
   // The process, and the composition root: the only ones that see everything.
   'main.ts': ['cli', 'node.ts', 'observability', 'client', 'nats'],
-  'node.ts': ['api', 'auth', 'blocks', 'content', 'gateway', 'nats', 'observability'],
+  'node.ts': ['api', 'auth', 'blocks', 'content', 'comms', 'events', 'gateway', 'names', 'nats', 'observability'],
   cli: ['client'],
   client: [],
   gateway: ['content', 'auth'],
   api: ['content', 'auth'],
-  content: ['dag', 'blocks'],
+  content: ['dag', 'blocks', 'names', 'events'],
+  names: ['events', 'nats'],
+  events: ['nats'],
+  comms: ['content', 'auth', 'nats'],
   dag: ['blocks'],
   blocks: ['nats'],
   nats: [],

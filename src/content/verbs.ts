@@ -1,0 +1,120 @@
+import type { CID } from 'multiformats/cid'
+import type { Abortable } from '../blocks/blockstore.ts'
+import type { CloudEvent, Context } from '../events/envelope.ts'
+import type { NameChange, NameEntry, NameExpectation, NameVersion } from '../names/name-entry.ts'
+import type { DirectoryImportOptions, ImportEntry, PutFileOptions } from './put.ts'
+import type { PutResult } from './put-result.ts'
+
+/**
+ * The verbs of the system: what every entrance (HTTP, NATS, CLI through HTTP) calls, and the only place where blocks, names
+ * and events meet. A command's order is: blocks durable → events durable in one atomic commit (the commit point) → index →
+ * return. A command that fails after it was accepted leaves a failure event.
+ */
+export type Upload =
+  | { readonly kind: 'file'; readonly source: AsyncIterable<Uint8Array>; readonly options: PutFileOptions }
+  | {
+      readonly kind: 'directory'
+      readonly entries: AsyncIterable<ImportEntry>
+      readonly options: DirectoryImportOptions
+    }
+  | { readonly kind: 'car'; readonly source: AsyncIterable<Uint8Array> }
+
+export interface PutNamed {
+  /** Set in the same commit as object.added. */
+  readonly name?: string
+  readonly expect?: NameExpectation
+  /** Of the content, for the name and for how it is served; undefined = told by name and bytes. */
+  readonly mediaType?: string
+}
+
+export interface PutOutcome extends PutResult {
+  /** Of the object.added or object.imported event. */
+  readonly eventId: string
+  readonly sequence: number
+  readonly name?: NameEntry
+  /** The same command was carried out before: this is its first outcome. */
+  readonly repeated: boolean
+}
+
+export interface NameOutcome {
+  /** The entries after the change; null for a removed name, in the order of the changes. */
+  readonly entries: readonly (NameEntry | null)[]
+  readonly sequences: readonly number[]
+  readonly repeated: boolean
+}
+
+export interface DeleteOutcome {
+  readonly cid: string
+  readonly namesRemoved: readonly string[]
+  readonly sequence: number
+  readonly repeated: boolean
+}
+
+export interface Verbs {
+  /** @throws as Put; NAME_INVALID | REVISION_CONFLICT */
+  put(context: Context, upload: Upload, options: PutNamed & Abortable): Promise<PutOutcome>
+  /** All changes in one commit. @throws NAME_INVALID | NAME_NOT_FOUND | REVISION_CONFLICT | BLOCK_NOT_FOUND (the root of a set) */
+  changeNames(context: Context, changes: readonly NameChange[], options: Abortable): Promise<NameOutcome>
+  /** Both names in one commit; `expect` is of the source, the target must be absent unless `replace`. */
+  renameName(
+    context: Context,
+    change: { readonly from: string; readonly to: string; readonly expect: NameExpectation; readonly replace: boolean },
+    options: Abortable,
+  ): Promise<NameOutcome>
+  /** Sets the name to what it was before `revision` (default: its last change), by a new event. */
+  undoName(context: Context, name: string, revision: number | undefined, options: Abortable): Promise<NameOutcome>
+  /** Out of view: @throws OBJECT_NAMED while names hold it, unless `force`, which removes them in the same commit. */
+  deleteObject(context: Context, cid: CID, options: Abortable & { readonly force: boolean }): Promise<DeleteOutcome>
+
+  /** `docs/a.txt`, `docs/a.txt@<revision>`, `docs/a.txt@<RFC 3339 time>`. @throws NAME_INVALID | NAME_NOT_FOUND */
+  resolveName(reference: string, options: Abortable): Promise<NameEntry>
+  nameHistory(name: string, options: Abortable): Promise<readonly NameVersion[]>
+  /** In the order of their UTF-8 bytes. `cursor` is the last name of the page before. */
+  listNames(
+    prefix: string,
+    options: Abortable & { readonly limit: number; readonly cursor?: string },
+  ): Promise<{ readonly names: readonly NameEntry[]; readonly next?: string }>
+  namesOf(cid: CID, options: Abortable): Promise<readonly NameEntry[]>
+}
+
+/** A read, for the read log. Recording never waits and never fails. */
+export interface ReadRecord {
+  readonly cid: string
+  /** As asked for: `/ipfs/…` or `/names/…`. */
+  readonly path: string
+  readonly range: string | null
+  readonly bytes: number
+  readonly format: string
+  readonly status: number
+  readonly latencyMs: number
+  readonly name: string | null
+}
+
+export interface ReadLog {
+  read(context: Pick<Context, 'principal' | 'via' | 'traceparent' | 'correlation'>, record: ReadRecord): void
+}
+
+export interface EventFilter {
+  readonly entity?: string
+  readonly verb?: string
+  readonly namePrefix?: string
+  readonly cid?: string
+  readonly owner?: string
+}
+
+export interface StoredEvent {
+  readonly sequence: number
+  readonly event: CloudEvent
+}
+
+export interface EventFeed {
+  /** History from `after` (exclusive; 0 = the beginning), then live, without gap or repeat, until the signal aborts. */
+  follow(
+    filter: EventFilter,
+    after: number,
+    options: Abortable & { readonly live: boolean },
+  ): AsyncIterable<StoredEvent>
+  /** The sequence before the first event at or after this time. */
+  sequenceBefore(time: Date, options: Abortable): Promise<number>
+  last(options: Abortable): Promise<number>
+}

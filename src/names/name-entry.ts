@@ -1,0 +1,44 @@
+/** What a name stands for, as the index (KV `<domain>_names`) keeps it: a function of the log alone. */
+export interface NameEntry {
+  readonly name: string
+  /** CIDv1 base32. */
+  readonly cid: string
+  /** Sequence in the event log of the event that set it; grows with every change, compare-and-set goes by it. */
+  readonly revision: number
+  /** Content in bytes; null where it is not known (a CID named without reading it). */
+  readonly size: number | null
+  readonly mediaType: string | null
+  readonly owner: string
+  /** When it was set, RFC 3339: the event's time. */
+  readonly time: string
+}
+
+/** One step in the life of a name, from the log. */
+export interface NameVersion {
+  readonly revision: number
+  readonly verb: 'set' | 'removed'
+  readonly cid: string | null
+  readonly size: number | null
+  readonly mediaType: string | null
+  readonly owner: string
+  readonly time: string
+  readonly eventId: string
+  readonly previous: number
+}
+
+/**
+ * What a change of a name expects: a revision, that there is none (`'absent'`), or nothing (`'any'`: the last one wins, and
+ * the log still knows what it replaced).
+ */
+export type NameExpectation = { readonly revision: number } | 'absent' | 'any'
+
+export type NameChange =
+  | {
+      readonly kind: 'set'
+      readonly name: string
+      readonly cid: string
+      readonly size: number | null
+      readonly mediaType: string | null
+      readonly expect: NameExpectation
+    }
+  | { readonly kind: 'remove'; readonly name: string; readonly expect: NameExpectation }
