@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { nuid } from '@nats-io/transport-node'
 import type { PubAck, Publication } from './publish.ts'
 import { headersOf, pubAck } from './publish.ts'
@@ -6,6 +7,8 @@ import { TransientError } from './requests.ts'
 import type { WireMessage } from './wire-parser.ts'
 
 const batchTimeoutMs = 20_000
+/** After so long without an answer to the commit we ask whether the store is full. */
+const silenceMs = 2_000
 
 /**
  * Publishes all of `publications` to one stream or none of them, with one fsync (ADR-50, nats-server 2.12).
@@ -40,11 +43,38 @@ export async function publishBatch(
     else send(connection, subject, headers, payload)
   }
   if (committed === undefined) throw new RangeError('an empty batch')
-  const [first, final] = await Promise.allSettled([begun, committed])
+  const asking = new AbortController()
+  const full = refusalAfterSilence(requests, publications[0], asking.signal)
+  const [first, final] = await Promise.allSettled([begun, Promise.race([committed, full])])
+  asking.abort()
   // What the server says first is the cause; the refusal of the commit is then only its consequence.
   if (first.status === 'fulfilled' && first.value !== undefined && first.value.data.byteLength > 0) pubAck(first.value)
   if (final.status === 'rejected') throw final.reason
   return pubAck(final.value)
+}
+
+/**
+ * nats-server 2.15.1 never answers a commit that crosses `max_file_store` (measured), but it refuses the next batch at its
+ * first message. So that one is sent, and never committed: the server forgets it.
+ * @returns never; @throws JetStreamRefusal when it is refused
+ */
+async function refusalAfterSilence(
+  requests: RequestMux,
+  publication: Publication | undefined,
+  signal: AbortSignal,
+): Promise<never> {
+  const silent = await delay(silenceMs, true, { signal, ref: false }).catch(() => false)
+  if (silent && publication !== undefined) {
+    const headers = headersOf(publication, [
+      ['Nats-Batch-Id', nuid.next()],
+      ['Nats-Batch-Sequence', '1'],
+    ])
+    const reply = await requests
+      .one(publication.subject, publication.payload, headers, batchTimeoutMs)
+      .catch(() => undefined)
+    if (reply !== undefined && reply.data.byteLength > 0) pubAck(reply)
+  }
+  return new Promise<never>(() => undefined)
 }
 
 function send(connection: Channel, subject: string, headers: Buffer | undefined, payload: Uint8Array): void {
