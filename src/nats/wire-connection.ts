@@ -7,6 +7,10 @@ import { WireParser } from './wire-parser.ts'
 
 export interface WireOptions extends Access {
   readonly name: string
+  /** Default 5 s: connection, TLS and handshake together. */
+  readonly connectMs?: number
+  /** Default 20 s; after two pings without answer the connection counts as lost. */
+  readonly pingMs?: number
 }
 
 export interface WireEvents {
@@ -19,9 +23,9 @@ export interface WireEvents {
   readonly onForbidden: (reason: string) => void
 }
 
-const connectTimeoutMs = 5_000
+const connectMsDefault = 5_000
 const reconnectMs = 250
-const pingMs = 20_000
+const pingMsDefault = 20_000
 /** Node overwrites it with each read; the parser copies out of it. */
 const readBufferBytes = 256 * 1024
 const crlf = Buffer.from('\r\n')
@@ -49,7 +53,7 @@ export class WireConnection {
     this.#options = options
     this.#events = events
     this.inbox = inbox
-    this.#pinger = setInterval(() => this.#ping(), pingMs)
+    this.#pinger = setInterval(() => this.#ping(), options.pingMs ?? pingMsDefault)
     this.#pinger.unref()
   }
 
@@ -137,10 +141,8 @@ export class WireConnection {
       plain.once('close', () => onEnd())
     })
     lost.catch(() => undefined)
-    const timer = setTimeout(
-      () => plain.destroy(new Error(`no answer within ${connectTimeoutMs} ms`)),
-      connectTimeoutMs,
-    )
+    const connectMs = this.#options.connectMs ?? connectMsDefault
+    const timer = setTimeout(() => plain.destroy(new Error(`no answer within ${connectMs} ms`)), connectMs)
     try {
       const info = await Promise.race([handshake.info, lost])
       if (handshake.wantsTls(info)) {

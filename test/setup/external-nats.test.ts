@@ -134,13 +134,32 @@ describe.runIf(hasOpenssl)('TLS (needs openssl)', () => {
   })
 })
 
+test('a server that refuses us for a while is tried until it takes us again, by both connections', async () => {
+  const dataDir = await temporaryFolder(onTestFinished)
+  const auth = (password: string) => `authorization { user: me, password: ${password} }`
+  const first = await startNats({ dataDir, extraConfig: auth('right') })
+  const node = await serve(first.url.replace('//', '//me:right@'))
+  await first.kill('SIGKILL')
+  const log = join(dataDir, 'refusing.log')
+  const other = await startNats({ dataDir, port: first.port, extraConfig: `${auth('other')}\nlog_file: "${log}"` })
+  await vi.waitFor(async () => {
+    const refusals = (await readFile(log, 'utf8')).split('authentication error').length - 1
+    // Two in a row are where nats.js would give up, and each connection makes some.
+    expect(refusals).toBeGreaterThan(12)
+  }, waiting)
+  await other.kill('SIGKILL')
+  await startNats({ dataDir, port: first.port, extraConfig: auth('right') })
+  await vi.waitFor(async () => expect((await fetch(`${node.apiUrl}/readyz`)).status).toBe(200), waiting)
+  await roundTrip(node, content())
+})
+
 test('the first server of the URL may be dead', async () => {
   const nats = await startNats()
   await roundTrip(await serve(`nats://127.0.0.1:${await deadPort()},${nats.url}`), content())
 })
 
 async function monitorUrl(nats: TestNats): Promise<string> {
-  const name = (await readdir(nats.dataDir)).find((file) => file.endsWith('.ports')) ?? ''
+  const name = (await readdir(nats.dataDir)).find((file) => file.endsWith(`_${nats.pid}.ports`)) ?? ''
   const ports = JSON.parse(await readFile(join(nats.dataDir, name), 'utf8')) as { monitoring?: string[] }
   return ports.monitoring?.[0] ?? ''
 }
