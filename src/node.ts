@@ -13,6 +13,8 @@ import { createGet } from './content/get.ts'
 import { createPut } from './content/put.ts'
 import { createInspect } from './content/stat.ts'
 import { createGateway } from './gateway/server.ts'
+import { BufferPool } from './lib/buffer-pool.ts'
+import { MiB } from './lib/units.ts'
 import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats } from './nats/connection.ts'
 import { openDataFolder } from './nats/data-folder.ts'
@@ -76,7 +78,9 @@ export async function startNode(config: Config, { log, version, env, signal }: N
 
     const { limits } = config
     const get = createGet({ blocks, limits })
-    const put = createPut({ blocks, limits })
+    // A window of leaves; none of the wrappers keeps a block that was written.
+    const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
+    const put = createPut({ blocks, limits, pool })
     const inspect = createInspect({ blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)

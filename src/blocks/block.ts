@@ -14,6 +14,11 @@ declare const hashed: unique symbol
 export interface HashedBlock {
   readonly cid: CID
   readonly bytes: Uint8Array
+  /**
+   * Called by the writer once the block is durable and nobody reads `bytes` any more: they may be overwritten then. Never
+   * after a failure, when some socket may still hold them.
+   */
+  readonly release?: (() => void) | undefined
   readonly [hashed]: true
 }
 
@@ -69,9 +74,14 @@ export function checkCid(cid: CID): void {
 }
 
 /** The block of `bytes` under sha2-256. `codec` is a multicodec code (0x55 raw, 0x70 dag-pb, …); version 0 is dag-pb only. */
-export function hashBlock(bytes: Uint8Array, codec: number, version: 0 | 1 = 1): HashedBlock {
+export function hashBlock(
+  bytes: Uint8Array,
+  codec: number,
+  version: 0 | 1 = 1,
+  release?: (() => void) | undefined,
+): HashedBlock {
   const digest = Digest.create(sha256Code, createHash('sha256').update(bytes).digest())
-  return made(version === 0 ? CID.createV0(digest) : CID.createV1(codec, digest), bytes)
+  return made(version === 0 ? CID.createV0(digest) : CID.createV1(codec, digest), bytes, release)
 }
 
 /**
@@ -89,8 +99,8 @@ export function verifyBlock(cid: CID, bytes: Uint8Array): HashedBlock {
   return made(cid, bytes)
 }
 
-function made(cid: CID, bytes: Uint8Array): HashedBlock {
-  return { cid, bytes } as HashedBlock
+function made(cid: CID, bytes: Uint8Array, release?: (() => void) | undefined): HashedBlock {
+  return { cid, bytes, release } as HashedBlock
 }
 
 /** The multihash bytes as a map key: one key per block, however its CID is spelled. */

@@ -40,11 +40,15 @@ export class WindowedWriter implements BlockWriter {
     this.#check()
     const key = multihashKey(block.cid)
     this.#blocks++
-    if (this.#recent.has(key)) return
+    if (this.#recent.has(key)) {
+      block.release?.()
+      return
+    }
     const bytes = block.bytes.byteLength
     await this.#budget.acquire(bytes, this.#signal)
     this.#remember(key)
     const written = this.#store(block)
+      .then(() => block.release?.())
       .catch((error: unknown) => {
         this.#failure ??= { error }
       })

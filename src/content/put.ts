@@ -11,6 +11,7 @@ import type {
   ImportResult,
 } from '../dag/import-options.ts'
 import { AppError } from '../errors.ts'
+import type { BufferPool } from '../lib/buffer-pool.ts'
 import { formatBytes } from '../lib/units.ts'
 import type { PutResult } from './put-result.ts'
 
@@ -40,18 +41,26 @@ export interface Put {
   car(source: AsyncIterable<Uint8Array>, options: Abortable): Promise<PutResult>
 }
 
-export function createPut(parts: { readonly blocks: Blockstore; readonly limits: PutLimits }): Put {
-  const { blocks, limits } = parts
+/** @param parts.pool where chunks come from; only over a store that has no use for a block's bytes once it is written */
+export function createPut(parts: {
+  readonly blocks: Blockstore
+  readonly limits: PutLimits
+  readonly pool?: BufferPool
+}): Put {
+  const { blocks, limits, pool } = parts
   return {
     async file(source, options) {
       const attributes = options.attributes ?? {}
       const content = atMost(source, uploadAllowance(limits))
-      if (options.wrapAs === undefined) return rooted(await importFile(content, attributes, blocks, options))
+      if (options.wrapAs === undefined)
+        return rooted(await importFile(content, attributes, blocks, { ...options, pool }))
       const entries = [{ kind: 'file', path: options.wrapAs, content, attributes } as const]
-      return rooted(await importDirectory(each(entries), blocks, { ...options, wrap: true, hidden: true }))
+      return rooted(await importDirectory(each(entries), blocks, { ...options, pool, wrap: true, hidden: true }))
     },
     async directory(entries, options) {
-      return rooted(await importDirectory(limitedEntries(entries, uploadAllowance(limits)), blocks, options))
+      return rooted(
+        await importDirectory(limitedEntries(entries, uploadAllowance(limits)), blocks, { ...options, pool }),
+      )
     },
     async car(source, { signal }) {
       const car = await importCar(source, blocks, { signal, limits })

@@ -1,4 +1,5 @@
 import type { PBLink } from '@ipld/dag-pb'
+import type { Chunk } from './chunk.ts'
 import type { Attributes } from './import-options.ts'
 import type { Layout } from './profile.ts'
 import type { BlockSink } from './root-last.ts'
@@ -17,7 +18,7 @@ const none: Attributes = {}
  * one node a level.
  */
 export async function writeChunks(
-  chunks: AsyncIterable<Uint8Array>,
+  chunks: AsyncIterable<Chunk>,
   attributes: Attributes,
   layout: Layout,
   sink: BlockSink,
@@ -28,13 +29,19 @@ export async function writeChunks(
     : writeBalanced(leaves, attributes, layout, sink)
 }
 
-async function* writeLeaves(chunks: AsyncIterable<Uint8Array>, layout: Layout, sink: BlockSink): AsyncGenerator<Part> {
+async function* writeLeaves(chunks: AsyncIterable<Chunk>, layout: Layout, sink: BlockSink): AsyncGenerator<Part> {
   for await (const chunk of chunks) {
-    const written = layout.rawLeaves
-      ? await writeRaw(chunk, sink)
-      : await writeSmallFile(chunk, none, layout, sink, layout.trickle ? 'raw' : 'file')
-    yield { ...written, bytes: chunk.byteLength }
+    const bytes = chunk.bytes.byteLength
+    yield { ...(await writeLeaf(chunk, layout, sink)), bytes }
   }
+}
+
+async function writeLeaf(chunk: Chunk, layout: Layout, sink: BlockSink): Promise<Written> {
+  if (layout.rawLeaves) return writeRaw(chunk, sink)
+  const written = await writeSmallFile(chunk.bytes, none, layout, sink, layout.trickle ? 'raw' : 'file')
+  // The node holds a copy.
+  chunk.release?.()
+  return written
 }
 
 /** All leaves at one depth, nodes filled from the left (https://specs.ipfs.tech/unixfs/, balanced layout). */

@@ -1,5 +1,5 @@
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
-import { chunksOf } from './chunk.ts'
+import { type Chunk, chunksOf } from './chunk.ts'
 import { writeChunks } from './file-layout.ts'
 import type { Attributes, ImportOptions, ImportResult } from './import-options.ts'
 import { type Layout, layoutOf } from './profile.ts'
@@ -29,17 +29,18 @@ export async function writeFile(
   attributes: Attributes,
   layout: Layout,
   sink: BlockSink,
-  { signal }: Abortable,
+  { signal, pool }: Abortable & Pick<ImportOptions, 'pool'>,
 ): Promise<Written & { readonly size: bigint }> {
-  const chunks = chunksOf(content, layout.chunkBytes, signal)
+  const chunks = chunksOf(content, layout.chunkBytes, signal, pool)
   try {
     const first = await chunks.next()
-    const head = first.done ? new Uint8Array() : first.value
+    const head: Chunk = first.done ? { bytes: new Uint8Array(), release: undefined } : first.value
+    const headBytes = head.bytes.byteLength
     const second = first.done ? first : await chunks.next()
     if (second.done && !layout.trickle) {
       const isRaw = layout.rawLeaves && attributes.mode === undefined && attributes.mtime === undefined
-      const file = isRaw ? await writeRaw(head, sink) : await writeSmallFile(head, attributes, layout, sink)
-      return { ...file, size: BigInt(head.byteLength) }
+      const file = isRaw ? await writeRaw(head, sink) : await writeSmallFile(head.bytes, attributes, layout, sink)
+      return { ...file, size: BigInt(headBytes) }
     }
     const all = (async function* () {
       if (first.done) return

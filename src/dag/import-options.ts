@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable, WriteStats } from '../blocks/blockstore.ts'
+import type { BufferPool } from '../lib/buffer-pool.ts'
 import { KiB, MiB } from '../lib/units.ts'
 
 /** CID profiles of IPIP-499. */
@@ -16,6 +17,8 @@ export interface ImportOptions extends Abortable {
   readonly chunkBytes?: number
   /** Leaves as raw blocks; undefined = the profile's. */
   readonly rawLeaves?: boolean
+  /** Where chunks of its size come from, for uploads that should leave no garbage. */
+  readonly pool?: BufferPool | undefined
   /** Trickle layout instead of balanced. */
   readonly trickle?: boolean
 }

@@ -1,6 +1,7 @@
 import * as dagPb from '@ipld/dag-pb'
 import type { CID } from 'multiformats/cid'
 import { hashBlock } from '../blocks/block.ts'
+import type { Chunk } from './chunk.ts'
 import type { Attributes } from './import-options.ts'
 import type { Layout } from './profile.ts'
 import type { BlockSink } from './root-last.ts'
@@ -15,10 +16,11 @@ export interface Written {
 
 const rawCode = 0x55
 
-export async function writeRaw(bytes: Uint8Array, sink: BlockSink): Promise<Written> {
-  const block = hashBlock(bytes, rawCode)
+export async function writeRaw({ bytes, release }: Chunk, sink: BlockSink): Promise<Written> {
+  const block = hashBlock(bytes, rawCode, 1, release)
+  const dagBytes = bytes.byteLength
   await sink.put(block)
-  return { cid: block.cid, dagBytes: bytes.byteLength }
+  return { cid: block.cid, dagBytes }
 }
 
 /** A file in one block, for what a raw block cannot hold: attributes, or a profile without raw leaves. */
