@@ -9,17 +9,19 @@ export const exitCodes = {
   noNode: 4,
   notAuthorized: 5,
   storageFull: 6,
+  conflict: 7,
   interrupted: 130,
 } as const
 
 export const exitCodesHelp = `Exit codes:
   0    done
   1    failed; the message says why
-  2    wrong usage: an option, a path or a CID that cannot be right
-  3    not found: the content, or a file on disk
+  2    wrong usage: an option, a path, a name or a CID that cannot be right
+  3    not found: the content, the name, or a file on disk
   4    no node answers
   5    not authorized: no token, or the wrong one
   6    the storage is full
+  7    conflict: a name is not at the revision that was expected, or is there already
   130  interrupted`
 
 const byCode: Readonly<Record<ErrorCode, number>> = {
@@ -36,7 +38,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   PATH_NOT_FOUND: exitCodes.notFound,
   NAME_NOT_FOUND: exitCodes.notFound,
   ROUTE_NOT_FOUND: exitCodes.failure,
-  REVISION_CONFLICT: exitCodes.failure,
+  REVISION_CONFLICT: exitCodes.conflict,
   OBJECT_NAMED: exitCodes.failure,
   COMMAND_REPEATED: exitCodes.failure,
   BLOCK_LOST: exitCodes.failure,

@@ -4,8 +4,13 @@ import { addCommand } from './commands/add.ts'
 import { carCommand } from './commands/car.ts'
 import { catCommand } from './commands/cat.ts'
 import { doctorCommand } from './commands/doctor.ts'
+import { eventsCommand } from './commands/events.ts'
 import { getCommand } from './commands/get.ts'
+import { indexCommand } from './commands/index-command.ts'
 import { lsCommand } from './commands/ls.ts'
+import { nameCommand } from './commands/name.ts'
+import { namesCommand } from './commands/names.ts'
+import { rmCommand } from './commands/rm.ts'
 import { statCommand } from './commands/stat.ts'
 import { statusCommand } from './commands/status.ts'
 import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.ts'
@@ -17,13 +22,16 @@ const examples = `
 Examples:
   $ stowage serve                                 run a node in this folder
   $ stowage add -r ./photos                       add a directory, print its CID
-  $ echo hello | stowage add --name hello.txt -   add what comes from a pipe
+  $ echo hello | stowage add --name greeting -    add what comes from a pipe, and name it
+  $ stowage cat greeting                          read it by its name
   $ stowage ls <cid>                              what is in it
   $ stowage get <cid>/2024 -o ./photos-2024       fetch a part of it
   $ stowage car export <cid> -o photos.car        take it along, verifiable
+  $ stowage events --follow                       see what happens, as it happens
   $ stowage doctor                                check this machine and the node
 
-Where a command takes <cid|path>: <cid>, <cid>/a/b, /ipfs/<cid>/a/b or ipfs://<cid>/a/b.
+Where a command takes <cid|name>: <cid>, <cid>/a/b, /ipfs/<cid>/a/b or ipfs://<cid>/a/b; everything else is a name, perhaps with a
+path below it: docs/a.txt, name:docs/a.txt, docs/a.txt@17 (a revision), docs/a.txt@2026-01-31T12:00:00Z (a time).
 The node on this machine is found by itself; STOWAGE_API_URL, STOWAGE_GATEWAY_URL and STOWAGE_TOKEN name another.
 
 ${exitCodesHelp}`
@@ -50,6 +58,9 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     .version(io.version, '-V, --version')
     .option('--json', 'JSON lines on stdout, errors as JSON on stderr')
     .addHelpText('after', examples)
+  const setExitCode = (exitCode: number) => {
+    state.exitCode = exitCode
+  }
   const commands = [
     serveCommand(async (flags) => {
       state.exitCode = await io.serve(flags)
@@ -60,10 +71,13 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     lsCommand(io),
     statCommand(io),
     carCommand(io),
+    rmCommand(io),
+    nameCommand(io),
+    namesCommand(io),
+    eventsCommand(io),
+    indexCommand(io, setExitCode),
     statusCommand(io),
-    doctorCommand(io, (exitCode) => {
-      state.exitCode = exitCode
-    }),
+    doctorCommand(io, setExitCode),
   ]
   for (const command of commands) program.addCommand(command)
   for (const command of everyCommand(program)) {

@@ -11,6 +11,8 @@ export interface Output {
   result(value: unknown, text: string): Promise<void>
   /** Content, as it is. Waits while the reader is slow. */
   bytes(content: AsyncIterable<Uint8Array>): Promise<void>
+  /** One line on stderr about how it goes; silent with `--json`. */
+  notice(text: string): void
   /** Silent with `--json` and where stderr is no terminal. */
   progress(label: string, totalBytes: number | undefined): Progress
 }
@@ -30,6 +32,9 @@ export function createOutput(io: Io, json: boolean): Output {
     result: (value, text) => write(`${json ? JSON.stringify(value) : text}\n`),
     bytes: async (content) => {
       for await (const chunk of content) await write(chunk)
+    },
+    notice: (text) => {
+      if (!json) io.stderr.write(`stowage: ${printable(text)}\n`)
     },
     progress: (label, totalBytes) =>
       json ? { add: () => undefined, stop: () => undefined } : startProgress(io.stderr, label, totalBytes),

@@ -1,23 +1,23 @@
 import { AppError } from '../errors.ts'
-import { MiB } from '../lib/units.ts'
 import { type ClientPath, urlPath } from './content-path.ts'
-import { contentOf, createHttp, type Http, type HttpRequest, jsonOf, type OnProgress } from './http.ts'
+import { createEventsClient, type EventsClient } from './events.ts'
+import { contentOf, createHttp, type Http, type HttpRequest, type OnProgress } from './http.ts'
+import { createMaintenanceClient, type MaintenanceClient } from './maintenance.ts'
+import { conditionHeaders, createNamesClient, type NameCondition, type NamesClient } from './names.ts'
+import { createNodeCall, type NodeAccess, type NodeCall, queryText } from './node-call.ts'
 import { type EntryReply, entriesOf, type PutReply, putReplyOf, type StatReply, statReplyOf } from './replies.ts'
 
-export interface ClientOptions {
-  /** Without a slash at the end. */
-  readonly apiUrl: string
+export interface ClientOptions extends NodeAccess {
   readonly gatewayUrl: string
-  readonly token: string | undefined
-  /** Where the token was found, for the message when the node refuses it. */
-  readonly tokenSource?: string | undefined
 }
 
 export interface CallOptions {
   readonly signal: AbortSignal
 }
 
-export interface PutOptions extends CallOptions {
+export interface PutOptions extends CallOptions, NameCondition {
+  /** Given to the content in the commit that adds it. */
+  readonly name?: string | undefined
   readonly profile?: string | undefined
   /** Bytes of a chunk, as `262144` or `256KiB`. */
   readonly chunk?: string | undefined
@@ -53,6 +53,9 @@ export interface Download {
 export interface Client {
   readonly apiUrl: string
   readonly gatewayUrl: string
+  readonly names: NamesClient
+  readonly events: EventsClient
+  readonly maintenance: MaintenanceClient
   putFile(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
   putTar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
   putCar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
@@ -68,7 +71,6 @@ export interface Client {
   close(): void
 }
 
-const replyBytesMax = 64 * MiB
 /** Sockets to one node: enough to keep it busy with small files. */
 const socketsMax = 16
 
@@ -76,35 +78,24 @@ const socketsMax = 16
 export function createClient(options: ClientOptions): Client {
   const http = createHttp(socketsMax)
   const { apiUrl, gatewayUrl } = options
-  const authorization: Readonly<Record<string, string>> =
-    options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }
-  const put = async (mediaType: string, body: AsyncIterable<Uint8Array>, put: PutOptions): Promise<PutReply> => {
-    const length: Record<string, string> = put.bytes === undefined ? {} : { 'content-length': String(put.bytes) }
-    const request: HttpRequest = {
-      method: 'POST',
-      url: `${apiUrl}/api/v1/objects${putQuery(put)}`,
-      headers: { ...authorization, ...length, 'content-type': mediaType, accept: 'application/json' },
-      body,
-      signal: put.signal,
-      ...progressOf(put),
-    }
-    return putReplyOf(await sendJson(http, request).catch((error: unknown) => Promise.reject(refused(error, options))))
-  }
-  const getJson = (url: string, { signal }: CallOptions) =>
-    sendJson(http, { method: 'GET', url, headers: { ...authorization, accept: 'application/json' }, signal })
+  const call = createNodeCall(http, options)
+  const getJson = (path: string, { signal }: CallOptions) => call.json({ method: 'GET', path, signal })
   return {
     apiUrl,
     gatewayUrl,
-    putFile: (body, put_) => put('application/octet-stream', body, put_),
-    putTar: (body, put_) => put('application/x-tar', body, put_),
-    putCar: (body, put_) => put('application/vnd.ipld.car', body, put_),
-    stat: async (path, call) => statReplyOf(await getJson(`${apiUrl}/api/v1/objects/${urlPath(path)}`, call)),
-    list: (path, call) => listPages(`${apiUrl}/api/v1/objects/${urlPath(path)}`, (url) => getJson(url, call)),
+    names: createNamesClient(call),
+    events: createEventsClient(call),
+    maintenance: createMaintenanceClient(call),
+    putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),
+    putTar: (body, options_) => put(call, 'application/x-tar', body, options_),
+    putCar: (body, options_) => put(call, 'application/vnd.ipld.car', body, options_),
+    stat: async (path, options_) => statReplyOf(await getJson(`objects/${urlPath(path)}`, options_)),
+    list: (path, options_) => listPages(`objects/${urlPath(path)}`, (page) => getJson(page, options_)),
     read: (path, read) =>
       download(http, `${gatewayUrl}/ipfs/${urlPath(path)}`, read.raw === true ? 'raw' : undefined, read),
     car: (path, read) => download(http, `${gatewayUrl}/ipfs/${urlPath(path)}`, 'car', read),
-    status: async (call) => {
-      const status = await getJson(`${apiUrl}/api/v1/status`, call)
+    status: async (options_) => {
+      const status = await getJson('status', options_)
       return typeof status === 'object' && status !== null ? (status as Record<string, unknown>) : {}
     },
     health: async (path, { signal }) => {
@@ -115,9 +106,22 @@ export function createClient(options: ClientOptions): Client {
   }
 }
 
-async function sendJson(http: Http, request: HttpRequest): Promise<unknown> {
-  const { onProgress: _sent, ...received } = request
-  return jsonOf(await http.request(request), received, replyBytesMax)
+async function put(
+  call: NodeCall,
+  mediaType: string,
+  body: AsyncIterable<Uint8Array>,
+  options: PutOptions,
+): Promise<PutReply> {
+  const length: Record<string, string> = options.bytes === undefined ? {} : { 'content-length': String(options.bytes) }
+  const request = {
+    method: 'POST',
+    path: `objects${putQuery(options)}`,
+    headers: { ...length, ...conditionHeaders(options), 'content-type': mediaType },
+    body,
+    signal: options.signal,
+    ...progressOf(options),
+  } as const
+  return putReplyOf(await call.json(request))
 }
 
 async function download(
@@ -164,8 +168,8 @@ async function* listPages(url: string, getJson: (url: string) => Promise<unknown
 }
 
 function putQuery(options: PutOptions): string {
-  const query = new URLSearchParams()
-  const given = {
+  return queryText({
+    name: options.name,
     profile: options.profile,
     chunk: options.chunk,
     'raw-leaves': options.rawLeaves,
@@ -175,22 +179,9 @@ function putQuery(options: PutOptions): string {
     hidden: options.hidden,
     mode: options.mode,
     mtime: options.mtime,
-  }
-  for (const [name, value] of Object.entries(given)) if (value !== undefined) query.set(name, String(value))
-  const text = query.toString()
-  return text === '' ? '' : `?${text}`
+  })
 }
 
 function progressOf(options: { readonly onProgress?: OnProgress | undefined }): { readonly onProgress?: OnProgress } {
   return options.onProgress === undefined ? {} : { onProgress: options.onProgress }
-}
-
-/** A refused token is explained by where it came from, never by itself. */
-function refused(error: unknown, options: ClientOptions): unknown {
-  if (!(error instanceof AppError) || error.code !== 'UNAUTHORIZED') return error
-  const hint =
-    options.token === undefined
-      ? 'no token was found: set STOWAGE_TOKEN, or STOWAGE_DATA to the data folder of the node'
-      : `the token of ${options.tokenSource ?? 'this client'} is not this node's: set STOWAGE_TOKEN or STOWAGE_DATA`
-  return new AppError('UNAUTHORIZED', error.message, { cause: error, hint })
 }

@@ -58,7 +58,7 @@ export function displayPath(path: ClientPath): string {
   return [path.cid, ...path.segments].join('/')
 }
 
-function isCid(text: string): boolean {
+export function isCid(text: string): boolean {
   try {
     CID.parse(text, anyBase)
     return true

@@ -9,7 +9,7 @@ import { MiB } from '../lib/units.ts'
 export type OnProgress = (bytes: number) => void
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
   readonly url: string
   readonly headers?: Readonly<Record<string, string>>
   /** Pulled as fast as the node takes it. */
@@ -48,8 +48,9 @@ export function createHttp(socketsMax: number): Http {
       try {
         return await answered(await exchange(outgoing, request), request.url)
       } catch (error) {
-        // A kept connection that the node closed at the same moment: nothing was sent on it yet.
-        const stale = outgoing.reusedSocket && request.body === undefined && isNetworkError(error, 'ECONNRESET')
+        // A kept connection that the node closed at the same moment. A change is not sent twice: it may have been made.
+        const repeatable = request.method === 'GET' || request.method === 'HEAD'
+        const stale = outgoing.reusedSocket && repeatable && isNetworkError(error, 'ECONNRESET')
         if (!stale) throw explained(error, request)
         const again = start(request)
         return await exchange(again, request).then(

@@ -1,4 +1,5 @@
-import { AppError } from '../errors.ts'
+import { type NameReply, nameReplyOf } from './name-replies.ts'
+import { count, type Fields, fieldsOf, text, unexpected } from './reply-fields.ts'
 
 /** What the API answers, checked field by field: a proxy's page or another program must not pass for a result. */
 export interface PutReply {
@@ -7,6 +8,8 @@ export interface PutReply {
   readonly blocks: number
   readonly newBlocks: number
   readonly roots: readonly string[]
+  /** What the name is now that was to be set with it. */
+  readonly name?: NameReply
 }
 
 export type Kind = 'file' | 'directory' | 'symlink' | 'node'
@@ -37,7 +40,6 @@ export interface EntryReply extends NodeAttributes {
   readonly json: Readonly<Record<string, unknown>>
 }
 
-type Fields = Readonly<Record<string, unknown>>
 const kinds: readonly string[] = ['file', 'directory', 'symlink', 'node'] satisfies Kind[]
 
 export function putReplyOf(value: unknown): PutReply {
@@ -50,6 +52,7 @@ export function putReplyOf(value: unknown): PutReply {
     blocks: count(fields, 'blocks'),
     newBlocks: count(fields, 'newBlocks'),
     roots,
+    ...(typeof fields.name === 'object' && fields.name !== null ? { name: nameReplyOf(fields.name) } : {}),
   }
 }
 
@@ -102,28 +105,4 @@ function modeOf(value: unknown): { readonly mode?: number } {
 function mtimeOf(value: unknown): { readonly mtime?: Date } {
   const mtime = typeof value === 'string' ? new Date(value) : undefined
   return mtime === undefined || Number.isNaN(mtime.getTime()) ? {} : { mtime }
-}
-
-function fieldsOf(value: unknown): Fields {
-  if (typeof value !== 'object' || value === null) throw unexpected('an object')
-  return value as Fields
-}
-
-function text(fields: Fields, name: string): string {
-  const value = fields[name]
-  if (typeof value !== 'string') throw unexpected(name)
-  return value
-}
-
-function count(fields: Fields, name: string): number {
-  const value = fields[name]
-  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value
-  if (typeof number !== 'number') throw unexpected(name)
-  return number
-}
-
-function unexpected(what: string): AppError {
-  return new AppError('INTERNAL', `the answer of the node has no ${what}`, {
-    hint: 'is this a Stowage node of the same version? See `stowage status`',
-  })
 }

@@ -17,7 +17,7 @@ describe('add', () => {
 
   test('stdin under a name becomes a directory with that file in it', async ({ onTestFinished }) => {
     const { run } = await openCli(onTestFinished)
-    const added = await run(['add', '-q', '--name', 'hello.txt', '-'], { stdin: 'hello' })
+    const added = await run(['add', '-q', '--as', 'hello.txt', '-'], { stdin: 'hello' })
     const cid = added.stdout.trim()
     expect((await run(['cat', `${cid}/hello.txt`])).stdout).toBe('hello')
     expect((await run(['ls', cid, '--json'])).stdout).toContain('"name":"hello.txt"')
@@ -31,7 +31,7 @@ describe('add', () => {
     await writeFile(join(folder, 'd', 'x.txt'), 'same')
     const cids = await Promise.all([
       run(['add', '-q', '--wrap', 'd/x.txt']),
-      run(['add', '-q', '--name', 'x.txt', '-'], { stdin: 'same' }),
+      run(['add', '-q', '--as', 'x.txt', '-'], { stdin: 'same' }),
       run(['add', '-q', '-r', 'd']),
     ])
     expect(new Set(cids.map(({ stdout }) => stdout)).size).toBe(1)

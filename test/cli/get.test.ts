@@ -63,7 +63,7 @@ describe('get', () => {
     onTestFinished,
   }) => {
     const { folder, run } = await openCli(onTestFinished)
-    const root = (await run(['add', '-q', '--name', 'a.txt', '-'], { stdin: 'new' })).stdout.trim()
+    const root = (await run(['add', '-q', '--as', 'a.txt', '-'], { stdin: 'new' })).stdout.trim()
     await writeFile(join(folder, 'a.txt'), 'old')
     const kept = await run(['get', `ipfs://${root}/a.txt`])
     expect(kept.exitCode).toBe(1)
@@ -124,7 +124,7 @@ describe('get', () => {
     const absent = await run(['get', '--json', otherCid])
     expect(absent.exitCode).toBe(3)
     expect(JSON.parse(absent.stderr)).toMatchObject({ code: 'block_not_found' })
-    expect((await run(['get', 'notes.txt'])).exitCode).toBe(2)
+    expect((await run(['get', '/ipfs/notes.txt'])).exitCode).toBe(2)
   })
 })
 

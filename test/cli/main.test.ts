@@ -38,7 +38,22 @@ describe('the command line', () => {
     const help = await run(folder, ['--help'])
     expect(help).toMatchObject({ exitCode: 0, stderr: '' })
     expect(help.stdout).toMatch(/Exit codes:\n {2}0 .*\n(.*\n)*.* 6 +the storage is full/)
-    for (const command of ['serve', 'add', 'get', 'cat', 'ls', 'stat', 'car', 'status', 'doctor']) {
+    for (const command of [
+      'serve',
+      'add',
+      'get',
+      'cat',
+      'ls',
+      'stat',
+      'car',
+      'rm',
+      'name',
+      'names',
+      'events',
+      'index',
+      'status',
+      'doctor',
+    ]) {
       expect(help.stdout).toMatch(new RegExp(`^  ${command} `, 'm'))
       const own = await run(folder, [command, '--help'])
       expect(own.exitCode).toBe(0)
@@ -66,7 +81,7 @@ describe('the command line', () => {
 
   test('wrong usage is exit code 2 and one line, as JSON too', async ({ onTestFinished }) => {
     const folder = await testFolder(onTestFinished)
-    for (const argv of [['fly'], ['add', '--fly'], ['cat'], ['cat', cid, 'more'], ['add', '--name', 'a/b', '-']]) {
+    for (const argv of [['fly'], ['add', '--fly'], ['cat'], ['cat', cid, 'more'], ['add', '--as', 'a/b', '-']]) {
       const ran = await run(folder, argv, { env: nowhere })
       expect(ran.exitCode).toBe(2)
       expect(ran.stderr).toMatch(/^stowage: .+\n$/)

@@ -3,10 +3,13 @@ import type { Command } from 'commander'
 import type { PutOptions } from '../../client/client.ts'
 import { readFile } from '../../client/local-file.ts'
 import { type LocalEntry, localEntry, scanTree } from '../../client/local-tree.ts'
+import type { NameCondition } from '../../client/names.ts'
 import type { PutReply } from '../../client/replies.ts'
 import { tarBytes, tarStream } from '../../client/tar-stream.ts'
 import { AppError } from '../../errors.ts'
 import type { Io } from '../io.ts'
+import { changeText } from '../name-lines.ts'
+import { positiveNumber } from '../number-option.ts'
 import { printable } from '../printable.ts'
 import type { Progress } from '../progress.ts'
 import { clientCommand, type Session, withSession } from '../session.ts'
@@ -19,12 +22,15 @@ Examples:
   $ stowage add report.pdf                    added <cid> report.pdf
   $ stowage add -r ./photos ./music           each on a line
   $ stowage add -r --wrap ./photos notes.txt  both in one directory
-  $ tar c . | stowage add --name all.tar -    from a pipe, under a name
+  $ stowage add --name docs/report report.pdf and names it: stowage cat docs/report
+  $ stowage add -r --name holidays ./photos   a directory under a name: stowage ls holidays
+  $ tar c . | stowage add --as all.tar -      from a pipe, as a file of a directory
   $ cid=$(stowage add -q report.pdf)          the CID alone`
 
-interface AddOptions {
+interface AddOptions extends NameCondition {
   readonly recursive?: boolean
   readonly name?: string
+  readonly as?: string
   readonly wrap?: boolean
   readonly hidden?: boolean
   readonly mode?: boolean
@@ -42,7 +48,10 @@ export function addCommand(io: Io): Command {
     .argument('[paths...]', 'files, directories with -r, or - for stdin')
     .option('-r, --recursive', 'add directories with all that is in them')
     .option('-q, --quiet', 'print only CIDs')
-    .option('-n, --name <filename>', 'put the content into a directory, under this name')
+    .option('-n, --name <name>', 'let this name stand for it, from the same moment on')
+    .option('--if-revision <n>', 'with --name: only if it is at this revision', positiveNumber)
+    .option('--if-absent', 'with --name: only if it stands for nothing')
+    .option('--as <filename>', 'put the content into a directory, as this file')
     .option('-w, --wrap', 'put everything that is named into one directory')
     .option('--hidden', 'also what begins with a dot')
     .option('--mode', 'keep permission bits (changes the CID)')
@@ -72,9 +81,11 @@ async function add(paths: readonly string[], options: AddOptions, session: Sessi
   for (const upload of planned(paths.length === 0 ? ['-'] : paths, options, session)) {
     const progress = session.out.progress(`adding ${upload.name}`, upload.totalBytes)
     const reply = await send(upload, options, progress, session)
-    const line = options.quiet === true ? reply.cid : `added ${reply.cid} ${printable(upload.name)}`
-    const { cid, size, blocks, newBlocks } = reply
-    await session.out.result({ cid, name: upload.name, size, blocks, newBlocks }, line)
+    const { cid, size, blocks, newBlocks, name } = reply
+    const named = name === undefined ? '' : `\nset ${changeText(name)}`
+    const line = options.quiet === true ? cid : `added ${cid} ${printable(upload.name)}${named}`
+    const entry = name === undefined ? {} : { entry: name.json }
+    await session.out.result({ cid, name: upload.name, size, blocks, newBlocks, ...entry }, line)
   }
 }
 
@@ -84,16 +95,35 @@ function checkUsage(paths: readonly string[], options: AddOptions, { io }: Sessi
     throw new AppError('REQUEST_INVALID', 'nothing to add', { hint: 'name files, directories with -r, or - for stdin' })
   }
   if (paths.filter((path) => path === '-').length > 1) throw new AppError('REQUEST_INVALID', 'stdin can be added once')
-  if (options.name === undefined) return
-  if (paths.length > 1) throw new AppError('REQUEST_INVALID', '--name names one thing, and several paths were given')
-  if (options.name === '' || options.name === '.' || options.name === '..' || /[/\0]/.test(options.name)) {
-    throw new AppError('REQUEST_INVALID', `--name ${JSON.stringify(options.name)} is not a file name`)
+  checkNameUsage(paths, options)
+  if (options.as === undefined) return
+  if (paths.length > 1) throw new AppError('REQUEST_INVALID', '--as is for one thing, and several paths were given')
+  if (options.as === '' || options.as === '.' || options.as === '..' || /[/\0]/.test(options.as)) {
+    throw new AppError('REQUEST_INVALID', `--as ${JSON.stringify(options.as)} is not a file name`)
+  }
+}
+
+function checkNameUsage(paths: readonly string[], options: AddOptions): void {
+  const conditions = options.ifRevision !== undefined || options.ifAbsent === true
+  if (options.name === undefined && conditions) {
+    throw new AppError('REQUEST_INVALID', '--if-revision and --if-absent go with --name')
+  }
+  if (options.ifRevision !== undefined && options.ifAbsent === true) {
+    throw new AppError('REQUEST_INVALID', '--if-revision and --if-absent cannot both be true')
+  }
+  if (options.name !== undefined && paths.length > 1 && options.wrap !== true) {
+    throw new AppError('REQUEST_INVALID', '--name names one thing, and several paths were given', {
+      hint: 'put them into one directory with --wrap',
+    })
   }
 }
 
 async function send(upload: Upload, options: AddOptions, progress: Progress, session: Session): Promise<PutReply> {
   try {
     return await upload.send({
+      name: options.name,
+      ifRevision: options.ifRevision,
+      ifAbsent: options.ifAbsent,
       profile: options.profile,
       chunk: options.chunk,
       rawLeaves: options.rawLeaves,
@@ -108,15 +138,15 @@ async function send(upload: Upload, options: AddOptions, progress: Progress, ses
 
 function planned(paths: readonly string[], options: AddOptions, session: Session): Upload[] {
   const { cwd } = session.io
-  const entryOf = (path: string) => localEntry(resolve(cwd, path), options.name ?? basename(resolve(cwd, path)))
-  const wrap = options.wrap === true || options.name !== undefined
+  const entryOf = (path: string) => localEntry(resolve(cwd, path), options.as ?? basename(resolve(cwd, path)))
+  const wrap = options.wrap === true || options.as !== undefined
   if (paths.includes('-')) {
-    if (options.wrap === true && (paths.length > 1 || options.name === undefined)) {
-      throw new AppError('REQUEST_INVALID', 'stdin needs --name to be wrapped, and is wrapped alone')
+    if (options.wrap === true && (paths.length > 1 || options.as === undefined)) {
+      throw new AppError('REQUEST_INVALID', 'stdin needs --as to be wrapped, and is wrapped alone')
     }
   } else if (wrap) {
     const entries = paths.map((path) => checkedDirectory(entryOf(path), path, options))
-    const name = options.name ?? (paths.length === 1 ? (entries[0]?.path ?? '') : `${paths.length} paths`)
+    const name = options.as ?? (paths.length === 1 ? (entries[0]?.path ?? '') : `${paths.length} paths`)
     return [treeUpload(name, entries, options, session)]
   }
   return paths.map((path) => {
@@ -135,9 +165,9 @@ function checkedDirectory(entry: LocalEntry, path: string, options: AddOptions):
 }
 
 function stdinUpload(options: AddOptions, { io, client }: Session): Upload {
-  const wrap = options.name === undefined ? {} : { wrap: true, filename: options.name }
+  const wrap = options.as === undefined ? {} : { wrap: true, filename: options.as }
   return {
-    name: options.name ?? '-',
+    name: options.as ?? '-',
     totalBytes: undefined,
     send: (put) => client.putFile(io.stdin as AsyncIterable<Uint8Array>, { ...put, ...wrap }),
   }

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { lstat, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { Command } from 'commander'
-import { type ClientPath, displayPath, parseContentPath } from '../../client/content-path.ts'
 import { readFile } from '../../client/local-file.ts'
 import { fileError, localEntry } from '../../client/local-tree.ts'
+import { type Resolved, resolveReference } from '../../client/reference.ts'
 import { AppError } from '../../errors.ts'
 import { formatBytes } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
@@ -21,7 +21,8 @@ Examples:
 const exportExamples = `
 Examples:
   $ stowage car export <cid> -o photos.car
-  $ stowage car export <cid>/2024 > part.car`
+  $ stowage car export <cid>/2024 > part.car
+  $ stowage car export holidays -o holidays.car    by its name`
 
 interface ExportOptions {
   readonly output?: string
@@ -39,7 +40,7 @@ export function carCommand(io: Io): Command {
     )
   const exportCommand = clientCommand('export')
     .description('write a CAR (v1) of a DAG')
-    .argument('<cid|path>', 'what to export')
+    .argument('<cid|name>', 'what to export, with a path below it or without')
     .option('-o, --output <file>', 'where to (default: stdout, when that is no terminal)')
     .option('-f, --force', 'replace the file that is there')
     .addHelpText('after', exportExamples)
@@ -70,14 +71,16 @@ async function importCar(file: string, quiet: boolean, session: Session): Promis
 }
 
 async function exportCar(text: string, options: ExportOptions, session: Session): Promise<void> {
-  const path = parseContentPath(text)
-  if (options.output !== undefined && options.output !== '-') {
-    await exportToFile(path, options.output, options.force === true, session)
-    return
-  }
-  if (session.io.stdout.isTTY === true) {
+  const toFile = options.output !== undefined && options.output !== '-'
+  if (!toFile && session.io.stdout.isTTY === true) {
     throw new AppError('REQUEST_INVALID', 'a CAR is binary and stdout is a terminal', { hint: 'name a file with -o' })
   }
+  const resolved = await resolveReference(text, session.client.names, session)
+  if (toFile) {
+    await exportToFile(resolved, options.output ?? '', options.force === true, session)
+    return
+  }
+  const { path } = resolved
   const progress = session.out.progress('exporting', undefined)
   try {
     const { content } = await session.client.car(path, { signal: session.signal, onProgress: progress.add })
@@ -88,7 +91,12 @@ async function exportCar(text: string, options: ExportOptions, session: Session)
 }
 
 /** Under its name only when it is complete. */
-async function exportToFile(path: ClientPath, output: string, force: boolean, session: Session): Promise<void> {
+async function exportToFile(
+  { path, label }: Resolved,
+  output: string,
+  force: boolean,
+  session: Session,
+): Promise<void> {
   const file = resolve(session.io.cwd, output)
   if (!force && (await lstat(file).catch(() => undefined)) !== undefined) {
     throw new AppError('FILE_UNUSABLE', `${output} exists already`, { hint: 'choose another name, or use --force' })
@@ -100,10 +108,7 @@ async function exportToFile(path: ClientPath, output: string, force: boolean, se
     const bytes = await writeAll(temporary, content)
     await rename(temporary, file)
     progress.stop()
-    await session.out.result(
-      { path: displayPath(path), output, bytes },
-      `exported ${printable(output)} (${formatBytes(bytes)})`,
-    )
+    await session.out.result({ path: label, output, bytes }, `exported ${printable(output)} (${formatBytes(bytes)})`)
   } catch (error) {
     throw error instanceof Error && 'syscall' in error ? fileError(output, error) : error
   } finally {

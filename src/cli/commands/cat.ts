@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { displayPath, parseContentPath } from '../../client/content-path.ts'
+import { resolveReference } from '../../client/reference.ts'
 import type { StatReply } from '../../client/replies.ts'
 import { AppError } from '../../errors.ts'
 import type { Io } from '../io.ts'
@@ -8,12 +8,14 @@ import { clientCommand, type Session, withSession } from '../session.ts'
 const examples = `
 Examples:
   $ stowage cat <cid>
+  $ stowage cat docs/a.txt                      by its name
+  $ stowage cat docs/a.txt@2026-01-31T12:00:00Z as it was then
   $ stowage cat <cid>/docs/readme.md | less`
 
 export function catCommand(io: Io): Command {
   return clientCommand('cat')
     .description('write the content of a file to stdout')
-    .argument('<cid|path>', 'what to read')
+    .argument('<cid|name>', 'what to read, with a path below it or without')
     .addHelpText('after', examples)
     .action((text: string, _options: object, command: Command) =>
       withSession(io, command.optsWithGlobals(), (session) => cat(text, session)),
@@ -21,9 +23,9 @@ export function catCommand(io: Io): Command {
 }
 
 async function cat(text: string, session: Session): Promise<void> {
-  const path = parseContentPath(text)
+  const { path, label } = await resolveReference(text, session.client.names, session)
   const stat = await session.client.stat(path, session)
-  checkIsContent(stat, displayPath(path))
+  checkIsContent(stat, label)
   // On a terminal the content itself shows how far it is.
   const progress = session.io.stdout.isTTY === true ? undefined : session.out.progress('reading', stat.size)
   try {

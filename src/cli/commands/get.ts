@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { displayPath, parseContentPath } from '../../client/content-path.ts'
 import { download } from '../../client/download.ts'
+import { resolveReference } from '../../client/reference.ts'
 import { AppError } from '../../errors.ts'
 import { formatBytes } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
@@ -12,6 +12,8 @@ const examples = `
 Examples:
   $ stowage get <cid>                       to ./<cid>
   $ stowage get <cid>/photos/a.jpg          to ./a.jpg
+  $ stowage get docs/a.txt                  by its name, to ./a.txt
+  $ stowage get docs/a.txt@17 -o old.txt    as it was at revision 17
   $ stowage get /ipfs/<cid>/photos -o ./p   a directory, to ./p
   $ stowage get <cid> -o ./p --force        replace ./p`
 
@@ -23,7 +25,7 @@ interface GetOptions {
 export function getCommand(io: Io): Command {
   return clientCommand('get')
     .description('fetch a file or a directory to disk')
-    .argument('<cid|path>', 'what to fetch')
+    .argument('<cid|name>', 'what to fetch, with a path below it or without')
     .option('-o, --output <path>', 'where to (default: the last name of the path, in this folder)')
     .option('-f, --force', 'replace what is there')
     .addHelpText('after', examples)
@@ -33,11 +35,11 @@ export function getCommand(io: Io): Command {
 }
 
 async function get(text: string, options: GetOptions, session: Session): Promise<void> {
-  const path = parseContentPath(text)
-  const name = options.output ?? path.segments.at(-1) ?? path.cid
-  if (name === '-') {
+  if (options.output === '-') {
     throw new AppError('REQUEST_INVALID', '`get` writes to disk', { hint: 'use `stowage cat` for stdout' })
   }
+  const { path, label, fileName } = await resolveReference(text, session.client.names, session)
+  const name = options.output ?? fileName
   const stat = await session.client.stat(path, session)
   const progress = session.out.progress(`fetching ${name}`, stat.kind === 'directory' ? undefined : stat.size)
   try {
@@ -49,7 +51,7 @@ async function get(text: string, options: GetOptions, session: Session): Promise
     progress.stop()
     const files = stat.kind === 'directory' ? `${fetched.files} files, ` : ''
     await session.out.result(
-      { path: displayPath(path), cid: stat.cid, kind: stat.kind, output: name, ...fetched },
+      { path: label, cid: stat.cid, kind: stat.kind, output: name, ...fetched },
       `fetched ${printable(name)} (${files}${formatBytes(fetched.bytes)})`,
     )
   } finally {

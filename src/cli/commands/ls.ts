@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { parseContentPath } from '../../client/content-path.ts'
+import { resolveReference } from '../../client/reference.ts'
 import type { EntryReply } from '../../client/replies.ts'
 import { formatBytes } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
@@ -7,17 +7,18 @@ import { printable } from '../printable.ts'
 import { clientCommand, type Session, withSession } from '../session.ts'
 
 const examples = `
-Each line is a size, a CID and a name; a directory's name ends with /.
+Each line is a size, a CID and a file name; a directory's ends with /. Names you gave are listed by stowage names.
 
 Examples:
   $ stowage ls <cid>
   $ stowage ls <cid>/photos
+  $ stowage ls holidays/photos      by its name
   $ stowage ls <cid> --json | jq -r .name`
 
 export function lsCommand(io: Io): Command {
   return clientCommand('ls')
     .description('list a directory')
-    .argument('<cid|path>', 'the directory')
+    .argument('<cid|name>', 'the directory, with a path below it or without')
     .addHelpText('after', examples)
     .action((text: string, _options: object, command: Command) =>
       withSession(io, command.optsWithGlobals(), (session) => ls(text, session)),
@@ -25,11 +26,10 @@ export function lsCommand(io: Io): Command {
 }
 
 async function ls(text: string, { client, out, signal }: Session): Promise<void> {
-  const path = parseContentPath(text)
+  const { path, fileName } = await resolveReference(text, client.names, { signal })
   const stat = await client.stat(path, { signal })
   if (stat.kind !== 'directory') {
-    const name = path.segments.at(-1) ?? path.cid
-    await out.result({ name, ...stat.json }, lineOf({ ...stat, name }))
+    await out.result({ name: fileName, ...stat.json }, lineOf({ ...stat, name: fileName }))
     return
   }
   for await (const entry of client.list(path, { signal })) await out.result(entry.json, lineOf(entry))

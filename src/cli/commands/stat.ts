@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { parseContentPath } from '../../client/content-path.ts'
+import { resolveReference } from '../../client/reference.ts'
 import type { StatReply } from '../../client/replies.ts'
 import { formatBytes } from '../../lib/units.ts'
 import { factLines } from '../facts.ts'
@@ -10,12 +10,13 @@ import { clientCommand, type Session, withSession } from '../session.ts'
 const examples = `
 Examples:
   $ stowage stat <cid>
+  $ stowage stat docs/a.txt
   $ stowage stat <cid>/photos/a.jpg --json`
 
 export function statCommand(io: Io): Command {
   return clientCommand('stat')
-    .description('say what a CID or path leads to')
-    .argument('<cid|path>', 'what to look at')
+    .description('say what a CID or a name leads to')
+    .argument('<cid|name>', 'what to look at, with a path below it or without')
     .addHelpText('after', examples)
     .action((text: string, _options: object, command: Command) =>
       withSession(io, command.optsWithGlobals(), (session) => stat(text, session)),
@@ -23,7 +24,8 @@ export function statCommand(io: Io): Command {
 }
 
 async function stat(text: string, { client, out, signal }: Session): Promise<void> {
-  const reply = await client.stat(parseContentPath(text), { signal })
+  const { path } = await resolveReference(text, client.names, { signal })
+  const reply = await client.stat(path, { signal })
   await out.result(reply.json, factLines(factsOf(reply)))
 }
 

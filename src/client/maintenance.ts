@@ -1,0 +1,31 @@
+import type { CallOptions } from './client.ts'
+import { type NodeCall, queryText } from './node-call.ts'
+import { type Fields, fieldsOf } from './reply-fields.ts'
+
+/** What changes or checks a node as a whole. The shapes are for people and may grow. */
+export interface MaintenanceClient {
+  /** Takes content out of view. @throws AppError OBJECT_NAMED while names hold it, unless `force` */
+  deleteObject(cid: string, options: CallOptions & { readonly force: boolean }): Promise<Fields>
+  /** Compares the name index with the log; with `repair` it is made equal. */
+  verifyIndex(options: CallOptions & { readonly repair: boolean }): Promise<Fields>
+  /** Drops the name index and builds it from the log. */
+  rebuildIndex(options: CallOptions): Promise<Fields>
+}
+
+export function createMaintenanceClient(call: NodeCall): MaintenanceClient {
+  return {
+    deleteObject: async (cid, { signal, force }) =>
+      fieldsOf(
+        await call.json({
+          method: 'DELETE',
+          path: `objects/${cid}${queryText({ force: force || undefined })}`,
+          signal,
+        }),
+      ),
+    verifyIndex: async ({ signal, repair }) =>
+      fieldsOf(
+        await call.json({ method: 'POST', path: `index/verify${queryText({ repair: repair || undefined })}`, signal }),
+      ),
+    rebuildIndex: async ({ signal }) => fieldsOf(await call.json({ method: 'POST', path: 'index/rebuild', signal })),
+  }
+}

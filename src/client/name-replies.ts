@@ -1,0 +1,73 @@
+import { count, type Fields, fieldsOf, text, unexpected } from './reply-fields.ts'
+
+/** What a name stands for, as the node answers. */
+export interface NameReply {
+  readonly name: string
+  readonly cid: string
+  /** Number of the event that set it; compare-and-set goes by it. */
+  readonly revision: number
+  /** Content in bytes, where the node knows it. */
+  readonly size: number | undefined
+  readonly owner: string
+  /** RFC 3339. */
+  readonly time: string
+  /** The answer as it came, for `--json`. */
+  readonly json: Fields
+}
+
+export interface NameVersionReply {
+  readonly revision: number
+  readonly verb: string
+  /** Undefined when the name was removed. */
+  readonly cid: string | undefined
+  readonly size: number | undefined
+  readonly owner: string
+  readonly time: string
+  readonly json: Fields
+}
+
+export interface NamesPage {
+  readonly names: readonly NameReply[]
+  /** Cursor of the next page. */
+  readonly next: string | undefined
+}
+
+export function nameReplyOf(value: unknown): NameReply {
+  const fields = fieldsOf(value)
+  return {
+    name: text(fields, 'name'),
+    cid: text(fields, 'cid'),
+    revision: count(fields, 'revision'),
+    size: optionalCount(fields, 'size'),
+    owner: text(fields, 'owner'),
+    time: text(fields, 'time'),
+    json: fields,
+  }
+}
+
+export function namesPageOf(value: unknown): NamesPage {
+  const fields = fieldsOf(value)
+  if (!Array.isArray(fields.names)) throw unexpected('names')
+  return { names: fields.names.map(nameReplyOf), next: typeof fields.next === 'string' ? fields.next : undefined }
+}
+
+export function historyOf(value: unknown): NameVersionReply[] {
+  const versions: unknown = Array.isArray(value) ? value : fieldsOf(value).versions
+  if (!Array.isArray(versions)) throw unexpected('versions')
+  return versions.map((version: unknown) => {
+    const fields = fieldsOf(version)
+    return {
+      revision: count(fields, 'revision'),
+      verb: text(fields, 'verb'),
+      cid: typeof fields.cid === 'string' ? fields.cid : undefined,
+      size: optionalCount(fields, 'size'),
+      owner: text(fields, 'owner'),
+      time: text(fields, 'time'),
+      json: fields,
+    }
+  })
+}
+
+function optionalCount(fields: Fields, name: string): number | undefined {
+  return fields[name] === null || fields[name] === undefined ? undefined : count(fields, name)
+}

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http'
+import { AppError } from '../errors.ts'
+import { MiB } from '../lib/units.ts'
+import { type Http, type HttpRequest, jsonOf } from './http.ts'
+
+/** Which node, and by what right. */
+export interface NodeAccess {
+  /** Without a slash at the end. */
+  readonly apiUrl: string
+  readonly token: string | undefined
+  /** Where the token was found, for the message when the node refuses it. */
+  readonly tokenSource?: string | undefined
+}
+
+export interface ApiRequest extends Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onProgress' | 'signal'> {
+  /** Below `/api/v1/`, with its query. */
+  readonly path: string
+}
+
+/** Requests to the API of one node, with its token. Failures are the node's own, or NODE_UNREACHABLE | CONNECTION_LOST. */
+export interface NodeCall {
+  /** The answer, read to its end; undefined when it has no body. */
+  json(request: ApiRequest): Promise<unknown>
+  /** The headers of the answer; the body is the caller's to read or destroy. */
+  open(request: ApiRequest): Promise<{ readonly response: IncomingMessage; readonly request: HttpRequest }>
+}
+
+const replyBytesMax = 64 * MiB
+
+export function createNodeCall(http: Http, access: NodeAccess): NodeCall {
+  const authorization: Record<string, string> =
+    access.token === undefined ? {} : { authorization: `Bearer ${access.token}` }
+  const open: NodeCall['open'] = async ({ path, headers, ...rest }) => {
+    const request: HttpRequest = {
+      ...rest,
+      url: `${access.apiUrl}/api/v1/${path}`,
+      headers: { accept: 'application/json', ...authorization, ...headers },
+    }
+    const response = await http.request(request).catch((error: unknown) => Promise.reject(refused(error, access)))
+    return { response, request }
+  }
+  return {
+    open,
+    json: async (call) => {
+      const { response, request } = await open(call)
+      if (response.statusCode === 204) {
+        response.resume()
+        return undefined
+      }
+      const { onProgress: _sent, ...received } = request
+      return jsonOf(response, received, replyBytesMax)
+    },
+  }
+}
+
+/** The body and headers of a request in JSON. */
+export function jsonBody(value: unknown): Required<Pick<HttpRequest, 'headers' | 'body'>> {
+  const bytes = Buffer.from(JSON.stringify(value))
+  return {
+    headers: { 'content-type': 'application/json', 'content-length': String(bytes.byteLength) },
+    body: only(bytes),
+  }
+}
+
+async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}
+
+/** `?a=1&b=2`, without what is undefined; empty when nothing is left. */
+export function queryText(fields: Readonly<Record<string, string | number | boolean | undefined>>): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) query.set(name, String(value))
+  return query.size === 0 ? '' : `?${query}`
+}
+
+/** A refused token is explained by where it came from, never by itself. */
+function refused(error: unknown, access: NodeAccess): unknown {
+  if (!(error instanceof AppError) || error.code !== 'UNAUTHORIZED') return error
+  const hint =
+    access.token === undefined
+      ? 'no token was found: set STOWAGE_TOKEN, or STOWAGE_DATA to the data folder of the node'
+      : `the token of ${access.tokenSource ?? 'this client'} is not this node's: set STOWAGE_TOKEN or STOWAGE_DATA`
+  return new AppError('UNAUTHORIZED', error.message, { cause: error, hint })
+}

@@ -1,0 +1,65 @@
+import { AppError, isAppError } from '../errors.ts'
+import type { CallOptions } from './client.ts'
+import { type ClientPath, displayPath, isCid, parseContentPath } from './content-path.ts'
+import type { NamesClient } from './names.ts'
+
+/** What a user typed, led back to a CID and the way below it. */
+export interface Resolved {
+  readonly path: ClientPath
+  /** As a person reads it: the name where one was given. */
+  readonly label: string
+  /** What to call it on disk. */
+  readonly fileName: string
+}
+
+/** How deep a name is looked for; a path below it may go on. */
+const segmentsMax = 256
+
+/**
+ * `<cid>[/path]`, `/ipfs/…` and `ipfs://…` are content; all else is a name and perhaps a way below it, and so is what follows
+ * `name:` or `/names/`. The longest name wins, as at the gateway: `docs/a/b.txt` is that name, else `b.txt` in `docs/a`, else
+ * `a/b.txt` in `docs`.
+ * @throws AppError CID_INVALID | PATH_INVALID | NAME_INVALID | NAME_NOT_FOUND
+ */
+export async function resolveReference(
+  text: string,
+  names: Pick<NamesClient, 'get'>,
+  options: CallOptions,
+): Promise<Resolved> {
+  const reference = nameReferenceOf(text)
+  if (reference === undefined) {
+    const path = parseContentPath(text)
+    return { path, label: displayPath(path), fileName: path.segments.at(-1) ?? path.cid }
+  }
+  const segments = reference.split('/').filter((segment) => segment !== '')
+  if (segments.length > segmentsMax) throw new AppError('PATH_INVALID', `a path has at most ${segmentsMax} segments`)
+  for (let length = segments.length; length > 0; length--) {
+    const entry = await entryOf(segments.slice(0, length).join('/'), names, options)
+    if (entry === undefined) continue
+    const rest = segments.slice(length)
+    const fileName = rest.at(-1) ?? entry.name.split('/').at(-1) ?? entry.cid
+    return { path: { cid: entry.cid, segments: rest }, label: segments.join('/'), fileName }
+  }
+  throw new AppError('NAME_NOT_FOUND', `${JSON.stringify(text)} is neither a CID nor a name`, {
+    hint: 'see the names with `stowage names`',
+  })
+}
+
+/** The name in it, or undefined for what is content. */
+function nameReferenceOf(text: string): string | undefined {
+  const forced = /^(?:name:|\/names\/)(.+)$/s.exec(text)?.[1]
+  if (forced !== undefined) return forced
+  if (/^(ipfs:\/\/|\/ipfs\/)/i.test(text)) return undefined
+  const segments = text.split('/').filter((segment) => segment !== '')
+  const [root = ''] = /^\/?ipfs\//i.test(text) ? segments.slice(1) : segments
+  return root === '' || isCid(root) ? undefined : text
+}
+
+async function entryOf(reference: string, names: Pick<NamesClient, 'get'>, options: CallOptions) {
+  try {
+    return await names.get(reference, options)
+  } catch (error) {
+    if (isAppError(error, 'NAME_NOT_FOUND')) return undefined
+    throw error
+  }
+}
