@@ -5,6 +5,10 @@ import type { NameChange, NameEntry, NameExpectation, NameVersion } from '../nam
 import type { DirectoryImportOptions, ImportEntry, PutFileOptions } from './put.ts'
 import type { PutResult } from './put-result.ts'
 
+// What an entrance needs to speak of these.
+export type { Context } from '../events/envelope.ts'
+export type { NameChange, NameEntry, NameExpectation, NameVersion } from '../names/name-entry.ts'
+
 /**
  * The verbs of the system: what every entrance (HTTP, NATS, CLI through HTTP) calls, and the only place where blocks, names
  * and events meet. A command's order is: blocks durable → events durable in one atomic commit (the commit point) → index →
