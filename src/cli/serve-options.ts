@@ -1,7 +1,12 @@
 import { Command, Option } from 'commander'
 import { flagOf, type SettingFlags, type SettingName, settings } from '../config.ts'
 
-const placeholders: Readonly<Record<string, string>> = { bytes: '<size>', text: '<text>', secret: '<secret>' }
+const placeholders: Readonly<Record<string, string>> = {
+  bytes: '<size>',
+  text: '<text>',
+  secret: '<secret>',
+  switch: '<on|off>',
+}
 const names = Object.keys(settings) as SettingName[]
 
 /** One flag for a setting, as every command that takes it shows it. */

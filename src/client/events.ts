@@ -90,7 +90,7 @@ async function* oneConnection(
     if (id === undefined || !/^\d+$/.test(id))
       throw new AppError('INTERNAL', 'the node sends events without their number')
     position.tries = 0
-    yield { sequence: Number(id), json: parsed(data) }
+    if (data !== undefined) yield { sequence: Number(id), json: parsed(data) }
     position.last = id
   }
 }

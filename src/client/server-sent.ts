@@ -5,7 +5,8 @@ export interface ServerSentEvent {
   /** What `Last-Event-ID` takes to go on after this event; undefined before the first id. */
   readonly id: string | undefined
   readonly event: string
-  readonly data: string
+  /** Undefined where the stream only tells how far it is. */
+  readonly data: string | undefined
 }
 
 const eventCharactersMax = 16 * 1024 * 1024
@@ -15,17 +16,23 @@ export async function* serverSentEvents(chunks: AsyncIterable<Uint8Array>): Asyn
   let id: string | undefined
   let event = ''
   let data: string[] = []
+  let moved = false
   for await (const line of linesOf(chunks)) {
     if (line === '') {
-      if (data.length > 0) yield { id, event: event === '' ? 'message' : event, data: data.join('\n') }
+      const text = data.length > 0 ? data.join('\n') : undefined
+      if (text !== undefined || moved) yield { id, event: event === '' ? 'message' : event, data: text }
       event = ''
       data = []
+      moved = false
       continue
     }
     const [, field, value] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? []
     if (field === 'data') data.push(value ?? '')
     else if (field === 'event') event = value ?? ''
-    else if (field === 'id' && value?.includes('\0') !== true) id = value ?? ''
+    else if (field === 'id' && value?.includes('\0') !== true) {
+      id = value ?? ''
+      moved = true
+    }
   }
 }
 

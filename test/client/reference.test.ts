@@ -1,0 +1,57 @@
+import { expect, test } from 'vitest'
+import type { NameReply } from '../../src/client/name-replies.ts'
+import { resolveReference } from '../../src/client/reference.ts'
+import { AppError } from '../../src/errors.ts'
+
+const cid = 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'
+const signal = new AbortController().signal
+
+/** A node that knows these names; `asked` is what it was asked for. */
+function knowing(...known: string[]) {
+  const asked: string[] = []
+  const get = async (reference: string): Promise<NameReply> => {
+    asked.push(reference)
+    if (!known.includes(reference)) throw new AppError('NAME_NOT_FOUND', `no name ${reference}`)
+    const name = reference.replace(/@.*/, '')
+    return { name, cid: `cid-of-${reference}`, revision: 1, size: 1, owner: 'ann', time: '', json: {} }
+  }
+  return { asked, get }
+}
+
+for (const text of [cid, `${cid}/a/b`, `/ipfs/${cid}/a`, `ipfs/${cid}/a`, `ipfs://${cid}/a%20b`]) {
+  test(`${text.replace(cid, '<cid>')} is content, and no name is looked for`, async () => {
+    const names = knowing(text)
+    expect((await resolveReference(text, names, { signal })).path.cid).toBe(cid)
+    expect(names.asked).toEqual([])
+  })
+}
+
+for (const [text, reference, segments, fileName] of [
+  ['docs/a.txt', 'docs/a.txt', [], 'a.txt'],
+  ['docs/a.txt/', 'docs/a.txt', [], 'a.txt'],
+  ['name:docs/a.txt', 'docs/a.txt', [], 'a.txt'],
+  ['/names/docs/a.txt', 'docs/a.txt', [], 'a.txt'],
+  ['docs/a.txt@17', 'docs/a.txt@17', [], 'a.txt'],
+  ['docs/sub/b.txt', 'docs', ['sub', 'b.txt'], 'b.txt'],
+  ['ipfs/readme', 'ipfs/readme', [], 'readme'],
+] as const) {
+  test(`${text} is the name ${reference}${segments.length > 0 ? ` and ${segments.join('/')} below it` : ''}`, async () => {
+    const names = knowing('docs/a.txt', 'docs', 'docs/a.txt@17', 'ipfs/readme')
+    const resolved = await resolveReference(text, names, { signal })
+    expect(resolved).toMatchObject({ path: { cid: `cid-of-${reference}`, segments }, fileName })
+  })
+}
+
+test('what is neither is NAME_NOT_FOUND, and an outage is not taken for it', async () => {
+  await expect(resolveReference('docs/gone.txt', knowing('other'), { signal })).rejects.toMatchObject({
+    code: 'NAME_NOT_FOUND',
+    message: '"docs/gone.txt" is neither a CID nor a name',
+  })
+  const get = async () => {
+    throw new AppError('STORE_UNAVAILABLE', 'no answer')
+  }
+  await expect(resolveReference('docs/a.txt', { get }, { signal })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await expect(resolveReference('/ipfs/typo', knowing('typo'), { signal })).rejects.toMatchObject({
+    code: 'CID_INVALID',
+  })
+})
