@@ -1,7 +1,21 @@
 import { AppError } from './errors.ts'
 import { parseBytes } from './lib/units.ts'
 
-type Kind = 'text' | 'name' | 'path' | 'host' | 'port' | 'bytes' | 'seconds' | 'count' | 'level' | 'url' | 'secret'
+type Kind =
+  | 'switch'
+  | 'choice'
+  | 'days'
+  | 'text'
+  | 'name'
+  | 'path'
+  | 'host'
+  | 'port'
+  | 'bytes'
+  | 'seconds'
+  | 'count'
+  | 'level'
+  | 'url'
+  | 'secret'
 
 interface Setting {
   readonly kind: Kind
@@ -12,6 +26,7 @@ interface Setting {
   readonly max?: number
   /** Of a URL. */
   readonly schemes?: readonly string[]
+  readonly choices?: readonly string[]
 }
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
@@ -124,6 +139,72 @@ export const settings = {
     min: 0,
     help: 'how long requests under way may finish after SIGTERM or SIGINT',
   },
+  READS_LOG: {
+    kind: 'switch',
+    default: 'on',
+    help: 'whether each read of content is recorded in the read log: on or off',
+  },
+  READS_BYTES_MAX: {
+    kind: 'bytes',
+    default: '1GiB',
+    min: 1048576,
+    help: 'size of the read log; the oldest goes first',
+  },
+  READS_DAYS_MAX: { kind: 'days', default: '30', min: 1, max: 36500, help: 'how long a read stays in the read log' },
+  EVENT_FOLLOWERS_MAX: {
+    kind: 'count',
+    default: '1000',
+    min: 1,
+    help: 'most clients that follow events at this node at a time',
+  },
+  NATS_COMMANDS: {
+    kind: 'choice',
+    choices: ['open', 'token'],
+    help: 'commands over NATS: open = the NATS server decides who may publish them, token = each needs the admin token (default: open embedded, token with NATS_URL)',
+  },
+  NATS_INLINE_BYTES_MAX: {
+    kind: 'bytes',
+    default: '512KiB',
+    min: 1024,
+    help: 'largest content that one NATS reply carries; larger comes in parts or ranges',
+  },
+  NATS_FLIGHT_BYTES: {
+    kind: 'bytes',
+    default: '4MiB',
+    min: 65536,
+    help: 'of one download or upload in parts, sent and not yet taken',
+  },
+  NATS_TRANSFERS_MAX: {
+    kind: 'count',
+    default: '64',
+    min: 1,
+    help: 'most downloads and uploads in parts at a time, per node',
+  },
+  NATS_REQUESTS_MAX: {
+    kind: 'count',
+    default: '1024',
+    min: 1,
+    help: 'most NATS requests that a node works on at a time',
+  },
+  NATS_REQUEST_BYTES_MAX: {
+    kind: 'bytes',
+    default: '64MiB',
+    min: 1048576,
+    help: 'bytes of NATS requests that a node works on at a time',
+  },
+  QUEUE_DELIVERIES_MAX: {
+    kind: 'count',
+    default: '5',
+    min: 1,
+    help: 'how often a queued command is tried before it becomes a dead letter',
+  },
+  QUEUE_WORKERS: {
+    kind: 'count',
+    default: '4',
+    min: 1,
+    max: 64,
+    help: 'queued commands that a node works on at a time',
+  },
   TOKEN: { kind: 'secret', help: 'admin token: `serve` uses it instead of making one; the CLI sends it' },
   API_URL: {
     kind: 'url',
@@ -194,6 +275,25 @@ export interface LimitConfig {
   readonly nodeLinksMax: number
   readonly listingEntriesMax: number
   readonly pathSegmentsMax: number
+  readonly eventFollowersMax: number
+}
+
+export interface ReadLogConfig {
+  readonly on: boolean
+  readonly bytesMax: number
+  readonly daysMax: number
+}
+
+/** The NATS surface: queries, commands and the queue of commands. */
+export interface CommsConfig {
+  readonly commandAccess: 'open' | 'token'
+  readonly inlineBytesMax: number
+  readonly flightBytesMax: number
+  readonly transfersMax: number
+  readonly requestsMax: number
+  readonly requestBytesMax: number
+  readonly deliveriesMax: number
+  readonly workers: number
 }
 
 export interface Config {
@@ -204,6 +304,8 @@ export interface Config {
   readonly layout: LayoutConfig
   readonly store: StoreConfig
   readonly limits: LimitConfig
+  readonly reads: ReadLogConfig
+  readonly comms: CommsConfig
   readonly shutdownMs: number
   readonly token: string | undefined
   readonly apiUrl: string | undefined
@@ -272,6 +374,22 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       nodeLinksMax: read.number('NODE_LINKS_MAX'),
       listingEntriesMax: read.number('LISTING_ENTRIES_MAX'),
       pathSegmentsMax: read.number('PATH_SEGMENTS_MAX'),
+      eventFollowersMax: read.number('EVENT_FOLLOWERS_MAX'),
+    }),
+    reads: Object.freeze({
+      on: read.text('READS_LOG') === 'on',
+      bytesMax: read.number('READS_BYTES_MAX'),
+      daysMax: read.number('READS_DAYS_MAX'),
+    }),
+    comms: Object.freeze({
+      commandAccess: (read.text('NATS_COMMANDS') ?? (natsUrl === undefined ? 'open' : 'token')) as 'open' | 'token',
+      inlineBytesMax: read.number('NATS_INLINE_BYTES_MAX'),
+      flightBytesMax: read.number('NATS_FLIGHT_BYTES'),
+      transfersMax: read.number('NATS_TRANSFERS_MAX'),
+      requestsMax: read.number('NATS_REQUESTS_MAX'),
+      requestBytesMax: read.number('NATS_REQUEST_BYTES_MAX'),
+      deliveriesMax: read.number('QUEUE_DELIVERIES_MAX'),
+      workers: read.number('QUEUE_WORKERS'),
     }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
     token: read.text('TOKEN'),
@@ -345,6 +463,12 @@ function problemOf(setting: Setting, value: string): string | undefined {
       return undefined
     case 'name':
       return /^[A-Za-z0-9_-]{1,32}$/.test(value) ? undefined : 'is not 1-32 letters, digits, "_" or "-"'
+    case 'switch':
+      return value === 'on' || value === 'off' ? undefined : 'is not on or off'
+    case 'choice': {
+      const choices = setting.choices ?? []
+      return choices.includes(value) ? undefined : `is not one of ${choices.join(', ')}`
+    }
     case 'level':
       return (levels as readonly string[]).includes(value) ? undefined : `is not one of ${levels.join(', ')}`
     case 'url':
@@ -355,6 +479,7 @@ function problemOf(setting: Setting, value: string): string | undefined {
     }
     case 'bytes':
     case 'seconds':
+    case 'days':
     case 'count': {
       const number = numberOf(setting, value)
       if (number === undefined) return setting.kind === 'bytes' ? 'is not a size like 64MiB' : 'is not a number'

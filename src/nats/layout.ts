@@ -9,6 +9,10 @@ import { MiB } from '../lib/units.ts'
  * | blocks       | Object Store buckets `<d>-<space>-<site>-<store>-<shard>`|
  * | block object | `$O.<bucket>.C.<key>`, `$O.<bucket>.M.<base64url(key)>`  |
  * | event log    | stream `<d>_events`, `<d>.evt.<site>.>`                  |
+ * | its echo     | `<d>.live.<site>.>`: each event once it is stored        |
+ * | read log     | stream `<d>_reads`, `<d>.reads.<site>.>`                 |
+ * | commands     | stream `<d>_queue`, `<d>.queue.>` (work queue)            |
+ * | dead letters | stream `<d>_dead`, `<d>.dead.>`                          |
  * | tokens       | KV `<d>_tokens` (hashes only)                            |
  *
  * `key` = CIDv1 base32 with the raw codec of the block's multihash: one spelling per block.
@@ -39,6 +43,24 @@ export function base64UrlPadded(bytes: Uint8Array): string {
 export const eventStream = (domain: string): string => `${domain}_events`
 export const eventSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'site'>): string =>
   `${domain}.evt.${site}.>`
+
+/**
+ * Where the server repeats each event once it is in the log, for whoever listens without a consumer. The subject of the
+ * event itself is no place to listen: it also carries what the log then refuses.
+ */
+export const liveSubjects = (domain: string): string => `${domain}.live.>`
+
+export const readStream = (domain: string): string => `${domain}_reads`
+export const readSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'site'>): string =>
+  `${domain}.reads.${site}.>`
+
+export const queueStream = (domain: string): string => `${domain}_queue`
+export const queueSubjects = (domain: string): string => `${domain}.queue.>`
+/** The consumer that all nodes of a space share. */
+export const queueConsumer = (space: string): string => `workers-${space}`
+export const queueFilter = (domain: string, space: string): string => `${domain}.queue.${space}.>`
+export const deadStream = (domain: string): string => `${domain}_dead`
+export const deadSubjects = (domain: string): string => `${domain}.dead.>`
 
 export const tokenBucket = (domain: string): string => `${domain}_tokens`
 
