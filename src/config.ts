@@ -83,7 +83,7 @@ export const settings = {
     max: 5,
     help: 'replicas of each bucket in a NATS cluster, set at creation',
   },
-  CACHE_BYTES: { kind: 'bytes', default: '48MiB', help: 'verified blocks kept in memory' },
+  CACHE_BYTES: { kind: 'bytes', default: '32MiB', help: 'verified blocks kept in memory' },
   READ_AHEAD_BYTES: { kind: 'bytes', default: '8MiB', min: 1, help: 'blocks fetched ahead of a reader, per request' },
   READ_FLIGHT_BYTES: {
     kind: 'bytes',
