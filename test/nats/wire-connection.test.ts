@@ -194,7 +194,7 @@ test('of several servers the first that answers is taken', async () => {
 
 test('closing while connecting ends the attempt, and no other follows', async () => {
   const server = await fakeServer((peer) => (peer === server.peers[0] ? peer.accept() : undefined))
-  const { connection, happened } = await open(server.url)
+  const { connection, happened } = await open(server.url, { connectMs: 60_000 })
   const first = await server.peer(0)
   first.socket.destroy()
   const second = await server.peer(1)
