@@ -39,8 +39,11 @@ export async function publishBatch(
     if (index === last) extra.push(['Nats-Batch-Commit', '1'])
     const headers = headersOf(publication, extra)
     if (index === last) committed = requests.one(subject, payload, headers, batchTimeoutMs)
-    else if (index === 0) begun = requests.one(subject, payload, headers, batchTimeoutMs)
-    else send(connection, subject, headers, payload)
+    else if (index === 0) {
+      begun = requests.one(subject, payload, headers, batchTimeoutMs)
+      // A connection that is lost before the rest is out ends this call; nobody waits for this answer then.
+      begun.catch(() => undefined)
+    } else send(connection, subject, headers, payload)
   }
   if (committed === undefined) throw new RangeError('an empty batch')
   const asking = new AbortController()

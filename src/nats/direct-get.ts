@@ -77,8 +77,20 @@ export function directGetFrom(
   filter: string,
   fromSeq: number,
   countMax: number,
+  bytesMax = fromBytesMax,
 ): Promise<BatchReply> {
-  return batch(requests, stream, { seq: fromSeq, next_by_subj: filter, batch: countMax, max_bytes: fromBytesMax })
+  return batch(requests, stream, { seq: fromSeq, next_by_subj: filter, batch: countMax, max_bytes: bytesMax })
+}
+
+/** The first message on `filter` that was stored at this time or later. @throws TransientError */
+export async function directGetSince(
+  requests: RequestMux,
+  stream: string,
+  filter: string,
+  time: Date,
+): Promise<StoredMessage | undefined> {
+  const ask = { start_time: time.toISOString(), next_by_subj: filter, batch: 1, max_bytes: fromBytesMax }
+  return (await batch(requests, stream, ask)).messages[0]
 }
 
 async function batch(requests: RequestMux, stream: string, ask: Record<string, unknown>): Promise<BatchReply> {

@@ -1,11 +1,14 @@
 import type { StreamConfig } from '@nats-io/jetstream'
 import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
-import type { LayoutConfig } from '../config.ts'
+import type { LayoutConfig, ReadLogConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
-import { eventStream, eventSubjects } from './layout.ts'
+import { eventStream, eventSubjects, liveSubjects, readStream, readSubjects } from './layout.ts'
+import { TransientError } from './requests.ts'
 
 const streamNotFound = 10059
+const noMessageFound = 10037
+const leaderTimeoutMs = 5_000
 
 /**
  * The event log: nothing in it is ever deleted, purged or expired; the server refuses it.
@@ -13,7 +16,7 @@ const streamNotFound = 10059
  */
 export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise<string> {
   const name = eventStream(layout.domain)
-  const config: Partial<StreamConfig> & { name: string; allow_atomic: boolean } = {
+  const config: StreamSettings = {
     name,
     description: 'Stowage event log: the truth',
     subjects: [eventSubjects(layout)],
@@ -27,16 +30,9 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
     allow_atomic: true,
     deny_delete: true,
     deny_purge: true,
+    republish: { src: `${layout.domain}.evt.>`, dest: liveSubjects(layout.domain) },
   }
-  const existing = await nats.jsm.streams.info(name).catch((error: unknown) => {
-    if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
-    throw new AppError('STORE_UNAVAILABLE', `cannot look up stream ${name}`, { cause: error })
-  })
-  const { config: actual } =
-    existing ??
-    (await nats.jsm.streams.add(config).catch((error: unknown) => {
-      throw new AppError('STORE_UNAVAILABLE', `cannot create stream ${name}: ${String(error)}`, { cause: error })
-    }))
+  const actual = await createOrFind(nats, config)
   for (const key of ['deny_delete', 'deny_purge', 'allow_direct', 'allow_atomic', 'max_age'] as const) {
     if (actual[key] === config[key]) continue
     throw new AppError(
@@ -52,5 +48,112 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
       hint: 'it belongs to another site: set STOWAGE_SITE to that one, or choose another STOWAGE_DOMAIN',
     })
   }
+  if (actual.republish?.dest !== config.republish?.dest) await update(nats, { ...actual, ...config })
   return name
+}
+
+type StreamSettings = Partial<StreamConfig> & { readonly name: string; readonly allow_atomic: boolean }
+
+/** @returns the configuration that it has now, whoever made it */
+async function createOrFind(nats: Nats, config: StreamSettings): Promise<StreamConfig> {
+  const found = await nats.jsm.streams.info(config.name).catch((error: unknown) => {
+    if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
+    throw new AppError('STORE_UNAVAILABLE', `cannot look up stream ${config.name}`, { cause: error })
+  })
+  const { config: actual } =
+    found ??
+    (await nats.jsm.streams.add(config).catch((error: unknown) => {
+      throw new AppError('STORE_UNAVAILABLE', `cannot create stream ${config.name}: ${String(error)}`, { cause: error })
+    }))
+  return actual
+}
+
+async function update(nats: Nats, config: StreamSettings): Promise<void> {
+  await nats.jsm.streams.update(config.name, config).catch((error: unknown) => {
+    throw new AppError('STORE_UNAVAILABLE', `cannot update stream ${config.name}: ${String(error)}`, { cause: error })
+  })
+}
+
+const nanosecondsPerDay = 86_400e9
+
+/**
+ * The read log: bounded, oldest out first. Its bounds are the settings of whichever node started last.
+ * @returns the stream's name
+ */
+export async function openReadStream(nats: Nats, layout: LayoutConfig, bounds: ReadLogConfig): Promise<string> {
+  const config = {
+    name: readStream(layout.domain),
+    description: 'Stowage read log',
+    subjects: [readSubjects(layout)],
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: DiscardPolicy.Old,
+    max_age: Math.round(bounds.daysMax * nanosecondsPerDay),
+    max_bytes: bounds.bytesMax,
+    num_replicas: layout.replicas,
+    // Reads have no idempotency key: the server need not remember ids.
+    duplicate_window: 1e9,
+    allow_direct: true,
+    allow_atomic: true,
+  }
+  const actual = await createOrFind(nats, config)
+  if (!actual.subjects.includes(readSubjects(layout))) {
+    throw new AppError('STORE_MISMATCH', `stream ${config.name} does not hold ${readSubjects(layout)}`, {
+      hint: 'it belongs to another site: set STOWAGE_SITE to that one, or choose another STOWAGE_DOMAIN',
+    })
+  }
+  if (actual.max_age !== config.max_age || actual.max_bytes !== config.max_bytes) {
+    await update(nats, { ...actual, ...config })
+  }
+  return config.name
+}
+
+/** Sequence of the last event. @throws TransientError */
+export async function lastSequence(nats: Nats, stream: string): Promise<number> {
+  try {
+    return (await nats.jsm.streams.info(stream)).state.last_seq
+  } catch (error) {
+    throw new TransientError(`stream ${stream} does not answer`, { cause: error })
+  }
+}
+
+/**
+ * Whether the stream's leader has a message on `filter` from `fromSeq` on, and which. A Direct Get may be answered by a
+ * follower that has not caught up.
+ * @returns its sequence, or undefined @throws TransientError
+ */
+export async function nextAtLeader(
+  nats: Nats,
+  stream: string,
+  filter: string,
+  fromSeq: number,
+): Promise<number | undefined> {
+  const ask = Buffer.from(JSON.stringify({ seq: fromSeq, next_by_subj: filter }))
+  const subject = `$JS.API.STREAM.MSG.GET.${stream}`
+  const { data } = await nats.log.requests.one(subject, ask, undefined, leaderTimeoutMs)
+  const reply = JSON.parse(data.toString('utf8')) as {
+    readonly message?: { readonly seq: number }
+    readonly error?: { readonly err_code: number }
+  }
+  if (reply.message !== undefined) return reply.message.seq
+  if (reply.error?.err_code === noMessageFound) return undefined
+  throw new TransientError(`the leader of ${stream} answers error ${reply.error?.err_code}`)
+}
+
+/**
+ * Calls for each event that the server stores, in their order; at most once each, so some may be missed.
+ * `subject` is that of the event in the log. @returns what ends it
+ */
+export function onEventStored(
+  nats: Nats,
+  domain: string,
+  listener: (sequence: number, subject: string, payload: Uint8Array) => void,
+): () => void {
+  const subscription = nats.control.subscribe(liveSubjects(domain), {
+    callback: (error, message) => {
+      if (error !== null) return
+      listener(Number(message.headers?.get('Nats-Sequence')), message.headers?.get('Nats-Subject') ?? '', message.data)
+    },
+  })
+  return () => subscription.unsubscribe()
 }
