@@ -30,8 +30,11 @@ Examples:
   $ stowage events --follow                       see what happens, as it happens
   $ stowage doctor                                check this machine and the node
 
-Where a command takes <cid|name>: <cid>, <cid>/a/b, /ipfs/<cid>/a/b or ipfs://<cid>/a/b; everything else is a name, perhaps with a
-path below it: docs/a.txt, name:docs/a.txt, docs/a.txt@17 (a revision), docs/a.txt@2026-01-31T12:00:00Z (a time).
+Where a command takes <cid|name>:
+  content   <cid>, <cid>/a/b, /ipfs/<cid>/a/b or ipfs://<cid>/a/b
+  a name    everything else: docs/a.txt or name:docs/a.txt, perhaps with a path below it,
+            docs/a.txt@17 (a revision) or docs/a.txt@2026-01-31T12:00:00Z (a time)
+
 The node on this machine is found by itself; STOWAGE_API_URL, STOWAGE_GATEWAY_URL and STOWAGE_TOKEN name another.
 
 ${exitCodesHelp}`

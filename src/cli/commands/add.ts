@@ -15,17 +15,17 @@ import type { Progress } from '../progress.ts'
 import { clientCommand, type Session, withSession } from '../session.ts'
 
 const examples = `
-Names that begin with a dot are left out below a directory unless --hidden is given. Symlinks below a directory are kept
+What begins with a dot is left out below a directory unless --hidden is given. Symlinks below a directory are kept
 as links; a symlink given as a path is followed.
 
 Examples:
-  $ stowage add report.pdf                    added <cid> report.pdf
-  $ stowage add -r ./photos ./music           each on a line
-  $ stowage add -r --wrap ./photos notes.txt  both in one directory
-  $ stowage add --name docs/report report.pdf and names it: stowage cat docs/report
-  $ stowage add -r --name holidays ./photos   a directory under a name: stowage ls holidays
-  $ tar c . | stowage add --as all.tar -      from a pipe, as a file of a directory
-  $ cid=$(stowage add -q report.pdf)          the CID alone`
+  $ stowage add report.pdf                      added <cid> report.pdf
+  $ stowage add -r ./photos ./music             each on a line
+  $ stowage add -r --wrap ./photos notes.txt    both in one directory
+  $ stowage add --name docs/report report.pdf   with a name: stowage cat docs/report
+  $ stowage add -r --name holidays ./photos     a directory with a name: stowage ls holidays
+  $ tar c . | stowage add --as all.tar -        from a pipe, as a file in a directory
+  $ cid=$(stowage add -q report.pdf)            the CID alone`
 
 interface AddOptions extends NameCondition {
   readonly recursive?: boolean
@@ -52,7 +52,7 @@ export function addCommand(io: Io): Command {
     .option('--if-revision <n>', 'with --name: only if it is at this revision', positiveNumber)
     .option('--if-absent', 'with --name: only if it stands for nothing')
     .option('--as <filename>', 'put the content into a directory, as this file')
-    .option('-w, --wrap', 'put everything that is named into one directory')
+    .option('-w, --wrap', 'put all the paths into one directory')
     .option('--hidden', 'also what begins with a dot')
     .option('--mode', 'keep permission bits (changes the CID)')
     .option('--mtime', 'keep times of change (changes the CID)')
