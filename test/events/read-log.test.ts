@@ -1,0 +1,156 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
+import { canonicalJson, type Json } from '../../src/events/canonical.ts'
+import { type CloudEvent, decodeEvent } from '../../src/events/envelope.ts'
+import { encodeRead, type ReadContext, type ReadEntry } from '../../src/events/read-event.ts'
+import { EventReadLog } from '../../src/events/read-log.ts'
+import type { Nats } from '../../src/nats/connection.ts'
+import { directGetFrom } from '../../src/nats/direct-get.ts'
+import { openReadStream } from '../../src/nats/event-stream.ts'
+import { startTestNats, type TestNats } from '../support/nats.ts'
+import { openTestStore } from '../support/stores.ts'
+
+let server: TestNats
+beforeAll(async () => {
+  server = await startTestNats()
+})
+afterAll(() => server.stop())
+
+const waiting = { timeout: 15_000, interval: 10 }
+const cid = 'bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy'
+const bounds = { on: true, bytesMax: 64 * 1024 * 1024, daysMax: 30 }
+const reader: ReadContext = { principal: 'anonymous', via: 'http', traceparent: undefined, correlation: undefined }
+const entry: ReadEntry = {
+  cid,
+  path: `/ipfs/${cid}/a "b".txt`,
+  range: null,
+  bytes: 5,
+  format: 'unixfs',
+  status: 200,
+  latencyMs: 1.23456,
+  name: null,
+}
+
+interface Logged {
+  readonly subject: string
+  readonly event: CloudEvent
+}
+
+async function openReads(url: string, onFinished: TestContext['onTestFinished'], pendingMax?: number) {
+  const domain = `d${randomBytes(4).toString('hex')}`
+  const { nats, config } = await openTestStore(url, onFinished, { DOMAIN: domain })
+  const stream = await openReadStream(nats, config.layout, bounds)
+  const source = { domain, site: 'local', space: 'main', node: 'test' }
+  const reads = new EventReadLog({ nats, source, ...(pendingMax === undefined ? {} : { pendingMax }) })
+  onFinished(async () => void (await reads.close()))
+  const logged = () => readAll(nats, stream, domain)
+  return { nats, config, stream, domain, reads, logged }
+}
+
+async function readAll(nats: Nats, stream: string, domain: string): Promise<Logged[]> {
+  const found: Logged[] = []
+  for (let from = 1; ; ) {
+    const { messages } = await directGetFrom(nats.log.requests, stream, `${domain}.reads.>`, from, 256)
+    for (const { subject, data, seq } of messages) {
+      const event = decodeEvent(data)
+      if (event !== undefined) found.push({ subject, event })
+      from = seq + 1
+    }
+    if (messages.length === 0) return found
+  }
+}
+
+test('each read becomes an event with who, what and how much, in order', async ({ onTestFinished }) => {
+  const { reads, logged, domain } = await openReads(server.url, onTestFinished)
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  reads.read({ ...reader, principal: 'admin', correlation: 'c-1', traceparent }, entry)
+  for (let i = 0; i < 600; i++) reads.read(reader, { ...entry, bytes: i, range: 'bytes=0-9', name: 'docs/a' })
+  reads.read(reader, { ...entry, status: 404, bytes: 0 })
+  await vi.waitFor(async () => expect(await logged()).toHaveLength(602), waiting)
+  const all = await logged()
+  expect(all[0]?.event).toMatchObject({
+    type: `${domain}.object.read.v1`,
+    authid: 'admin',
+    correlationid: 'c-1',
+    traceparent,
+    subject: cid,
+    data: {
+      cid: { '/': cid },
+      path: entry.path,
+      bytes: 5,
+      status: 200,
+      format: 'unixfs',
+      latencyMs: 1.235,
+      name: null,
+    },
+  })
+  expect(all.slice(1, 601).map(({ event }) => event.data.bytes)).toEqual(Array.from({ length: 600 }, (_, i) => i))
+  expect(all.at(-1)?.subject).toBe(`${domain}.reads.local.main.object.missed.${cid}`)
+  expect(new Set(all.map(({ event }) => event.id)).size).toBe(602)
+})
+
+describe('the event of a read', () => {
+  const source = { domain: 'd', site: 's', space: 'main', node: 'n' }
+  test.each<[string, ReadContext, Partial<ReadEntry>]>([
+    ['plain', reader, {}],
+    ['traced', { ...reader, traceparent: '00-aa-bb-01', correlation: 'x"y' }, { status: 404 }],
+    ['by the node', { ...reader, via: 'node', principal: 'node' }, { name: 'é\n"', range: 'bytes=1-2', latencyMs: 0 }],
+    ['lone surrogate', reader, { path: '/ipfs/\ud800', bytes: 2 ** 40 }],
+  ])('%s: is canonical JSON', (_label, context, changed) => {
+    const { payload } = encodeRead({ context, record: { ...entry, ...changed }, timeMs: 1_700_000_000_000 }, source)
+    const text = Buffer.from(payload).toString()
+    expect(text).toBe(canonicalJson(JSON.parse(text) as Json))
+  })
+})
+
+test('beyond its bound reads are dropped, and their number is an event', async ({ onTestFinished }) => {
+  const { reads, logged, domain } = await openReads(server.url, onTestFinished, 100)
+  for (let i = 0; i < 350; i++) reads.read(reader, entry)
+  await vi.waitFor(async () => expect(await logged()).toHaveLength(101), waiting)
+  const dropped = (await logged()).filter(({ subject }) =>
+    subject.startsWith(`${domain}.reads.local.main.reads.dropped.`),
+  )
+  expect(dropped.map(({ event }) => event.data.count)).toEqual([250])
+})
+
+test('close writes what is left', async ({ onTestFinished }) => {
+  const { reads, logged } = await openReads(server.url, onTestFinished)
+  for (let i = 0; i < 3000; i++) reads.read(reader, entry)
+  expect(await reads.close()).toBe(0)
+  expect(await logged()).toHaveLength(3000)
+})
+
+test('reads during an outage wait, bounded, and are written after it', async ({ onTestFinished }) => {
+  const own = await startTestNats()
+  onTestFinished(() => own.stop())
+  const { reads, logged } = await openReads(own.url, onTestFinished, 100)
+  reads.read(reader, entry)
+  await vi.waitFor(async () => expect(await logged()).toHaveLength(1), waiting)
+  await own.kill('SIGKILL')
+  for (let i = 0; i < 150; i++) reads.read(reader, { ...entry, bytes: i })
+  const again = await startTestNats({ port: own.port, dataDir: own.dataDir })
+  onTestFinished(() => again.stop())
+  await vi.waitFor(async () => expect((await logged()).length).toBeGreaterThanOrEqual(102), waiting)
+  const all = await logged()
+  expect(all.some(({ event }) => event.data.count === 50)).toBe(true)
+  expect(all.map(({ event }) => event.data.bytes)).toEqual(expect.arrayContaining([0, 99]))
+})
+
+test('close gives up on a server that is gone, and says how many were lost', async ({ onTestFinished }) => {
+  const own = await startTestNats()
+  onTestFinished(() => own.stop())
+  const { reads } = await openReads(own.url, onTestFinished)
+  await own.kill('SIGKILL')
+  for (let i = 0; i < 7; i++) reads.read(reader, entry)
+  expect(await reads.close()).toBe(7)
+})
+
+test('new bounds are taken over; the stream of another site is refused', async ({ onTestFinished }) => {
+  const { nats, config, stream } = await openReads(server.url, onTestFinished)
+  await openReadStream(nats, config.layout, { ...bounds, daysMax: 2, bytesMax: 2 ** 20 })
+  const { config: actual } = await nats.jsm.streams.info(stream)
+  expect([actual.max_age, actual.max_bytes]).toEqual([2 * 86_400e9, 2 ** 20])
+  await expect(openReadStream(nats, { ...config.layout, site: 'paris' }, bounds)).rejects.toMatchObject({
+    code: 'STORE_MISMATCH',
+  })
+})
