@@ -33,13 +33,17 @@ export async function resolveReference(
   }
   const segments = reference.split('/').filter((segment) => segment !== '')
   if (segments.length > segmentsMax) throw new AppError('PATH_INVALID', `a path has at most ${segmentsMax} segments`)
+  let invalid: AppError | undefined
   for (let length = segments.length; length > 0; length--) {
     const entry = await entryOf(segments.slice(0, length).join('/'), names, options)
-    if (entry === undefined) continue
+    // What lies below a name may be called what no name can be.
+    if (entry instanceof AppError) invalid ??= entry
+    if (entry === undefined || entry instanceof AppError) continue
     const rest = segments.slice(length)
     const fileName = rest.at(-1) ?? entry.name.split('/').at(-1) ?? entry.cid
     return { path: { cid: entry.cid, segments: rest }, label: segments.join('/'), fileName }
   }
+  if (invalid !== undefined) throw invalid
   throw new AppError('NAME_NOT_FOUND', `${JSON.stringify(text)} is neither a CID nor a name`, {
     hint: 'see the names with `stowage names`',
   })
@@ -60,6 +64,7 @@ async function entryOf(reference: string, names: Pick<NamesClient, 'get'>, optio
     return await names.get(reference, options)
   } catch (error) {
     if (isAppError(error, 'NAME_NOT_FOUND')) return undefined
+    if (isAppError(error, 'NAME_INVALID')) return error
     throw error
   }
 }

@@ -11,6 +11,7 @@ function knowing(...known: string[]) {
   const asked: string[] = []
   const get = async (reference: string): Promise<NameReply> => {
     asked.push(reference)
+    if (reference.includes('\t')) throw new AppError('NAME_INVALID', `${reference} is not a name`)
     if (!known.includes(reference)) throw new AppError('NAME_NOT_FOUND', `no name ${reference}`)
     const name = reference.replace(/@.*/, '')
     return { name, cid: `cid-of-${reference}`, revision: 1, size: 1, owner: 'ann', time: '', json: {} }
@@ -41,6 +42,12 @@ for (const [text, reference, segments, fileName] of [
     expect(resolved).toMatchObject({ path: { cid: `cid-of-${reference}`, segments }, fileName })
   })
 }
+
+test('a path below a name may hold what a name may not; alone it is NAME_INVALID', async () => {
+  const resolved = await resolveReference('docs/a\tb', knowing('docs'), { signal })
+  expect(resolved.path.segments).toEqual(['a\tb'])
+  await expect(resolveReference('docs/a\tb', knowing(), { signal })).rejects.toMatchObject({ code: 'NAME_INVALID' })
+})
 
 test('what is neither is NAME_NOT_FOUND, and an outage is not taken for it', async () => {
   await expect(resolveReference('docs/gone.txt', knowing('other'), { signal })).rejects.toMatchObject({
