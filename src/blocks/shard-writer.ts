@@ -3,10 +3,10 @@ import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetLast, directGetMany } from '../nats/direct-get.ts'
 import { batchBlocksMax, batchBytesMax } from '../nats/layout.ts'
+import { patiently } from '../nats/patience.ts'
 import type { Publication } from '../nats/publish.ts'
 import { isWrongLastSequence, publish } from '../nats/publish.ts'
 import { decodeMeta } from './block-object.ts'
-import { patiently } from './patience.ts'
 
 /** Messages that are stored together or not at all, the block's meta last. */
 export interface Parcel {
@@ -67,7 +67,7 @@ export class ShardWriter {
     return this.#once(key, async () => {
       this.#chunksInFlight++
       try {
-        await patiently(this.#waitMs, never, () => this.#writeIfAbsent(chunk))
+        await patiently(this.#waitMs, never, () => this.#writeIfAbsent([chunk]))
       } finally {
         this.#chunksInFlight--
       }
@@ -133,6 +133,12 @@ export class ShardWriter {
   }
 
   async #write(batch: Queued[]): Promise<void> {
+    const [lone] = batch
+    if (batch.length === 1 && lone !== undefined) {
+      // Two publishes are three times as fast as a batch of two messages.
+      lone.resolve(await this.#writeSingly(lone.parcel))
+      return
+    }
     const publications = batch.flatMap(({ parcel }) => parcel.publications)
     try {
       await patiently(this.#waitMs, never, () => publishBatch(this.#nats.data, this.#nats.requests, publications))
@@ -168,16 +174,19 @@ export class ShardWriter {
     return known
   }
 
+  /** Chunks first, then the meta; a crash in between leaves chunks that the next put completes. */
   async #writeSingly(parcel: Parcel): Promise<boolean> {
-    for (const chunk of parcel.publications.slice(0, -1)) {
-      await patiently(this.#waitMs, never, () => this.#writeIfAbsent(chunk))
-    }
+    const chunks = parcel.publications.slice(0, -1)
+    if (chunks.length > 0) await patiently(this.#waitMs, never, () => this.#writeIfAbsent(chunks))
     return patiently(this.#waitMs, never, () => this.#writeMeta(metaOf(parcel)))
   }
 
-  async #writeIfAbsent(publication: Publication): Promise<boolean> {
+  async #writeIfAbsent(publications: readonly Publication[]): Promise<boolean> {
+    const { data, requests } = this.#nats
+    const [only] = publications
     try {
-      await publish(this.#nats.requests, publication)
+      if (publications.length === 1 && only !== undefined) await publish(requests, only)
+      else await publishBatch(data, requests, publications)
       return true
     } catch (error) {
       if (!isWrongLastSequence(error)) throw error
@@ -186,7 +195,7 @@ export class ShardWriter {
   }
 
   async #writeMeta(publication: Publication): Promise<boolean> {
-    if (await this.#writeIfAbsent(publication)) return true
+    if (await this.#writeIfAbsent([publication])) return true
     const { requests } = this.#nats
     const present = await directGetLast(requests, this.#bucket.stream, publication.subject)
     if (present === undefined || decodeMeta(present.data)?.deleted !== true) return false
