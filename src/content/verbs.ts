@@ -94,8 +94,13 @@ export interface ReadRecord {
   readonly name: string | null
 }
 
+export interface ReadContext extends Pick<Context, 'principal' | 'via' | 'traceparent'> {
+  /** Undefined: the read is the root of its undertaking. */
+  readonly correlation: string | undefined
+}
+
 export interface ReadLog {
-  read(context: Pick<Context, 'principal' | 'via' | 'traceparent' | 'correlation'>, record: ReadRecord): void
+  read(context: ReadContext, record: ReadRecord): void
 }
 
 export interface EventFilter {

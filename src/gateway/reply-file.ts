@@ -45,9 +45,13 @@ export async function fileReply(exchange: Exchange, target: Target, shown: Shown
   return { status: range === undefined ? 200 : 206, headers, body: content(exchange, target, range, length) }
 }
 
-/** ETag, cache, path and roots: what a 304 carries too. */
+/** ETag, cache, path and roots: what a 304 carries too. What a name stands for may change at any time. */
 export function entityHeaders({ request }: Exchange, etag: string, roots: string, cache = immutable): HeaderList {
-  return ['ETag', etag, 'Cache-Control', cache, 'Vary', 'Accept', 'X-Ipfs-Roots', roots, ...request.pathHeaders]
+  const { name, pathHeaders } = request
+  const control = name === undefined ? cache : 'no-cache'
+  const headers = ['ETag', etag, 'Cache-Control', control, 'Vary', 'Accept', 'X-Ipfs-Roots', roots, ...pathHeaders]
+  if (name !== undefined) headers.push('Stowage-Name-Revision', String(name.revision))
+  return headers
 }
 
 /** A raw block is here already, the target of its path: no reader has to be started for it. */
@@ -71,6 +75,9 @@ function dispositionOf({ request: { query } }: Exchange, name: string): string |
 
 async function mediaTypeOf(exchange: Exchange, target: Target, name: string | undefined): Promise<string> {
   if (target.kind === 'symlink') return 'inode/symlink'
+  const { path, query, name: asked } = exchange.request
+  // What was put under the name was given its type there; what lies below it was not.
+  if (asked?.mediaType && query.filename === undefined && target.cid.equals(path.root)) return asked.mediaType
   const byName = mediaTypeOfName(name)
   if (byName !== undefined) return byName
   const { mediaTypes } = exchange.services

@@ -1,3 +1,4 @@
+import { base32 } from 'multiformats/bases/base32'
 import { type ContentPath, parseContentPath } from '../content/get.ts'
 import { AppError } from '../errors.ts'
 
@@ -20,11 +21,25 @@ export interface Query {
   readonly offset: number
 }
 
-/** A request for content, as far as its URL tells. The same URL gives an equal value, so it may be remembered. */
+/** The name that led to the content. */
+export interface RequestedName {
+  readonly name: string
+  readonly revision: number
+  /** Of what the name itself stands for; null = to be found out. */
+  readonly mediaType: string | null
+}
+
+/**
+ * A request for content. That of an `/ipfs` URL is a function of it, so it may be remembered; that of a name may change with
+ * the next request.
+ */
 export interface ContentRequest {
   readonly path: ContentPath
+  /** The path's root as CIDv1 base32. */
+  readonly rootCid: string
+  readonly name: RequestedName | undefined
   readonly trailingSlash: boolean
-  /** `/ipfs/<cid>/<segments>` percent-encoded, without a trailing slash: what links and redirects start with. */
+  /** `/ipfs/<cid>/<segments>` or `/names/<name>/<segments>` percent-encoded, without a trailing slash: what links and redirects start with. */
   readonly href: string
   /** `?…` as it was sent, or nothing. */
   readonly search: string
@@ -62,16 +77,25 @@ export function splitTarget(target: string): { readonly pathname: string; readon
 /** `pathname` starts with `/ipfs/`. @throws AppError CID_INVALID | PATH_INVALID */
 export function parseContentRequest(pathname: string, search: string, pathSegmentsMax: number): ContentRequest {
   const { path, trailingSlash } = parseContentPath(asUtf8(pathname).slice('/ipfs/'.length), { pathSegmentsMax })
+  const tail = path.segments.map((segment) => `/${encodeSegment(segment)}`).join('')
+  return contentRequest(path, { trailingSlash, search, href: `/ipfs/${path.root}${tail}`, name: undefined })
+}
+
+export function contentRequest(
+  path: ContentPath,
+  asked: Pick<ContentRequest, 'trailingSlash' | 'search' | 'href' | 'name'>,
+): ContentRequest {
   const { root, segments } = path
+  const { trailingSlash, search } = asked
   const tail = segments.map((segment) => `/${encodeSegment(segment)}`).join('')
   const end = trailingSlash ? '/' : ''
   const asRead = `/ipfs/${[root.toString(), ...segments].join('/')}${end}`
-  const uri = `ipfs://${root.toV1().toString()}${tail}${end}`
+  const rootCid = root.toV1().toString(base32)
+  const uri = `ipfs://${rootCid}${tail}${end}`
   return {
     path,
-    trailingSlash,
-    href: `/ipfs/${root}${tail}`,
-    search,
+    rootCid,
+    ...asked,
     query: search.length > 1 ? parseQuery(search) : noQuery,
     // IPIP-548: X-Ipfs-Path is on its way out, and left out where a header cannot carry it.
     pathHeaders: /^[\x21-\x7e]*$/.test(asRead) ? ['X-Ipfs-Path', asRead, 'Ipfs-Uri', uri] : ['Ipfs-Uri', uri],
@@ -84,7 +108,7 @@ export function encodeSegment(segment: string): string {
 }
 
 /** Node hands over bytes above 0x7f as latin1; a client that does not escape sends UTF-8. */
-function asUtf8(pathname: string): string {
+export function asUtf8(pathname: string): string {
   if (!/[\x80-\xff]/.test(pathname)) return pathname
   try {
     return utf8.decode(Buffer.from(pathname, 'latin1'))

@@ -1,15 +1,17 @@
 import type { Target } from '../content/get.ts'
-import { type Format, negotiate } from './negotiate.ts'
+import type { Format } from './negotiate.ts'
 import type { Exchange, Reply } from './reply.ts'
 import { blockOf, nodeReply, notConverted, rawReply } from './reply-block.ts'
 import { carReply } from './reply-car.ts'
 import { directoryReply } from './reply-directory.ts'
 import { fileReply } from './reply-file.ts'
 
+/** `unixfs`, `raw`, `car` or the name of a codec. @throws AppError FORMAT_UNSUPPORTED */
+export const formatName = (format: Format): string => (format.kind === 'codec' ? format.codec : format.kind)
+
 /** Every branch of a request for content. @throws AppError, from anywhere below */
-export async function respond(exchange: Exchange): Promise<Reply> {
-  const { request, conditions, services, signal } = exchange
-  const format = negotiate(request.query, conditions.accept)
+export async function respond(exchange: Exchange, format: Format): Promise<Reply> {
+  const { request, services, signal } = exchange
   const target = await services.get.open(request.path, { signal })
   return located(exchange, format, await ofFormat(exchange, format, target))
 }
@@ -39,15 +41,19 @@ async function unixfsReply(exchange: Exchange, target: Target): Promise<Reply> {
     case 'symlink': {
       const cid = target.cid.toString()
       const roots = target.roots.length === 1 ? cid : target.roots.join(',')
-      return await fileReply(exchange, target, { etagCid: cid, roots, name: exchange.request.path.segments.at(-1) })
+      return await fileReply(exchange, target, { etagCid: cid, roots, name: lastSegment(exchange) })
     }
   }
+}
+
+function lastSegment({ request: { path, name } }: Exchange): string | undefined {
+  return path.segments.at(-1) ?? name?.name.split('/').at(-1)
 }
 
 /** A format that came from Accept has a URL of its own; caches should know it. */
 function located({ request }: Exchange, format: Format, reply: Reply): Reply {
   if (format.kind === 'unixfs' || !format.fromAccept || reply.status >= 300) return reply
-  const name = format.kind === 'codec' ? format.codec : format.kind
+  const name = formatName(format)
   const scope = format.kind === 'car' && format.scope !== 'all' ? `&dag-scope=${format.scope}` : ''
   const params = format.kind === 'car' ? `${scope}&car-version=1&car-order=dfs&car-dups=n` : ''
   return { ...reply, headers: [...reply.headers, 'Content-Location', `${request.href}?format=${name}${params}`] }

@@ -1,9 +1,14 @@
 import type { ServerResponse } from 'node:http'
 import { AppError } from '../errors.ts'
 import { corsHeaders, securityHeaders } from './headers.ts'
-import type { Reply } from './reply.ts'
+import type { Body, Reply } from './reply.ts'
 
 const commonHeaders: readonly string[] = [...corsHeaders, ...securityHeaders]
+
+/** What has gone out of a reply's body, also when it fails halfway. */
+export interface Sent {
+  bytes: number
+}
 
 /**
  * Sends the reply. A source that fails at its first chunk fails before anything is sent, so the caller can still answer
@@ -11,12 +16,20 @@ const commonHeaders: readonly string[] = [...corsHeaders, ...securityHeaders]
  * Memory: one chunk beyond what the source reads ahead; a client that takes nothing stops the source.
  * @throws what the source throws; AppError DAG_INVALID when it gives another length than the reply promised
  */
-export async function send(response: ServerResponse, reply: Reply, head: boolean, signal: AbortSignal): Promise<void> {
+export async function send(
+  response: ServerResponse,
+  reply: Reply,
+  { head, signal, sent }: { readonly head: boolean; readonly signal: AbortSignal; readonly sent: Sent },
+): Promise<void> {
   const { body } = reply
-  if (body.kind === 'stream' && !head) return await sendStream(response, reply, body.source, body.bytes, signal)
+  if (body.kind === 'stream' && !head) return await sendStream(response, reply, body, { signal, sent })
   writeHead(response, reply)
-  if (head || body.kind !== 'whole') response.end()
-  else response.end(body.bytes)
+  if (head || body.kind !== 'whole') {
+    response.end()
+    return
+  }
+  response.end(body.bytes)
+  sent.bytes = body.bytes.byteLength
 }
 
 function writeHead(response: ServerResponse, { status, headers }: Reply): void {
@@ -26,9 +39,8 @@ function writeHead(response: ServerResponse, { status, headers }: Reply): void {
 async function sendStream(
   response: ServerResponse,
   reply: Reply,
-  source: AsyncIterable<Uint8Array>,
-  promised: bigint | undefined,
-  signal: AbortSignal,
+  { source, bytes: promised }: Extract<Body, { readonly kind: 'stream' }>,
+  { signal, sent }: { readonly signal: AbortSignal; readonly sent: Sent },
 ): Promise<void> {
   const iterator = source[Symbol.asyncIterator]()
   try {
@@ -36,16 +48,18 @@ async function sendStream(
     if (!next.done && BigInt(next.value.byteLength) === promised) {
       writeHead(response, reply)
       response.end(next.value)
+      sent.bytes = next.value.byteLength
       return
     }
     writeHead(response, reply)
-    let sent = 0n
     for (; !next.done; next = await iterator.next()) {
-      sent += BigInt(next.value.byteLength)
-      if (promised !== undefined && sent > promised) throw wrongLength(promised)
-      if (!response.write(next.value)) await drained(response, signal)
+      const bytes = sent.bytes + next.value.byteLength
+      if (promised !== undefined && BigInt(bytes) > promised) throw wrongLength(promised)
+      const hasRoom = response.write(next.value)
+      sent.bytes = bytes
+      if (!hasRoom) await drained(response, signal)
     }
-    if (promised !== undefined && sent !== promised) throw wrongLength(promised)
+    if (promised !== undefined && BigInt(sent.bytes) !== promised) throw wrongLength(promised)
     response.end()
   } catch (error) {
     if (response.headersSent) response.destroy()

@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import type { Logger } from 'pino'
 import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
+import type { ReadLog } from '../content/verbs.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { ByteLru } from '../lib/lru.ts'
@@ -11,10 +12,13 @@ import { type Connection, connectionOf, cutWhenIdle } from './connection.ts'
 import { errorReply } from './errors.ts'
 import { homeReply } from './home.ts'
 import { MediaTypes } from './media-type.ts'
+import { type NameLookup, resolveNameRequest } from './name-request.ts'
+import { negotiate } from './negotiate.ts'
+import { readContextOf } from './read-context.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
 import { type ContentRequest, parseContentRequest, splitTarget } from './request.ts'
-import { respond } from './respond.ts'
-import { send } from './send.ts'
+import { formatName, respond } from './respond.ts'
+import { type Sent, send } from './send.ts'
 
 export interface GatewayConfig {
   readonly listen: ListenConfig
@@ -23,6 +27,9 @@ export interface GatewayConfig {
 
 export interface GatewayParts {
   readonly get: Get
+  /** Undefined: nothing has a name here. */
+  readonly names?: NameLookup
+  readonly reads?: ReadLog
   readonly log: Pick<Logger, 'error' | 'warn'>
 }
 
@@ -60,52 +67,70 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   }
 }
 
+/** As some proxies log a client that left before the answer began. */
+const clientClosedRequest = 499
+
 /** A URL and what it was parsed to, in bytes: generous, it bounds the memo. */
 const rememberedBytes = (url: string): number => 4 * url.length + KiB
 
+/** One request on its way, for whoever is told how it ended. */
+interface Work {
+  readonly incoming: IncomingMessage
+  readonly response: ServerResponse
+  readonly connection: Connection
+  readonly beganMs: number
+  readonly sent: Sent
+  /** Undefined until it is known to be for content. */
+  request?: ContentRequest
+  format?: string
+}
+
 class Handler {
   readonly #services: Services
-  readonly #log: GatewayParts['log']
+  readonly #parts: GatewayParts
   readonly #requests = new ByteLru<ContentRequest>(4 * MiB)
 
-  constructor({ get, log }: GatewayParts, { limits }: GatewayConfig) {
-    this.#services = { get, limits, mediaTypes: new MediaTypes() }
-    this.#log = log
+  constructor(parts: GatewayParts, { limits }: GatewayConfig) {
+    this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes() }
+    this.#parts = parts
   }
 
   handle(incoming: IncomingMessage, response: ServerResponse): void {
     const connection = connectionOf(incoming.socket)
     connection.working++
-    this.#answer(incoming, response, connection).then(
-      () => connection.working--,
-      (error: unknown) => {
-        connection.working--
-        this.#fail(error, incoming, response, connection)
-      },
+    const work: Work = { incoming, response, connection, beganMs: performance.now(), sent: { bytes: 0 } }
+    this.#answer(work).then(
+      () => this.#ended(work),
+      (error: unknown) => this.#fail(error, work).finally(() => this.#ended(work)),
     )
   }
 
-  async #answer(incoming: IncomingMessage, response: ServerResponse, { signal }: Connection): Promise<void> {
-    const reply = await this.#reply(incoming, signal)
-    await send(response, reply, incoming.method === 'HEAD', signal)
+  async #answer(work: Work): Promise<void> {
+    const { incoming, response, connection, sent } = work
+    const { signal } = connection
+    const reply = await this.#reply(work, signal)
+    await send(response, reply, { head: incoming.method === 'HEAD', signal, sent })
   }
 
-  async #reply(incoming: IncomingMessage, signal: AbortSignal): Promise<Reply> {
-    const { method, headers } = incoming
-    const url = urlOf(incoming)
+  async #reply(work: Work, signal: AbortSignal): Promise<Reply> {
+    const { method, headers } = work.incoming
     if (method === 'OPTIONS') {
       return { status: 200, headers: ['Allow', 'GET, HEAD, OPTIONS', 'Content-Length', '0'], body: noBody }
     }
     if (method !== 'GET' && method !== 'HEAD') {
       throw new AppError('METHOD_NOT_ALLOWED', 'this gateway is read only', { hint: 'content is added over the API' })
     }
-    const request = this.#requests.get(url) ?? this.#parse(url)
+    const url = urlOf(work.incoming)
+    const request = this.#requests.get(url) ?? (await this.#parse(url, signal))
     if (request === undefined) return homeReply(headers.accept)
+    work.request = request
     if (headers['service-worker'] === 'script') {
       // All content shares this origin: a worker of one page would see the requests of every other.
       throw new AppError('REQUEST_INVALID', 'a service worker cannot be installed from a path gateway')
     }
-    return await respond({
+    const format = negotiate(request.query, headers.accept)
+    work.format = formatName(format)
+    const exchange = {
       request,
       conditions: {
         accept: headers.accept,
@@ -116,29 +141,57 @@ class Handler {
       head: method === 'HEAD',
       signal,
       services: this.#services,
-    })
+    }
+    return await respond(exchange, format)
   }
 
-  /** Undefined for `/`. @throws AppError ROUTE_NOT_FOUND | PATH_INVALID | CID_INVALID */
-  #parse(url: string): ContentRequest | undefined {
+  /** Undefined for `/`. @throws AppError ROUTE_NOT_FOUND | PATH_INVALID | CID_INVALID | NAME_INVALID | NAME_NOT_FOUND */
+  async #parse(url: string, signal: AbortSignal): Promise<ContentRequest | undefined> {
     const { pathname, search } = splitTarget(url)
     if (pathname === '/') return undefined
-    if (!pathname.startsWith('/ipfs/')) {
-      throw new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path', { hint: 'content is at /ipfs/<cid>' })
+    const { pathSegmentsMax } = this.#services.limits
+    const { names } = this.#parts
+    if (names !== undefined && pathname.startsWith('/names/')) {
+      return await resolveNameRequest(pathname, search, names, { pathSegmentsMax, signal })
     }
-    const request = parseContentRequest(pathname, search, this.#services.limits.pathSegmentsMax)
+    if (!pathname.startsWith('/ipfs/')) {
+      throw new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path', {
+        hint: 'content is at /ipfs/<cid> and /names/<name>',
+      })
+    }
+    const request = parseContentRequest(pathname, search, pathSegmentsMax)
     this.#requests.set(url, request, rememberedBytes(url))
     return request
   }
 
-  #fail(error: unknown, incoming: IncomingMessage, response: ServerResponse, { signal }: Connection): void {
+  /** The one place where a request ends, whatever became of it. */
+  #ended({ incoming, response, connection, beganMs, sent, request, format }: Work): void {
+    connection.working--
+    const { reads } = this.#parts
+    if (reads === undefined || request === undefined) return
+    const url = urlOf(incoming)
+    const question = url.indexOf('?')
+    reads.read(readContextOf(incoming.headers), {
+      cid: request.rootCid,
+      path: question < 0 ? url : url.slice(0, question),
+      range: incoming.headers.range ?? null,
+      bytes: sent.bytes,
+      format: format ?? 'unknown',
+      status: response.headersSent ? response.statusCode : clientClosedRequest,
+      latencyMs: performance.now() - beganMs,
+      name: request.name?.name ?? null,
+    })
+  }
+
+  async #fail(error: unknown, { incoming, response, connection: { signal } }: Work): Promise<void> {
     if (signal.aborted) {
       response.destroy()
       return
     }
+    const { log } = this.#parts
     const cut = response.headersSent
     if (cut || !isAppError(error) || statusOf[error.code] >= 500) {
-      this.#log.error({ err: error, method: incoming.method, url: urlOf(incoming), cut }, 'request failed')
+      log.error({ err: error, method: incoming.method, url: urlOf(incoming), cut }, 'request failed')
     }
     if (cut) {
       response.destroy()
@@ -148,10 +201,13 @@ class Handler {
     const reply = errorReply(error, incoming.headers.accept, { onlyIfCached })
     // What is left of an upload is not read.
     if (incoming.method !== 'GET' && incoming.method !== 'HEAD') reply.headers.push('Connection', 'close')
-    send(response, reply, incoming.method === 'HEAD', signal).catch((cause: unknown) => {
-      this.#log.error({ err: cause }, 'an error could not be sent')
+    try {
+      // An error is no content: its bytes are not counted.
+      await send(response, reply, { head: incoming.method === 'HEAD', signal, sent: { bytes: 0 } })
+    } catch (cause) {
+      log.error({ err: cause }, 'an error could not be sent')
       response.destroy()
-    })
+    }
   }
 }
 

@@ -181,7 +181,9 @@ test('content that is shorter than its root claims is refused, not padded', asyn
       headers: ['Content-Length', '30'],
       body: { kind: 'stream', bytes: 30n, source },
     } as const
-    send(response, { ...reply, headers: [...reply.headers] }, false, signal).catch((error) => failures.push(error))
+    send(response, { ...reply, headers: [...reply.headers] }, { head: false, signal, sent: { bytes: 0 } }).catch(
+      (error) => failures.push(error),
+    )
   })
   onTestFinished(() => void server.close())
   server.listen(0)
