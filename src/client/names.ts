@@ -78,7 +78,7 @@ export function createNamesClient(call: NodeCall): NamesClient {
       return entriesOf(await change({ undo }, signal))[0]
     },
     history: async (name, { signal }) =>
-      historyOf(await call.json({ method: 'GET', path: `${namePath(name)}/history`, signal })),
+      historyOf(await call.json({ method: 'GET', path: `${namePath(name)}?history=true`, signal })),
     list: (prefix, { signal, limit }) =>
       pages((cursor, left) => {
         const query = queryText({ prefix, cursor, limit: Math.min(pageNames, left) })

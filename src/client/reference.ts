@@ -12,8 +12,8 @@ export interface Resolved {
   readonly fileName: string
 }
 
-/** How deep a name is looked for; a path below it may go on. */
-const segmentsMax = 256
+/** A name has at most so many segments here, as at the gateway; the path below it may go on. */
+const lookupsMax = 32
 
 /**
  * `<cid>[/path]`, `/ipfs/…` and `ipfs://…` are content; all else is a name and perhaps a way below it, and so is what follows
@@ -32,9 +32,8 @@ export async function resolveReference(
     return { path, label: displayPath(path), fileName: path.segments.at(-1) ?? path.cid }
   }
   const segments = reference.split('/').filter((segment) => segment !== '')
-  if (segments.length > segmentsMax) throw new AppError('PATH_INVALID', `a path has at most ${segmentsMax} segments`)
   let invalid: AppError | undefined
-  for (let length = segments.length; length > 0; length--) {
+  for (let length = Math.min(segments.length, lookupsMax); length > 0; length--) {
     const entry = await entryOf(segments.slice(0, length).join('/'), names, options)
     // What lies below a name may be called what no name can be.
     if (entry instanceof AppError) invalid ??= entry
