@@ -45,6 +45,7 @@ function valueText(key: string, value: unknown): string {
   if (/bytes(Max)?$/i.test(key)) return formatBytes(value)
   if (/seconds$/i.test(key)) return formatSeconds(value)
   if (/Ms$/.test(key)) return formatSeconds(value / 1000)
+  if (key === 'pid') return String(value)
   return value.toLocaleString('en')
 }
 
