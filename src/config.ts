@@ -198,6 +198,12 @@ export const settings = {
     min: 1,
     help: 'how often a queued command is tried before it becomes a dead letter',
   },
+  QUEUE_ACK_SECONDS: {
+    kind: 'seconds',
+    default: '30',
+    min: 1,
+    help: 'a queued command whose node gives no sign for so long is given to another',
+  },
   QUEUE_WORKERS: {
     kind: 'count',
     default: '4',
@@ -293,6 +299,7 @@ export interface CommsConfig {
   readonly requestsMax: number
   readonly requestBytesMax: number
   readonly deliveriesMax: number
+  readonly ackWaitMs: number
   readonly workers: number
 }
 
@@ -389,6 +396,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       requestsMax: read.number('NATS_REQUESTS_MAX'),
       requestBytesMax: read.number('NATS_REQUEST_BYTES_MAX'),
       deliveriesMax: read.number('QUEUE_DELIVERIES_MAX'),
+      ackWaitMs: read.number('QUEUE_ACK_SECONDS') * 1000,
       workers: read.number('QUEUE_WORKERS'),
     }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,

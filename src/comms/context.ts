@@ -77,7 +77,6 @@ function checkId(name: string, text: string | undefined): string | undefined {
 
 function checkText(name: string, text: string | undefined): string | undefined {
   if (text === undefined) return undefined
-  if (text.length > 0 && text.length <= textLengthMax && !/[\x00-\x1f\x7f]/.test(text) && text.isWellFormed())
-    return text
+  if (text.length > 0 && text.length <= textLengthMax && !/\p{Cc}/u.test(text) && text.isWellFormed()) return text
   throw new AppError('REQUEST_INVALID', `the message's ${name} is not 1 to ${textLengthMax} characters of text`)
 }

@@ -82,6 +82,8 @@ export const deadHeader = {
   subject: 'Stowage-Dead-Subject',
   sequence: 'Stowage-Dead-Sequence',
   deliveries: 'Stowage-Dead-Deliveries',
+  /** Bytes of the payload, where it did not fit beside the reason and was cut. */
+  cut: 'Stowage-Dead-Cut-From',
   time: 'Stowage-Dead-Time',
   /** Before the names of `Nats-…` headers, which would mean something to the server. */
   prefix: 'Stowage-Dead-Header-',

@@ -1,4 +1,5 @@
-import { errorBody, isAppError, statusOf } from '../errors.ts'
+import { AppError, errorBody, isAppError, statusOf } from '../errors.ts'
+import { KiB } from '../lib/units.ts'
 import type { Messaging, Outgoing } from '../nats/messaging.ts'
 import { isReplySubject } from '../nats/micro-service.ts'
 import { header } from './protocol.ts'
@@ -19,10 +20,21 @@ export function requesterOf(messaging: Messaging, domain: string, reply: string 
   return {
     listens,
     send: (message) => {
-      if (listens) messaging.send(reply, message)
+      if (!listens) return
+      const bytes = Buffer.byteLength(message.data ?? '')
+      if (bytes <= messaging.payloadBytesMax - headRoomBytes) messaging.send(reply, message)
+      else messaging.send(reply, errorReply(tooLarge(bytes)))
     },
   }
 }
+
+/** For the headers of a message: they count towards max_payload. */
+export const headRoomBytes = 4 * KiB
+
+const tooLarge = (bytes: number) =>
+  new AppError('LIMIT_EXCEEDED', `the reply has ${bytes} bytes, more than NATS takes in one message`, {
+    hint: 'ask for fewer entries',
+  })
 
 export interface Failure {
   readonly code: number

@@ -54,6 +54,8 @@ interface NodeLimits {
 
 export interface Inspect {
   stat(target: Target): Stat
+  /** What the target's own block links to, in its order, duplicates included. @throws AppError DAG_INVALID | LIMIT_EXCEEDED */
+  links(target: Target): readonly CID[]
   /**
    * One page of a directory, in stored order.
    * @throws AppError DAG_INVALID when it is none; REQUEST_INVALID for an `after` that is not in it; with `detail` also
@@ -65,14 +67,14 @@ export interface Inspect {
 export function createInspect({ blocks, limits }: { blocks: Blockstore; limits: NodeLimits }): Inspect {
   return {
     stat: (target) => statOf(target, limits),
+    links: (target) => linksOf(target.cid, ownBlock(target), limits).map(({ cid }) => cid),
     list: (target, options) => listPage(target, blocks, limits, options),
   }
 }
 
 function statOf(target: Target, limits: NodeLimits): Stat {
   const { cid } = target
-  const bytes = target.trail.at(-1)?.bytes
-  if (bytes === undefined) throw new AppError('INTERNAL', `no block was read on the way to ${cid}`)
+  const bytes = ownBlock(target)
   const dagBytes = dagBytesOf(cid, bytes, limits)
   return {
     cid,
@@ -82,6 +84,12 @@ function statOf(target: Target, limits: NodeLimits): Stat {
     links: linksOf(cid, bytes, limits).length,
     ...(dagBytes === undefined ? {} : { dagBytes }),
   }
+}
+
+function ownBlock({ cid, trail }: Target): Uint8Array {
+  const bytes = trail.at(-1)?.bytes
+  if (bytes === undefined) throw new AppError('INTERNAL', `no block was read on the way to ${cid}`)
+  return bytes
 }
 
 const codecNames: ReadonlyMap<number, string> = new Map([

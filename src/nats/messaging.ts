@@ -58,7 +58,7 @@ export function createMessaging({ control, payloadBytesMax }: Pick<Nats, 'contro
 export const noResponders = '503'
 
 export interface HeaderSource {
-  readonly headers?: Iterable<[string, string[]]> & { readonly code: number }
+  readonly headers?: (Iterable<[string, string[]]> & { readonly code: number }) | undefined
 }
 
 /** `:status` holds the server's status, where the message is one. */
@@ -86,5 +86,5 @@ export function encode(values: Readonly<Record<string, string>>) {
 
 /** A header is one line: control characters become spaces. All else goes as UTF-8. */
 export function headerValue(value: string): string {
-  return value.toWellFormed().replaceAll(/[\x00-\x1f\x7f]+/g, ' ')
+  return value.toWellFormed().replaceAll(/\p{Cc}+/gu, ' ')
 }

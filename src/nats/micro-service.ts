@@ -131,5 +131,5 @@ function statisticsOf({ name, subject }: Endpoint, statistics: Statistics | unde
  * starts with `$` belongs to the server and JetStream (`$JS.API.STREAM.DELETE.…`, `$SYS.…`, `$KV.…`, `$O.…`).
  */
 export function isReplySubject(subject: string): boolean {
-  return subject.length <= 512 && /^[^\s.*>$\x00-\x1f][^\s.*>\x00-\x1f]*(\.[^\s.*>\x00-\x1f]+)*$/.test(subject)
+  return subject.length <= 512 && /^[^\s.*>$\p{Cc}][^\s.*>\p{Cc}]*(\.[^\s.*>\p{Cc}]+)*$/u.test(subject)
 }

@@ -1,0 +1,140 @@
+import type { LimitConfig } from '../config.ts'
+import type { ByteRange, Get, Target } from '../content/get.ts'
+import type { Context, NameEntry, ReadLog, Verbs } from '../content/verbs.ts'
+import { AppError, isAppError, statusOf } from '../errors.ts'
+import { collect } from '../lib/streams.ts'
+import { type DownloadLimits, sendInParts } from './download.ts'
+import { header } from './protocol.ts'
+import { entryHeaders } from './queries.ts'
+import { bytesIn, rangeOf } from './range.ts'
+import { openReference } from './reference.ts'
+import { errorReply, type Failure, failureOf, type Requester } from './reply.ts'
+import { argument, countArgument, plainText, type Request } from './request.ts'
+import type { Transfers } from './transfers.ts'
+
+export interface GetParts {
+  readonly get: Pick<Get, 'open'>
+  readonly verbs: Pick<Verbs, 'resolveName'>
+  /** Where each get is recorded; undefined = nowhere. */
+  readonly reads: ReadLog | undefined
+  readonly transfers: Transfers
+  readonly limits: LimitConfig
+  readonly download: DownloadLimits
+  /** Largest content in one reply, in bytes. */
+  readonly inlineBytesMax: number
+  /** Where a client that cannot take parts finds large content. */
+  gatewayUrl(): string
+}
+
+interface Found {
+  readonly target: Target
+  readonly entry: NameEntry | undefined
+  readonly range: ByteRange | undefined
+  readonly bytes: number
+}
+
+interface Sent {
+  readonly bytes: number
+  readonly failure?: Failure
+}
+
+/** `get`: content in one reply, in parts for a client that offers credit, or how else to come by it. */
+export async function answerGet(
+  parts: GetParts,
+  request: Request,
+  context: Context,
+  requester: Requester,
+  signal: AbortSignal,
+): Promise<Failure | undefined> {
+  const startMs = performance.now()
+  let found: Found | undefined
+  const record = (status: number, bytes: number) => {
+    const cid = found?.target.cid.toString() ?? plainRoot(request)
+    parts.reads?.read(context, {
+      cid,
+      path: found?.entry === undefined ? `/ipfs/${cid}` : `/names/${found.entry.name}`,
+      range: argument(request, 'range') ?? null,
+      bytes,
+      format: 'unixfs',
+      status,
+      latencyMs: performance.now() - startMs,
+      name: found?.entry?.name ?? null,
+    })
+  }
+  try {
+    found = await find(parts, request, signal)
+    const { failure, bytes } = await reply(parts, request, found, requester, signal)
+    record(failure?.code ?? (found.range === undefined ? 200 : 206), bytes)
+    return failure
+  } catch (error) {
+    record(isAppError(error) ? statusOf[error.code] : 500, 0)
+    throw error
+  }
+}
+
+/** What was asked for, where nothing was found. */
+const plainRoot = (request: Request): string =>
+  argument(request, 'cid') ?? argument(request, 'name') ?? argument(request, 'ref') ?? plainText(request) ?? ''
+
+async function find(parts: GetParts, request: Request, signal: AbortSignal): Promise<Found> {
+  const { target, entry } = await openReference(request, parts, signal)
+  if (target.problem !== undefined) throw target.problem
+  if (target.kind === 'directory') {
+    throw new AppError('REQUEST_INVALID', `${target.cid} is a directory`, {
+      hint: 'list shows what is in it; a path after it leads to a file',
+    })
+  }
+  const range = rangeOf(argument(request, 'range'), target.size)
+  return { target, entry, range, bytes: range === undefined ? Number(target.size) : bytesIn(range) }
+}
+
+async function reply(
+  parts: GetParts,
+  request: Request,
+  { target, entry, range, bytes }: Found,
+  requester: Requester,
+  signal: AbortSignal,
+): Promise<Sent> {
+  const { limits, inlineBytesMax } = parts
+  const credit = countArgument(request, 'stowageCredit', { min: 1, max: Number.MAX_SAFE_INTEGER })
+  const headers = {
+    [header.cid]: target.cid.toString(),
+    [header.size]: String(bytes),
+    [header.contentType]: entry?.mediaType ?? 'application/octet-stream',
+    ...entryHeaders(entry),
+    ...(range === undefined ? {} : { [header.contentRange]: `bytes ${range.start}-${range.end}/${target.size}` }),
+  }
+  const source = target.read(range, { signal, readAheadBytes: limits.readAheadBytes })
+  if (bytes <= inlineBytesMax) {
+    requester.send({ headers, data: await collect(source, inlineBytesMax) })
+    return { bytes }
+  }
+  if (credit === undefined) return refuseLarge(parts, target, requester)
+  return {
+    bytes: await sendInParts(
+      { source, size: bytes, headers, credit },
+      requester,
+      parts.transfers,
+      parts.download,
+      signal,
+    ),
+  }
+}
+
+/** An error, so that no script takes it for the content; it says all that is needed to come by that. */
+function refuseLarge({ inlineBytesMax, gatewayUrl }: GetParts, { cid, size }: Target, requester: Requester): Sent {
+  const error = new AppError('LIMIT_EXCEEDED', `the content has ${size} bytes, more than one reply carries`, {
+    hint: `ask for parts of it ("Range: bytes=0-${inlineBytesMax - 1}"), offer ${header.credit} to have it streamed, or use url`,
+  })
+  const message = errorReply(error, {
+    cid: cid.toString(),
+    size: Number(size),
+    rangeBytesMax: inlineBytesMax,
+    url: `${gatewayUrl()}/ipfs/${cid}`,
+  })
+  requester.send({
+    ...message,
+    headers: { ...message.headers, [header.cid]: cid.toString(), [header.size]: String(size) },
+  })
+  return { bytes: 0, failure: failureOf(error) }
+}

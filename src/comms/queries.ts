@@ -1,0 +1,146 @@
+import type { LimitConfig } from '../config.ts'
+import type { Get } from '../content/get.ts'
+import type { Inspect, ListedEntry, Stat } from '../content/stat.ts'
+import type { Context, NameEntry, Verbs } from '../content/verbs.ts'
+import { AppError, isAppError } from '../errors.ts'
+import type { Outgoing } from '../nats/messaging.ts'
+import { header, type Query } from './protocol.ts'
+import { openReference, referenceOf, resolve } from './reference.ts'
+import { jsonReply } from './reply.ts'
+import { argument, countArgument, flagArgument, plainText, type Request } from './request.ts'
+
+export interface QueryParts {
+  readonly get: Pick<Get, 'open'>
+  readonly inspect: Inspect
+  readonly verbs: Pick<Verbs, 'resolveName' | 'listNames' | 'namesOf'>
+  status(): Promise<object>
+  readonly limits: LimitConfig
+}
+
+/** What a query answers, of those that answer in one message. @throws AppError */
+export type QueryHandler = (request: Request, context: Context, signal: AbortSignal) => Promise<Outgoing>
+
+const entriesDefault = 1000
+
+export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query, 'get'>, QueryHandler>> {
+  const { inspect, verbs, limits } = parts
+  return {
+    stat: async (request, _context, signal) => {
+      const { target, entry } = await openReference(request, parts, signal)
+      return jsonReply({ ...statJson(inspect.stat(target)), ...nameFields(entry) })
+    },
+    list: async (request, _context, signal) => {
+      const { target, entry } = await openReference(request, parts, signal)
+      const limit = limitOf(request, limits.listingEntriesMax)
+      const after = argument(request, 'after')
+      const detail = flagArgument(request, 'detail')
+      const options = { limit, detail, signal, ...(after === undefined ? {} : { after }) }
+      const { entries, next } = await inspect.list(target, options)
+      return jsonReply({
+        cid: String(target.cid),
+        ...nameFields(entry),
+        entries: entries.map(entryJson),
+        ...more(next),
+      })
+    },
+    resolve: async (request, _context, signal) => {
+      const reference = referenceOf(request, limits)
+      if (reference.kind === 'name' && reference.segments.length === 0) {
+        const { entry } = await resolve(reference, verbs, limits, signal)
+        return jsonReply({ ...entry })
+      }
+      const { target, entry } = await openReference(request, parts, signal)
+      return jsonReply({ cid: String(target.cid), ...nameFields(entry) })
+    },
+    names: (request, _context, signal) => names(request, parts, signal),
+    links: async (request, _context, signal) => {
+      const { target, entry } = await openReference(request, parts, signal)
+      return jsonReply({ cid: String(target.cid), ...nameFields(entry), links: inspect.links(target).map(String) })
+    },
+    status: async () => jsonReply(await parts.status()),
+    has: async (request, _context, signal) => {
+      try {
+        const { target } = await openReference(request, parts, signal)
+        return jsonReply({ has: true, cid: String(target.cid) })
+      } catch (error) {
+        if (isAppError(error) && absent.has(error.code)) return jsonReply({ has: false })
+        throw error
+      }
+    },
+  }
+}
+
+const absent: ReadonlySet<string> = new Set(['BLOCK_NOT_FOUND', 'PATH_NOT_FOUND', 'NAME_NOT_FOUND'])
+
+/** The names of a CID, or a page of those that start with a prefix. */
+async function names(request: Request, { verbs, limits }: QueryParts, signal: AbortSignal): Promise<Outgoing> {
+  const text = plainText(request) ?? argument(request, 'ref')
+  const cid = argument(request, 'cid') ?? (text === undefined ? undefined : cidIn(text, request, limits))
+  if (cid !== undefined) {
+    const { path } = await resolve(referenceOf(withCid(request, cid), limits), noNames, limits, signal)
+    return jsonReply({ cid: String(path.root), names: await verbs.namesOf(path.root, { signal }) })
+  }
+  const prefix = argument(request, 'prefix') ?? (text ?? '').replace(/^name:/, '')
+  const cursor = argument(request, 'cursor')
+  const limit = limitOf(request, limits.listingEntriesMax)
+  const page = await verbs.listNames(prefix, { limit, signal, ...(cursor === undefined ? {} : { cursor }) })
+  return jsonReply({ names: page.names, ...more(page.next) })
+}
+
+const noNames: Pick<Verbs, 'resolveName'> = {
+  resolveName: () => Promise.reject(new AppError('CID_INVALID', 'a CID was expected')),
+}
+
+const withCid = (request: Request, cid: string): Request => ({ ...request, fields: { cid }, body: new Uint8Array() })
+
+/** The text when it is a CID; a name never is one. */
+function cidIn(text: string, request: Request, limits: LimitConfig): string | undefined {
+  if (text.startsWith('cid:')) return text.slice(4)
+  if (text.includes('/') || text.startsWith('name:')) return undefined
+  const { kind } = referenceOf({ ...request, fields: { ref: text }, body: new Uint8Array() }, limits)
+  return kind === 'cid' ? text : undefined
+}
+
+function limitOf(request: Request, max: number): number {
+  return countArgument(request, 'limit', { min: 1, max }) ?? Math.min(entriesDefault, max)
+}
+
+const more = (next: string | undefined) => (next === undefined ? {} : { next })
+
+const nameFields = (entry: NameEntry | undefined) =>
+  entry === undefined ? {} : { name: entry.name, revision: entry.revision, mediaType: entry.mediaType }
+
+/** For replies that carry content. */
+export function entryHeaders(entry: NameEntry | undefined): Record<string, string> {
+  if (entry === undefined) return {}
+  return { [header.name]: entry.name, [header.revision]: String(entry.revision) }
+}
+
+function statJson({ cid, size, dagBytes, mode, mtime, ...rest }: Stat): object {
+  return {
+    cid: String(cid),
+    ...rest,
+    size: jsonNumber(size),
+    ...(dagBytes === undefined ? {} : { dagBytes: jsonNumber(dagBytes) }),
+    ...attributesJson({ mode, mtime }),
+  }
+}
+
+function entryJson({ name, cid, dagBytes, description }: ListedEntry): object {
+  const link = { name, cid: String(cid), dagBytes: jsonNumber(dagBytes) }
+  if (description === undefined) return link
+  const { size, mode, mtime, ...rest } = description
+  return { ...link, ...rest, size: jsonNumber(size), ...attributesJson({ mode, mtime }) }
+}
+
+function attributesJson({ mode, mtime }: { mode: number | undefined; mtime: Date | undefined }): object {
+  return {
+    ...(mode === undefined ? {} : { mode: mode.toString(8).padStart(4, '0') }),
+    ...(mtime === undefined ? {} : { mtime: mtime.toISOString() }),
+  }
+}
+
+/** A number where JSON readers keep it exact, else its digits in a string. */
+export function jsonNumber(value: bigint): number | string {
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString()
+}

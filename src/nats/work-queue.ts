@@ -1,0 +1,143 @@
+import type { Consumer, ConsumerMessages, JsMsg, StreamConfig } from '@nats-io/jetstream'
+import { AckPolicy, DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
+import type { LayoutConfig } from '../config.ts'
+import { AppError } from '../errors.ts'
+import type { Nats } from './connection.ts'
+import { deadStream, deadSubjects, queueConsumer, queueFilter, queueStream, queueSubjects } from './layout.ts'
+import { encode, headersOf, type Incoming } from './messaging.ts'
+
+/** A stored message; it is delivered again, here or at another node, until it is acknowledged. */
+export interface QueuedMessage extends Incoming {
+  readonly stream: string
+  readonly sequence: number
+  /** 1 for the first time. */
+  readonly deliveries: number
+  readonly time: Date
+  ack(): void
+  retryAfter(ms: number): void
+  /** Holds off the next delivery for another ack time. */
+  working(): void
+}
+
+export interface WorkQueue {
+  /** The next message for this node; undefined when none came in a while. @throws AppError STORE_UNAVAILABLE */
+  next(): Promise<QueuedMessage | undefined>
+  /** Keeps what nobody could carry out. @param id what is stored under it once is not stored again @returns its sequence */
+  bury(id: string, subject: string, data: Uint8Array, headers: Readonly<Record<string, string>>): Promise<number>
+  /** No more messages are taken; `next` ends. */
+  stop(): void
+}
+
+const waitMs = 5_000
+/** Unacknowledged over all nodes of a space. */
+const ackPendingMax = 1_000
+
+/**
+ * The queue of commands and the stream of dead letters, made where they are missing, and the one consumer that all nodes of
+ * the space share. @throws AppError STORE_UNAVAILABLE | STORE_MISMATCH
+ */
+export async function openWorkQueue(nats: Nats, layout: LayoutConfig, ackWaitMs: number): Promise<WorkQueue> {
+  const { domain, space } = layout
+  const queue = queueStream(domain)
+  const open = async (): Promise<Consumer> => {
+    await openStream(nats, { ...streamOf(layout), name: queue, subjects: [queueSubjects(domain)], ...workQueue })
+    await openStream(nats, { ...streamOf(layout), name: deadStream(domain), subjects: [deadSubjects(domain)] })
+    const durable_name = queueConsumer(space)
+    await nats.jsm.consumers.add(queue, {
+      durable_name,
+      filter_subject: queueFilter(domain, space),
+      ack_policy: AckPolicy.Explicit,
+      ack_wait: ackWaitMs * 1e6,
+      // Whoever works on it counts: a message that the server gave up on would stay in the queue unseen.
+      max_deliver: -1,
+      max_ack_pending: ackPendingMax,
+    })
+    return nats.js.consumers.get(queue, durable_name)
+  }
+  let consumer: Consumer | undefined = await asking(queue, open)
+  const fetching = new Set<ConsumerMessages>()
+  let stopped = false
+  return {
+    next: async () => {
+      try {
+        // Opened anew after a failure: somebody may have deleted the stream or the consumer.
+        consumer ??= await asking(queue, open)
+        if (stopped) return undefined
+        const messages = await consumer.fetch({ max_messages: 1, expires: waitMs })
+        fetching.add(messages)
+        try {
+          for await (const message of messages) return queued(message)
+          return undefined
+        } finally {
+          fetching.delete(messages)
+        }
+      } catch (error) {
+        consumer = undefined
+        throw unavailable(queue, error)
+      }
+    },
+    bury: (id, subject, data, headers) =>
+      asking(deadStream(domain), async () => {
+        const { seq } = await nats.js.publish(subject, data, { msgID: id, headers: encode(headers) })
+        return seq
+      }),
+    stop: () => {
+      stopped = true
+      for (const messages of fetching) messages.stop()
+    },
+  }
+}
+
+const streamOf = ({ replicas }: LayoutConfig): Partial<StreamConfig> => ({
+  storage: StorageType.File,
+  retention: RetentionPolicy.Limits,
+  discard: DiscardPolicy.New,
+  num_replicas: replicas,
+  allow_direct: true,
+})
+
+const workQueue: Partial<StreamConfig> = { retention: RetentionPolicy.Workqueue, description: 'Stowage commands' }
+
+const streamNotFound = 10059
+
+async function openStream(nats: Nats, config: Partial<StreamConfig> & { readonly name: string }): Promise<void> {
+  const existing = await nats.jsm.streams.info(config.name).catch((error: unknown) => {
+    if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
+    throw error
+  })
+  const actual = existing?.config ?? (await nats.jsm.streams.add(config)).config
+  if (actual.retention === config.retention && actual.subjects.includes(config.subjects?.[0] ?? '')) return
+  throw new AppError('STORE_MISMATCH', `stream ${config.name} has other subjects or another retention than ours`, {
+    hint: 'it belongs to something else: choose another STOWAGE_DOMAIN',
+  })
+}
+
+function queued(message: JsMsg): QueuedMessage {
+  const { info } = message
+  return {
+    subject: message.subject,
+    reply: undefined,
+    headers: headersOf(message),
+    data: message.data,
+    stream: info.stream,
+    sequence: info.streamSequence,
+    deliveries: info.deliveryCount,
+    time: new Date(info.timestampNanos / 1e6),
+    ack: () => message.ack(),
+    retryAfter: (ms) => message.nak(ms),
+    working: () => message.working(),
+  }
+}
+
+async function asking<T>(stream: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw unavailable(stream, error)
+  }
+}
+
+function unavailable(stream: string, error: unknown): unknown {
+  if (error instanceof AppError) return error
+  return new AppError('STORE_UNAVAILABLE', `stream ${stream} does not answer`, { cause: error })
+}
