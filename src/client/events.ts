@@ -28,6 +28,8 @@ export interface FollowOptions extends CallOptions {
   readonly follow: boolean
   /** The connection was cut; it is tried again. */
   readonly onCut?: (error: unknown) => void
+  /** A connection on which nothing comes for so long is dead. */
+  readonly silenceMs?: number
 }
 
 export interface EventsClient {
@@ -37,6 +39,8 @@ export interface EventsClient {
 
 const pauseMsMin = 200
 const pauseMsMax = 5000
+/** The node sends a sign of life every 15 s: four missed are too many, whatever TCP believes. */
+const silenceMsDefault = 60_000
 /** Without `follow`, a node that is gone stays gone: it is tried this often in a row. */
 const triesMax = 5
 const passing: readonly ErrorCode[] = ['NODE_UNREACHABLE', 'CONNECTION_LOST', 'STORE_UNAVAILABLE']
@@ -75,7 +79,7 @@ async function* oneConnection(
   call: NodeCall,
   { since, ...filter }: EventQuery,
   position: Position,
-  { signal, follow }: FollowOptions,
+  { signal, follow, silenceMs = silenceMsDefault }: FollowOptions,
 ): AsyncGenerator<EventReply> {
   const { last } = position
   const resume: Record<string, string> = last === undefined ? {} : { 'last-event-id': last }
@@ -86,6 +90,9 @@ async function* oneConnection(
     signal,
   })
   position.connected = true
+  response.setTimeout(silenceMs, () => {
+    response.destroy(Object.assign(new Error('the node gives no sign of life'), { code: 'ECONNRESET' }))
+  })
   for await (const { id, data } of serverSentEvents(contentOf(response, request))) {
     if (id === undefined || !/^\d+$/.test(id))
       throw new AppError('INTERNAL', 'the node sends events without their number')
