@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'PATH_NOT_FOUND'
   | 'NAME_NOT_FOUND'
   | 'ROUTE_NOT_FOUND'
+  | 'OBJECT_DELETED'
   // somebody else was first
   | 'REVISION_CONFLICT'
   | 'OBJECT_NAMED'
@@ -89,6 +90,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   PATH_NOT_FOUND: 404,
   NAME_NOT_FOUND: 404,
   ROUTE_NOT_FOUND: 404,
+  OBJECT_DELETED: 410,
   REVISION_CONFLICT: 412,
   OBJECT_NAMED: 409,
   COMMAND_REPEATED: 409,

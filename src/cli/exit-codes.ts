@@ -38,6 +38,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   PATH_NOT_FOUND: exitCodes.notFound,
   NAME_NOT_FOUND: exitCodes.notFound,
   ROUTE_NOT_FOUND: exitCodes.failure,
+  OBJECT_DELETED: exitCodes.notFound,
   REVISION_CONFLICT: exitCodes.conflict,
   OBJECT_NAMED: exitCodes.failure,
   COMMAND_REPEATED: exitCodes.failure,

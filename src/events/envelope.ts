@@ -15,6 +15,8 @@ export type Entity = keyof EventVerbs
 export interface Context {
   /** Of the command or query; UUIDv7 unless the caller gave one. It is the idempotency key. */
   readonly id: string
+  /** The id was made here, for this command: no earlier one can have it, and nobody needs to look. */
+  readonly fresh?: boolean
   /** Groups all messages of one undertaking; the id itself at the root. */
   readonly correlation: string
   /** The message that caused this command; undefined at the root. */

@@ -93,6 +93,18 @@ export async function directGetSince(
   return (await batch(requests, stream, ask)).messages[0]
 }
 
+/** As `directGetFrom`, from the first message that was stored at or after `since`. */
+export function directGetFromTime(
+  requests: RequestMux,
+  stream: string,
+  filter: string,
+  since: Date,
+  countMax: number,
+): Promise<BatchReply> {
+  const ask = { start_time: since.toISOString(), next_by_subj: filter, batch: countMax, max_bytes: fromBytesMax }
+  return batch(requests, stream, ask)
+}
+
 async function batch(requests: RequestMux, stream: string, ask: Record<string, unknown>): Promise<BatchReply> {
   const messages: StoredMessage[] = []
   let next: BatchReply['next']

@@ -13,6 +13,10 @@ import { MiB } from '../lib/units.ts'
  * | read log     | stream `<d>_reads`, `<d>.reads.<site>.>`                 |
  * | commands     | stream `<d>_queue`, `<d>.queue.>` (work queue)            |
  * | dead letters | stream `<d>_dead`, `<d>.dead.>`                          |
+ * | name index   | KV `<d>_names`, `<space>.<name key>` (projection)        |
+ * | names of     | KV `<d>_refs`, `<space>.<root>.<name key>` (projection)  |
+ * | out of view  | KV `<d>_deleted`, `<space>.<root>` (projection)          |
+ * | outcomes     | KV `<d>_outcomes`, `<space>.<command id>` (projection)   |
  * | tokens       | KV `<d>_tokens` (hashes only)                            |
  *
  * `key` = CIDv1 base32 with the raw codec of the block's multihash: one spelling per block.
@@ -61,6 +65,17 @@ export const queueConsumer = (space: string): string => `workers-${space}`
 export const queueFilter = (domain: string, space: string): string => `${domain}.queue.${space}.>`
 export const deadStream = (domain: string): string => `${domain}_dead`
 export const deadSubjects = (domain: string): string => `${domain}.dead.>`
+
+export const nameBucket = (domain: string): string => `${domain}_names`
+export const refBucket = (domain: string): string => `${domain}_refs`
+export const deletedBucket = (domain: string): string => `${domain}_deleted`
+export const outcomeBucket = (domain: string): string => `${domain}_outcomes`
+/** The JetStream stream behind a KV bucket (ADR-8). */
+export const kvStream = (bucket: string): string => `KV_${bucket}`
+/** How long the outcome of a command is known by its id. */
+export const outcomeKeptSeconds = 7 * 24 * 3600
+/** How long it is remembered that a key was removed, so that nothing older comes back. */
+export const removalKeptSeconds = 24 * 3600
 
 export const tokenBucket = (domain: string): string => `${domain}_tokens`
 

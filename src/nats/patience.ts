@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
-import { isStorageFull, isTransient } from '../nats/publish.ts'
+import { isStorageFull, isTransient } from './publish.ts'
 
 const firstPauseMs = 50
 const longestPauseMs = 1_000

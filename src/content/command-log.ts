@@ -1,0 +1,167 @@
+import { AppError, isAppError } from '../errors.ts'
+import { type CloudEvent, type Context, type Draft, type EventSource, encodeEvent } from '../events/envelope.ts'
+import type { EventLog, Expectation } from '../events/log.ts'
+import { keyToken } from '../names/name.ts'
+import { type NameEffect, type ObjectEffect, readMessage } from '../names/name-fold.ts'
+import type { Names } from '../names/names.ts'
+
+/** An event of a command, as the log has it. */
+export interface Recorded {
+  readonly sequence: number
+  readonly event: CloudEvent
+  readonly effects: readonly (NameEffect | ObjectEffect)[]
+}
+
+export interface Step {
+  readonly draft: Draft
+  readonly expect?: Expectation
+  /** The name of the draft is believed to be new. */
+  readonly wasAbsent?: boolean
+}
+
+export interface Carried {
+  readonly events: readonly Recorded[]
+  /** They were there already. */
+  readonly repeated: boolean
+}
+
+export interface CommandPlan {
+  /** What the failure event is about. */
+  readonly failure: Pick<Draft, 'entity' | 'key' | 'subject'> & { readonly verb: string }
+  /** Subjects to look for an earlier run of the command on. Asked after `work` has failed. */
+  readonly filters: () => readonly string[]
+  readonly signal: AbortSignal
+  /** Commits, and returns what it committed. */
+  readonly work: () => Promise<readonly Recorded[]>
+}
+
+const outcomeWaitMs = 2_000
+const outcomePollMs = 20
+const neverAborted = new AbortController().signal
+
+/** The part that all commands share: one effect for one id, one commit, and an event for a failure too. */
+export class CommandLog {
+  readonly #log: EventLog
+  readonly #names: Names
+  readonly #source: EventSource
+  readonly #failures = new Set<Promise<unknown>>()
+  /** Index writes that failed after their commit; the projector does them. */
+  leftToProjector = 0
+
+  constructor(log: EventLog, names: Names) {
+    this.#log = log
+    this.#names = names
+    this.#source = names.source
+  }
+
+  /** @throws AppError REQUEST_INVALID (the id), COMMAND_REPEATED (of a command that was another one); what `work` throws */
+  async carryOut(context: Context, { failure, filters, signal, work }: CommandPlan): Promise<Carried> {
+    checkId(context.id)
+    if (context.fresh !== true) {
+      const earlier = await this.#names.outcomes.find(context.id, signal)
+      if (earlier !== undefined) return { events: recordedOf(earlier), repeated: true }
+    }
+    try {
+      return { events: await work(), repeated: false }
+    } catch (error) {
+      const earlier = await this.#earlierRun(context, error, filters())
+      if (earlier !== undefined) return { events: earlier, repeated: true }
+      await this.#recordFailure(context, failure, error)
+      throw error
+    }
+  }
+
+  /**
+   * The commit point: all events or none, durable; then their effects on the indexes.
+   * The first event takes the command's id and says how many they are; the others name the command and their place.
+   */
+  async commit(context: Context, steps: readonly Step[], reached: (at: 'committed' | 'indexed') => void) {
+    const encoded = steps.map(({ draft }, part) => {
+      const place = part === 0 ? { commit: steps.length } : { command: context.id, part }
+      const whole = { ...draft, data: { ...draft.data, ...place } }
+      return encodeEvent(whole, context, this.#source, part === 0 ? context.id : undefined)
+    })
+    const sequences = await this.#log.append(
+      encoded.map((event, at) => {
+        const expect = steps[at]?.expect
+        return expect === undefined ? { event } : { event, expect }
+      }),
+    )
+    reached('committed')
+    const messages = encoded.map(({ natsSubject, payload }, at) => ({
+      subject: natsSubject,
+      payload,
+      sequence: sequences[at] ?? 0,
+    }))
+    const recorded = recordedOf(messages)
+    await this.#index(recorded, steps)
+    reached('indexed')
+    return recorded
+  }
+
+  /** Resolves when no failure is left to be recorded. */
+  async idle(): Promise<void> {
+    await Promise.allSettled([...this.#failures])
+  }
+
+  /** What is committed is done, whatever becomes of the indexes: the projector brings them up. */
+  async #index(recorded: readonly Recorded[], steps: readonly Step[]): Promise<void> {
+    const writes = recorded.flatMap(({ effects }, at) =>
+      effects.map((effect) => this.#names.apply(effect, steps[at]?.wasAbsent)),
+    )
+    for (const outcome of await Promise.allSettled(writes)) if (outcome.status === 'rejected') this.leftToProjector++
+  }
+
+  async #earlierRun(context: Context, error: unknown, filters: readonly string[]): Promise<Recorded[] | undefined> {
+    const refused = isAppError(error, 'COMMAND_REPEATED')
+    // Our own earlier run may be what we lost against.
+    const lost = isAppError(error, 'REVISION_CONFLICT') || isAppError(error, 'NAME_NOT_FOUND')
+    const gone = isAppError(error, 'OBJECT_DELETED')
+    if (!refused && (context.fresh === true || !(lost || gone))) return undefined
+    const found = await this.#names.outcomes.findRecent(context.id, filters, neverAborted)
+    if (found !== undefined) return recordedOf(found)
+    const endMs = performance.now() + outcomeWaitMs
+    while (refused && performance.now() < endMs) {
+      const earlier = await this.#names.outcomes.find(context.id, neverAborted)
+      if (earlier !== undefined) return recordedOf(earlier)
+      await new Promise((resolve) => setTimeout(resolve, outcomePollMs))
+    }
+    return undefined
+  }
+
+  /** Best effort: where the log is down as well, the caller does not wait for it. */
+  async #recordFailure(context: Context, failure: CommandPlan['failure'], error: unknown): Promise<void> {
+    const code = isAppError(error) ? error.code : 'ABORTED'
+    const message = error instanceof Error ? error.message.slice(0, 500) : 'unknown'
+    const { entity, key, subject, verb } = failure
+    const data = { command: context.id, verb, code: code.toLowerCase(), message }
+    const draft = { entity, verb: 'failed', key, subject, data } as Draft
+    const event = encodeEvent(draft, { ...context, causation: context.id }, this.#source)
+    const recording: Promise<unknown> = this.#log
+      .append([{ event }])
+      .catch(() => undefined)
+      .then(() => this.#failures.delete(recording))
+    this.#failures.add(recording)
+    if (code !== 'STORE_UNAVAILABLE' && code !== 'STORE_FULL') await recording
+  }
+}
+
+function recordedOf(messages: readonly Parameters<typeof readMessage>[0][]): Recorded[] {
+  return messages.flatMap((message) => {
+    const reading = readMessage(message)
+    return reading === undefined ? [] : [{ sequence: message.sequence, event: reading.event, effects: reading.effects }]
+  })
+}
+
+/** The id goes into subjects, headers and keys. */
+function checkId(id: string): void {
+  if (/^[\w.:+/=@-]{1,128}$/.test(id)) return
+  throw new AppError('REQUEST_INVALID', 'the id of a command is 1-128 letters, digits or any of _.:+/=@-')
+}
+
+/**
+ * Of failures: `!` is in no name's key, so that no filter of a name's own events matches it, and a failure does not move
+ * the revision.
+ */
+export const failureKey = (key: string): string => `${key}.!`
+export const commandKey = (context: Context): string => failureKey(keyToken(context.id))

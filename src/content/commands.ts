@@ -1,0 +1,77 @@
+import type { CID } from 'multiformats/cid'
+import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import { AppError } from '../errors.ts'
+import type { EventLog } from '../events/log.ts'
+import { passBy, type Reach } from '../lib/crash-point.ts'
+import { checkName, parseReference } from '../names/name.ts'
+import type { NameEntry } from '../names/name-entry.ts'
+import type { Names } from '../names/names.ts'
+import { CommandLog } from './command-log.ts'
+import { createDeleteCommand } from './delete-command.ts'
+import { createDecide, createNameCommands } from './name-commands.ts'
+import { entryOfVersion, nameNotFound } from './name-plan.ts'
+import type { Put } from './put.ts'
+import { createPutCommand } from './put-command.ts'
+import type { Verbs } from './verbs.ts'
+
+export interface VerbParts {
+  readonly put: Put
+  readonly blocks: Pick<Blockstore, 'has'>
+  readonly log: EventLog
+  readonly names: Names
+  /** For tests that kill the process. */
+  readonly reach?: Reach
+}
+
+export interface RunningVerbs extends Verbs {
+  /** The root was taken out of view: its answer is OBJECT_DELETED. In memory; any spelling of the CID. */
+  isDeleted(cid: CID): boolean
+  /** Resolves when every event that is under way is in the log, or given up. */
+  idle(): Promise<void>
+}
+
+const pageNamesMax = 10_000
+
+export function createVerbs({ put, blocks, log, names, reach = passBy }: VerbParts): RunningVerbs {
+  const commands = new CommandLog(log, names)
+  const decide = createDecide(names)
+  const parts = { put, blocks, names, commands, reach }
+  return {
+    put: createPutCommand(parts, decide),
+    ...createNameCommands(parts, decide),
+    deleteObject: createDeleteCommand(parts, decide),
+    resolveName: (reference, options) => resolve(names, reference, options),
+    nameHistory: async (name, { signal }) => {
+      checkName(name)
+      const history = await names.log.history(name, signal)
+      if (history.length === 0) throw nameNotFound(name)
+      return history
+    },
+    listNames: async (prefix, { limit, cursor, signal }) => {
+      if (!(limit >= 1 && limit <= pageNamesMax)) {
+        throw new AppError('REQUEST_INVALID', `limit is not between 1 and ${pageNamesMax}`)
+      }
+      const page = await names.list.page(prefix, limit, cursor, signal)
+      const entries = await names.index.getMany(page.names, signal)
+      return { names: entries, ...(page.next === undefined ? {} : { next: page.next }) }
+    },
+    namesOf: (cid, { signal }) => names.index.namesOf(cid, signal),
+    isDeleted: (cid) => names.deleted.has(cid),
+    idle: async () => {
+      await commands.idle()
+      await log.idle()
+    },
+  }
+}
+
+/** @throws AppError NAME_INVALID | NAME_NOT_FOUND */
+async function resolve(names: Names, reference: string, { signal }: Abortable): Promise<NameEntry> {
+  const { name, version } = parseReference(reference)
+  // What the index does not know may be in the log all the same, when a crash came between.
+  const now = async () =>
+    (await names.index.get(name, signal)) ?? entryOfVersion(name, (await names.log.head(name, signal)).version)
+  const entry =
+    version === undefined ? await now() : entryOfVersion(name, await names.log.versionAt(name, version, signal))
+  if (entry === undefined) throw nameNotFound(reference)
+  return entry
+}

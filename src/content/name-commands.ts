@@ -1,0 +1,180 @@
+import { CID } from 'multiformats/cid'
+import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import { AppError, isAppError } from '../errors.ts'
+import type { Context } from '../events/envelope.ts'
+import type { Reach } from '../lib/crash-point.ts'
+import { KeyedLock } from '../lib/keyed-lock.ts'
+import { checkName, nameKey } from '../names/name.ts'
+import type { NameChange, NameExpectation } from '../names/name-entry.ts'
+import type { Head } from '../names/name-log.ts'
+import type { Names } from '../names/names.ts'
+import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
+import { checkExpectation, contentOf, entryOfVersion, nameNotFound, removeStep, setStep } from './name-plan.ts'
+import { nameOutcome } from './outcome.ts'
+import type { NameOutcome } from './verbs.ts'
+
+export interface NameCommandParts {
+  readonly blocks: Pick<Blockstore, 'has'>
+  readonly names: Names
+  readonly commands: CommandLog
+  readonly reach: Reach
+}
+
+export const changesMax = 255
+const attemptsMax = 100
+
+/** Commits what `plan` makes of the heads of some names; anew when somebody else was faster and the caller takes anything. */
+export type Decide = (
+  context: Context,
+  names: readonly string[],
+  retry: boolean,
+  plan: (heads: readonly Head[]) => readonly Step[],
+  commit: (steps: readonly Step[]) => Promise<readonly Recorded[]>,
+  signal: AbortSignal,
+) => Promise<readonly Recorded[]>
+
+export function createDecide(names: Names): Decide {
+  const lock = new KeyedLock()
+  return (_context, affected, retry, plan, commit, signal) => {
+    const attempt = async () => {
+      const heads = await Promise.all(affected.map((name) => names.log.head(name, signal)))
+      return commit(plan(heads))
+    }
+    if (!retry) return attempt()
+    // Those of this node go one after the other, so that they do not make each other fail.
+    return lock.run(affected, async () => {
+      for (let left = attemptsMax; ; left--) {
+        try {
+          return await attempt()
+        } catch (error) {
+          if (!isAppError(error, 'REVISION_CONFLICT') || error.cause === undefined || left <= 1) throw error
+          signal.throwIfAborted()
+        }
+      }
+    })
+  }
+}
+
+export function createNameCommands(parts: NameCommandParts, decide: Decide) {
+  const { blocks, names, commands, reach } = parts
+
+  async function carryOut(
+    context: Context,
+    verb: string,
+    affected: readonly string[],
+    retry: boolean,
+    plan: (heads: readonly Head[]) => readonly Step[],
+    { signal }: Abortable,
+  ): Promise<NameOutcome> {
+    const [first = ''] = affected
+    const { events, repeated } = await commands.carryOut(context, {
+      failure: { entity: 'name', verb, key: failureKey(nameKey(first)), subject: first },
+      filters: () => affected.map((name) => names.log.filter(name)),
+      signal,
+      work: () => {
+        const commit = (steps: readonly Step[]) => {
+          reach('names-decided')
+          return commands.commit(context, steps, (at) => reach(`names-${at}`))
+        }
+        return decide(context, affected, retry, plan, commit, signal)
+      },
+    })
+    return nameOutcome(events, repeated)
+  }
+
+  const planOne = (change: NameChange, head: Head): Step => {
+    checkExpectation(head, change.expect)
+    if (change.kind === 'remove') return removeStep(head)
+    return setStep(head, { cid: CID.parse(change.cid), size: change.size, mediaType: change.mediaType })
+  }
+
+  return {
+    async changeNames(context: Context, changes: readonly NameChange[], options: Abortable): Promise<NameOutcome> {
+      const affected = changes.map(({ name }) => name)
+      checkNames(affected)
+      const retry = changes.some(({ expect }) => expect === 'any')
+      for (const change of changes) if (change.kind === 'set') await checkRoot(change.cid, options)
+      const plan = (heads: readonly Head[]) => changes.map((change, at) => planOne(change, headAt(heads, at)))
+      return carryOut(context, 'change', affected, retry, plan, options)
+    },
+
+    renameName(
+      context: Context,
+      change: {
+        readonly from: string
+        readonly to: string
+        readonly expect: NameExpectation
+        readonly replace: boolean
+      },
+      options: Abortable,
+    ): Promise<NameOutcome> {
+      const { from, to, expect, replace } = change
+      checkNames([to, from])
+      const plan = (heads: readonly Head[]) => {
+        const [target, source] = [headAt(heads, 0), headAt(heads, 1)]
+        checkExpectation(source, expect)
+        const content = contentOf(source)
+        if (!replace) checkExpectation(target, 'absent')
+        return [setStep(target, content, { renamedFrom: from }), removeStep(source, { renamedTo: to })]
+      }
+      return carryOut(context, 'rename', [to, from], expect === 'any', plan, options)
+    },
+
+    async undoName(
+      context: Context,
+      name: string,
+      revision: number | undefined,
+      options: Abortable,
+    ): Promise<NameOutcome> {
+      checkNames([name])
+      const history = await names.log.history(name, options.signal)
+      const undone = revision === undefined ? history.at(-1) : history.find((version) => version.revision === revision)
+      if (undone === undefined) throw nameNotFound(revision === undefined ? name : `${name}@${revision}`)
+      const before = history[history.indexOf(undone) - 1]
+      const entry = entryOfVersion(name, before)
+      const more = { undoes: undone.revision }
+      const plan = (heads: readonly Head[]) => {
+        const head = headAt(heads, 0)
+        // Without a revision it is the change that the caller has seen last, not one that came meanwhile.
+        if (revision === undefined && head.version?.revision !== undone.revision) {
+          throw new AppError('REVISION_CONFLICT', `${name} was changed meanwhile`, { hint: 'look at its history' })
+        }
+        if (entry === undefined) return [removeStep(head, more)]
+        return [setStep(head, { ...entry, cid: CID.parse(entry.cid) }, more)]
+      }
+      return carryOut(context, 'undo', [name], true, plan, options)
+    },
+  }
+
+  /** @throws AppError BLOCK_NOT_FOUND | OBJECT_DELETED | CID_INVALID */
+  async function checkRoot(text: string, options: Abortable): Promise<void> {
+    const cid = parsed(text)
+    if (names.deleted.has(cid)) throw objectDeleted(cid)
+    if (!(await blocks.has(cid, options))) throw new AppError('BLOCK_NOT_FOUND', `${cid} is not stored here`)
+  }
+}
+
+export function objectDeleted(cid: CID): AppError {
+  return new AppError('OBJECT_DELETED', `${cid} was deleted`, { hint: 'put it again to bring it back' })
+}
+
+function parsed(text: string): CID {
+  try {
+    return CID.parse(text)
+  } catch (cause) {
+    throw new AppError('CID_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a CID`, { cause })
+  }
+}
+
+function headAt(heads: readonly Head[], at: number): Head {
+  const head = heads[at]
+  if (head === undefined) throw new AppError('INTERNAL', 'a name without its head')
+  return head
+}
+
+function checkNames(names: readonly string[]): void {
+  if (names.length === 0) throw new AppError('REQUEST_INVALID', 'no change of a name')
+  if (names.length > changesMax) throw new AppError('LIMIT_EXCEEDED', `more than ${changesMax} names in one commit`)
+  for (const name of names) checkName(name)
+  if (new Set(names).size < names.length) throw new AppError('REQUEST_INVALID', 'a name twice in one commit')
+}

@@ -1,0 +1,113 @@
+import { link } from '../events/canonical.ts'
+import type { Context } from '../events/envelope.ts'
+import type { Reach } from '../lib/crash-point.ts'
+import { checkName } from '../names/name.ts'
+import type { Names } from '../names/names.ts'
+import { type CommandLog, commandKey, type Step } from './command-log.ts'
+import type { Decide } from './name-commands.ts'
+import { checkExpectation, setStep } from './name-plan.ts'
+import { putOutcome } from './outcome.ts'
+import type { Put, PutResult } from './put.ts'
+import type { PutNamed, Upload, Verbs } from './verbs.ts'
+
+export interface PutCommandParts {
+  readonly put: Put
+  readonly names: Names
+  readonly commands: CommandLog
+  readonly reach: Reach
+}
+
+/** Roots of a CAR that fit an event of 64 KiB; the event says how many there were. */
+const rootsInEventMax = 500
+
+export function createPutCommand({ put, names, commands, reach }: PutCommandParts, decide: Decide): Verbs['put'] {
+  return async (context, upload, options) => {
+    const { name, signal } = options
+    if (name !== undefined) checkName(name)
+    let result: PutResult | undefined
+    const { events, repeated } = await commands.carryOut(context, {
+      failure: { entity: 'object', verb: 'put', key: commandKey(context), subject: name ?? context.id },
+      filters: () => [
+        ...(name === undefined ? [] : [names.log.filter(name)]),
+        ...(result === undefined
+          ? []
+          : [`${names.source.domain}.evt.*.${names.source.space}.object.*.${keyOf(result)}`]),
+      ],
+      signal,
+      work: async () => {
+        reach('put-accepted')
+        await checkEarly(names, options)
+        result = await store(put, upload, signal, reach)
+        reach('put-stored')
+        return commitPut(context, result, upload, options)
+      },
+    })
+    return putOutcome(events, repeated)
+  }
+
+  function commitPut(context: Context, result: PutResult, upload: Upload, options: Parameters<Verbs['put']>[2]) {
+    const { name, expect = 'any', mediaType, signal } = options
+    const added = addedStep(result, upload, mediaType)
+    const commit = (steps: readonly Step[]) => {
+      reach('put-decided')
+      return commands.commit(context, steps, (at) => reach(`put-${at}`))
+    }
+    if (name === undefined) return commit([added])
+    return decide(
+      context,
+      [name],
+      expect === 'any',
+      ([head]) => {
+        if (head === undefined) return [added]
+        checkExpectation(head, expect)
+        const { cid, size } = result
+        return [added, setStep(head, { cid, size: Number(size), mediaType: mediaType ?? null })]
+      },
+      commit,
+      signal,
+    )
+  }
+}
+
+const keyOf = ({ cid }: PutResult): string => cid.toV1().toString()
+
+/** What cannot succeed is refused before the upload is read. @throws AppError REVISION_CONFLICT */
+async function checkEarly(names: Names, { name, expect, signal }: PutNamed & { signal: AbortSignal }): Promise<void> {
+  if (name === undefined || expect === undefined || expect === 'any') return
+  checkExpectation(await names.log.head(name, signal), expect)
+}
+
+function store(put: Put, upload: Upload, signal: AbortSignal, reach: Reach): Promise<PutResult> {
+  switch (upload.kind) {
+    case 'file':
+      return put.file(watched(upload.source, reach), upload.options)
+    case 'directory':
+      return put.directory(watched(upload.entries, reach), upload.options)
+    case 'car':
+      return put.car(watched(upload.source, reach), { signal })
+  }
+}
+
+async function* watched<T>(source: AsyncIterable<T>, reach: Reach): AsyncGenerator<T> {
+  let first = true
+  for await (const item of source) {
+    if (first) reach('put-first-byte')
+    first = false
+    yield item
+  }
+}
+
+function addedStep(result: PutResult, upload: Upload, mediaType: string | undefined): Step {
+  const { cid, size, blocks, newBlocks, roots } = result
+  const car = upload.kind === 'car'
+  const data = {
+    cid: link(cid),
+    size: Number(size),
+    blocks,
+    newBlocks,
+    mediaType: mediaType ?? null,
+    ...(car ? { roots: roots.slice(0, rootsInEventMax).map(link), rootCount: roots.length } : {}),
+  }
+  const key = keyOf(result)
+  return { draft: { entity: 'object', verb: car ? 'imported' : 'added', key, subject: key, data } }
+}

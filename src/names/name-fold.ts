@@ -1,0 +1,169 @@
+import { CID } from 'multiformats/cid'
+import { canonicalJson, type Json } from '../events/canonical.ts'
+import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
+import { isName, nameKey } from './name.ts'
+import type { NameEntry } from './name-entry.ts'
+
+/** A message of the event log, however it was read. */
+export interface LogMessage {
+  readonly subject: string
+  readonly sequence: number
+  readonly payload: Uint8Array
+}
+
+export interface NameEffect {
+  readonly kind: 'name'
+  readonly name: string
+  readonly key: string
+  readonly revision: number
+  /** Null = there is no such name any more. */
+  readonly entry: NameEntry | null
+}
+
+export interface ObjectEffect {
+  readonly kind: 'object'
+  /** See `rootKey`. */
+  readonly root: string
+  readonly cid: string
+  readonly revision: number
+  readonly deleted: boolean
+  readonly time: string
+}
+
+/** What carried out a command: the event that bears its id, and those that went with it in the same commit. */
+export interface CommandTrace {
+  readonly id: string
+  readonly sequence: number
+  readonly events: number
+}
+
+export interface Reading {
+  readonly event: CloudEvent
+  readonly effects: readonly (NameEffect | ObjectEffect)[]
+  /** Of a command's first event. */
+  readonly command: CommandTrace | undefined
+}
+
+/** The content behind a CID, whatever its version, base and codec say: CIDv1, raw, base32 of its multihash. */
+export function rootKey(cid: CID): string {
+  return CID.createV1(0x55, cid.multihash).toString()
+}
+
+/** What one event means for the indexes; undefined for a message that is no event of ours, or lies about its subject. */
+export function readMessage({ subject, sequence, payload }: LogMessage): Reading | undefined {
+  const [, kind, , , entity, verb, ...rest] = subject.split('.')
+  if (kind !== 'evt' || sequence < 1) return undefined
+  const event = decodeEvent(payload)
+  if (event?.data === undefined || event.data === null) return undefined
+  if (typeof event.time !== 'string' || typeof event.owner !== 'string') return undefined
+  const key = rest.join('.')
+  try {
+    if (entity === 'name') return readName(event, verb, key, sequence)
+    if (entity === 'object') return readObject(event, verb, sequence)
+  } catch {
+    // A CID that is none: not an event that we made.
+  }
+  return undefined
+}
+
+function readName(event: CloudEvent, verb: string | undefined, key: string, sequence: number): Reading | undefined {
+  const { name, cid, size, mediaType } = event.data
+  if (typeof name !== 'string' || !isName(name) || nameKey(name) !== key) return undefined
+  const base = { kind: 'name', name, key, revision: sequence } as const
+  const command = commandOf(event, sequence)
+  if (verb === 'removed') return { event, command, effects: [{ ...base, entry: null }] }
+  if (verb !== 'set') return undefined
+  const entry: NameEntry = {
+    name,
+    cid: linked(cid).toV1().toString(),
+    revision: sequence,
+    size: typeof size === 'number' ? size : null,
+    mediaType: typeof mediaType === 'string' ? mediaType : null,
+    owner: event.owner,
+    time: event.time,
+  }
+  return { event, command, effects: [{ ...base, entry }] }
+}
+
+function readObject(event: CloudEvent, verb: string | undefined, sequence: number): Reading | undefined {
+  if (verb !== 'added' && verb !== 'imported' && verb !== 'deleted') return undefined
+  const { cid, roots } = event.data
+  const all = Array.isArray(roots) && roots.length > 0 ? roots.map(linked) : [linked(cid)]
+  const effects = all.map((root) => ({
+    kind: 'object' as const,
+    root: rootKey(root),
+    cid: root.toString(),
+    revision: sequence,
+    deleted: verb === 'deleted',
+    time: event.time,
+  }))
+  return { event, effects, command: commandOf(event, sequence) }
+}
+
+function commandOf({ id, data }: CloudEvent, sequence: number): CommandTrace | undefined {
+  const events = data.commit
+  return typeof events === 'number' ? { id, sequence, events } : undefined
+}
+
+/** @throws Error when it is no link */
+export function linked(value: Json | undefined): CID {
+  if (typeof value !== 'object' || value === null || !('/' in value)) throw new TypeError('not a link')
+  return CID.parse(String(value['/']))
+}
+
+/** What the indexes have to hold. */
+export interface IndexState {
+  readonly names: Map<string, NameEffect>
+  readonly objects: Map<string, ObjectEffect>
+  /** Messages that were no events of ours. */
+  skipped: number
+}
+
+export const emptyState = (): IndexState => ({ names: new Map(), objects: new Map(), skipped: 0 })
+
+/**
+ * The reducer. A newer revision wins, so that order and repetition do not matter.
+ * @returns `state`, which it changes: one of a million names is not copied for every event
+ */
+export function foldMessage(state: IndexState, message: LogMessage): IndexState {
+  const reading = readMessage(message)
+  if (reading === undefined) state.skipped++
+  for (const effect of reading?.effects ?? []) {
+    if (effect.kind === 'name') keepNewer(state.names, effect.key, effect)
+    else keepNewer(state.objects, effect.root, effect)
+  }
+  return state
+}
+
+function keepNewer<T extends { readonly revision: number }>(map: Map<string, T>, key: string, effect: T): void {
+  if ((map.get(key)?.revision ?? 0) < effect.revision) map.set(key, effect)
+}
+
+/** Values of the indexes, byte for byte. */
+export const entryBytes = (entry: NameEntry): Buffer => Buffer.from(canonicalJson({ ...entry }))
+export const refBytes = (name: string, revision: number): Buffer => Buffer.from(canonicalJson({ name, revision }))
+export const deletedBytes = ({ cid, revision, time }: ObjectEffect): Buffer =>
+  Buffer.from(canonicalJson({ cid, revision, time }))
+
+/** Keys without the space that they begin with. */
+export interface IndexImage {
+  readonly names: ReadonlyMap<string, Buffer>
+  readonly refs: ReadonlyMap<string, Buffer>
+  readonly deleted: ReadonlyMap<string, Buffer>
+}
+
+export const refKey = (entry: NameEntry): string => `${rootKey(CID.parse(entry.cid))}.${nameKey(entry.name)}`
+
+/** What the buckets hold when they are up to date. */
+export function imageOf(state: IndexState): IndexImage {
+  const names = new Map<string, Buffer>()
+  const refs = new Map<string, Buffer>()
+  const deleted = new Map<string, Buffer>()
+  for (const { key, entry } of state.names.values()) {
+    if (entry === null) continue
+    names.set(key, entryBytes(entry))
+    refs.set(refKey(entry), refBytes(entry.name, entry.revision))
+  }
+  for (const effect of state.objects.values()) if (effect.deleted) deleted.set(effect.root, deletedBytes(effect))
+  return { names, refs, deleted }
+}

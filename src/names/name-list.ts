@@ -1,0 +1,63 @@
+import { SortedList } from '../lib/sorted-list.ts'
+import type { Nats } from '../nats/connection.ts'
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import { nameOfKey } from './name.ts'
+import { WatchedKeys } from './watched-keys.ts'
+
+export interface NamePage {
+  readonly names: readonly string[]
+  /** To go on after; undefined on the last page. */
+  readonly next: string | undefined
+}
+
+/** All names of a space in the order of their UTF-8 bytes; names only, some 100 bytes each. */
+export class NameList {
+  readonly #list = new SortedList()
+  readonly #watched: WatchedKeys
+  readonly #waitMs: number
+
+  constructor(nats: Nats, bucket: KvBucket, space: string, waitMs: number) {
+    this.#waitMs = waitMs
+    const prefix = `${space}.`
+    this.#watched = new WatchedKeys(nats, bucket, `${prefix}>`, this.#list, (key) => {
+      const name = nameOfKey(key.slice(prefix.length))
+      return name === undefined ? undefined : toBytes(name)
+    })
+  }
+
+  get size(): number {
+    return this.#list.size
+  }
+
+  wrote(name: string, present: boolean, seq: number): void {
+    this.#watched.wrote(toBytes(name), present, seq)
+  }
+
+  caughtUp(signal: AbortSignal): Promise<void> {
+    return this.#watched.caughtUp(this.#waitMs, signal)
+  }
+
+  /** @param after the last name of the page before @throws AppError STORE_UNAVAILABLE while the names are still being read */
+  async page(prefix: string, limit: number, after: string | undefined, signal: AbortSignal): Promise<NamePage> {
+    await this.caughtUp(signal)
+    const start = toBytes(prefix)
+    // The first string greater than it.
+    const follower = after === undefined ? start : `${toBytes(after)}\0`
+    const [, first = start] = [start, follower].sort()
+    const names: string[] = []
+    for (const bytes of this.#list.from(first)) {
+      if (!bytes.startsWith(start)) break
+      if (names.length === limit) return { names, next: names.at(-1) }
+      names.push(fromBytes(bytes))
+    }
+    return { names, next: undefined }
+  }
+
+  close(): Promise<void> {
+    return this.#watched.close()
+  }
+}
+
+/** A character a byte, so that strings compare as their UTF-8 does. */
+const toBytes = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
+const fromBytes = (bytes: string): string => Buffer.from(bytes, 'latin1').toString('utf8')

@@ -1,0 +1,84 @@
+import type { LayoutConfig } from '../config.ts'
+import type { EventSource } from '../events/envelope.ts'
+import { passBy, type Reach } from '../lib/crash-point.ts'
+import type { Nats } from '../nats/connection.ts'
+import { KvBucket } from '../nats/kv-bucket.ts'
+import { deletedBucket, nameBucket, outcomeBucket, outcomeKeptSeconds, refBucket } from '../nats/layout.ts'
+import { LogReader } from '../nats/log-reader.ts'
+import { DeletedSet } from './deleted-set.ts'
+import type { NameEffect, ObjectEffect } from './name-fold.ts'
+import { NameIndex } from './name-index.ts'
+import { NameList } from './name-list.ts'
+import { NameLog } from './name-log.ts'
+import { Outcomes } from './outcomes.ts'
+
+export interface NameBuckets {
+  readonly names: KvBucket
+  readonly refs: KvBucket
+  readonly deleted: KvBucket
+  readonly outcomes: KvBucket
+}
+
+/** All that is derived from the event log, and the log's view of names. */
+export interface Names {
+  readonly index: NameIndex
+  readonly list: NameList
+  readonly log: NameLog
+  readonly deleted: DeletedSet
+  readonly outcomes: Outcomes
+  readonly reader: LogReader
+  readonly buckets: NameBuckets
+  readonly source: EventSource
+  apply(effect: NameEffect | ObjectEffect, wasAbsent?: boolean): Promise<void>
+  close(): Promise<void>
+}
+
+export interface NamesOptions {
+  readonly stream: string
+  readonly layout: LayoutConfig
+  readonly source: EventSource
+  readonly waitMs: number
+  readonly reach?: Reach
+}
+
+/** @throws AppError STORE_UNAVAILABLE */
+export async function openNames(nats: Nats, options: NamesOptions): Promise<Names> {
+  const { stream, layout, source, waitMs, reach = passBy } = options
+  const { domain, space, replicas } = layout
+  const open = (bucket: string, description: string, keptSeconds?: number) =>
+    KvBucket.open(nats, bucket, {
+      replicas,
+      waitMs,
+      description,
+      ...(keptSeconds === undefined ? {} : { keptSeconds }),
+    })
+  const buckets: NameBuckets = {
+    names: await open(nameBucket(domain), 'Stowage: what names stand for'),
+    refs: await open(refBucket(domain), 'Stowage: names by content'),
+    deleted: await open(deletedBucket(domain), 'Stowage: content out of view'),
+    outcomes: await open(outcomeBucket(domain), 'Stowage: commands by id', outcomeKeptSeconds),
+  }
+  const reader = new LogReader(nats, stream, { replicas, waitMs })
+  const list = new NameList(nats, buckets.names, space, waitMs)
+  const deleted = new DeletedSet(nats, buckets.deleted, space)
+  const index = new NameIndex(buckets, space, (name, present, seq) => list.wrote(name, present, seq), reach)
+  const close = async () => void (await Promise.all([list.close(), deleted.close()]))
+  try {
+    await deleted.caughtUp(Math.max(waitMs, 5_000), new AbortController().signal)
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return {
+    index,
+    list,
+    log: new NameLog(reader, source),
+    deleted,
+    outcomes: new Outcomes(buckets.outcomes, reader, source),
+    reader,
+    buckets,
+    source,
+    apply: (effect, wasAbsent) => (effect.kind === 'name' ? index.apply(effect, wasAbsent) : deleted.apply(effect)),
+    close,
+  }
+}

@@ -1,0 +1,106 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { AppError } from '../errors.ts'
+import { passBy, type Reach } from '../lib/crash-point.ts'
+import type { Nats } from '../nats/connection.ts'
+import { DurableConsumer } from '../nats/durable-consumer.ts'
+import { type CommandTrace, emptyState, foldMessage, type LogMessage, readMessage } from './name-fold.ts'
+import type { Names } from './names.ts'
+
+export interface ProjectorOptions {
+  readonly stream: string
+  readonly names: Names
+  readonly site: string
+  readonly reach?: Reach
+}
+
+const pollMs = 20
+const writesAtOnce = 32
+
+/**
+ * Brings the indexes up to the log: what a request that crashed or lost NATS after its commit has left, and the outcomes of
+ * commands. One consumer a site and space, shared by its nodes; every write is idempotent and never replaces what is newer.
+ * A message that is no event of ours is counted and left behind.
+ */
+export class Projector {
+  readonly #names: Names
+  readonly #reach: Reach
+  #consumer: DurableConsumer | undefined
+  #skipped = 0
+  #events = 0
+
+  private constructor({ names, reach = passBy }: ProjectorOptions) {
+    this.#names = names
+    this.#reach = reach
+  }
+
+  /** @throws AppError STORE_UNAVAILABLE */
+  static async start(nats: Nats, options: ProjectorOptions): Promise<Projector> {
+    const projector = new Projector(options)
+    const { domain, space } = options.names.source
+    const of = (rest: string) => `${domain}.evt.*.${space}.${rest}.>`
+    projector.#consumer = await DurableConsumer.start(nats, {
+      stream: options.stream,
+      name: `index-${options.site}-${space}`,
+      filters: ['name.set', 'name.removed', 'object.added', 'object.imported', 'object.deleted'].map(of),
+      work: (messages) => projector.#project(messages),
+    })
+    return projector
+  }
+
+  /** Since the start, by this node. */
+  get counts(): { readonly events: number; readonly skipped: number; readonly restarts: number } {
+    return { events: this.#events, skipped: this.#skipped, restarts: this.#consumer?.restarts ?? 0 }
+  }
+
+  /** Resolves when nothing of the log is left to be done, by any node. @throws AppError STORE_UNAVAILABLE */
+  async waitCaughtUp(waitMs: number, signal: AbortSignal): Promise<void> {
+    const endMs = performance.now() + waitMs
+    while ((await this.#consumer?.pending()) !== 0) {
+      if (performance.now() > endMs) throw new AppError('STORE_UNAVAILABLE', 'the index is behind the event log')
+      await delay(pollMs, undefined, { signal })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#consumer?.close()
+  }
+
+  async #project(messages: readonly LogMessage[]): Promise<void> {
+    this.#reach('projector-read')
+    const state = messages.reduce(foldMessage, emptyState())
+    await this.#applyNames([...state.names.values()])
+    for (const effect of state.objects.values()) {
+      if (!effect.deleted || !(await this.#addedAfter(effect.cid, effect.revision))) await this.#names.apply(effect)
+    }
+    const traces = messages.flatMap((message): CommandTrace[] => {
+      const command = readMessage(message)?.command
+      return command === undefined ? [] : [command]
+    })
+    await this.#names.outcomes.record(traces)
+    this.#reach('projector-indexed')
+    this.#events += messages.length
+    this.#skipped += state.skipped
+  }
+
+  /** Mostly the request that made the event has done it already: one look tells. */
+  async #applyNames(effects: readonly Parameters<Names['index']['apply']>[0][]): Promise<void> {
+    const revisions = await this.#names.index.revisions(effects.map(({ key }) => key))
+    const missing = effects.filter(({ revision }, at) => (revisions[at] ?? 0) < revision)
+    for (let at = 0; at < missing.length; at += writesAtOnce) {
+      await Promise.all(missing.slice(at, at + writesAtOnce).map((effect) => this.#names.apply(effect)))
+    }
+  }
+
+  /** Another node may have projected the later event before; content in view leaves nothing that would tell. */
+  async #addedAfter(cid: string, revision: number): Promise<boolean> {
+    const { domain, space } = this.#names.source
+    const key = cid
+    const filter = (verb: string) => `${domain}.evt.*.${space}.object.${verb}.${key}`
+    const signal = new AbortController().signal
+    const found = [
+      ...(await this.#names.reader.last(filter('added'), signal)),
+      ...(await this.#names.reader.last(filter('imported'), signal)),
+    ]
+    return found.some(({ sequence }) => sequence > revision)
+  }
+}

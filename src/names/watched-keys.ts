@@ -1,0 +1,99 @@
+import { AppError } from '../errors.ts'
+import type { Nats } from '../nats/connection.ts'
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import { type KvChange, KvWatch } from '../nats/kv-watch.ts'
+
+/** What holds the keys in memory. */
+export interface KeySet {
+  add(key: string): unknown
+  delete(key: string): unknown
+  load(keys: Iterable<string>): void
+}
+
+/**
+ * The keys of a bucket in memory, kept up by a watch, and at once by what this node writes itself.
+ * What another node wrote is seen some milliseconds later.
+ */
+export class WatchedKeys {
+  readonly #keys: KeySet
+  readonly #watch: KvWatch
+  /** Written here and not yet seen by the watch: an older change of the key must not undo it. */
+  readonly #own = new Map<string, { readonly seq: number; readonly present: boolean }>()
+  /** While all is read (again): what has come so far. */
+  #loading: Set<string> | undefined = new Set()
+  #ready = false
+  #waiting: (() => void)[] = []
+
+  /** @param decode of a bucket's key; undefined = not one that belongs here */
+  constructor(nats: Nats, bucket: KvBucket, filter: string, keys: KeySet, decode: (key: string) => string | undefined) {
+    this.#keys = keys
+    this.#watch = new KvWatch(nats, bucket, filter, {
+      onBegin: () => {
+        this.#loading = new Set()
+      },
+      onChange: (change) => {
+        const key = decode(change.key)
+        if (key !== undefined) this.#seen(key, change)
+      },
+      onCaughtUp: () => this.#loaded(),
+    })
+  }
+
+  get ready(): boolean {
+    return this.#ready
+  }
+
+  wrote(key: string, present: boolean, seq: number): void {
+    if ((this.#own.get(key)?.seq ?? 0) > seq) return
+    this.#own.set(key, { seq, present })
+    this.#put(key, present)
+  }
+
+  /** Resolves when all is here that was there at the start. @throws AppError STORE_UNAVAILABLE; the signal's reason */
+  async caughtUp(waitMs: number, signal: AbortSignal): Promise<void> {
+    if (this.#ready) return
+    let timer: NodeJS.Timeout | undefined
+    let abort = (): void => undefined
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting.push(resolve)
+        const unavailable = new AppError('STORE_UNAVAILABLE', 'the index is still being read', {
+          hint: 'try again in a moment',
+        })
+        timer = setTimeout(() => reject(unavailable), waitMs)
+        abort = () => reject(signal.reason)
+        signal.addEventListener('abort', abort, { once: true })
+        if (signal.aborted) abort()
+      })
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#watch.close()
+  }
+
+  #seen(key: string, { seq, removed }: KvChange): void {
+    const own = this.#own.get(key)
+    if (own !== undefined && own.seq > seq) return
+    if (own !== undefined) this.#own.delete(key)
+    if (this.#loading === undefined) this.#put(key, !removed)
+    else if (removed) this.#loading.delete(key)
+    else this.#loading.add(key)
+  }
+
+  #put(key: string, present: boolean): void {
+    if (present) this.#keys.add(key)
+    else this.#keys.delete(key)
+  }
+
+  #loaded(): void {
+    this.#keys.load(this.#loading ?? [])
+    this.#loading = undefined
+    for (const [key, { present }] of this.#own) this.#put(key, present)
+    this.#ready = true
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+}

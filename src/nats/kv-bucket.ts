@@ -1,0 +1,199 @@
+import type { StreamConfig } from '@nats-io/jetstream'
+import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
+import { AppError } from '../errors.ts'
+import { publishBatch } from './batch.ts'
+import type { Nats } from './connection.ts'
+import { directGetLast, directGetMany, type StoredMessage } from './direct-get.ts'
+import { kvStream, multiGetSubjectsMax, removalKeptSeconds } from './layout.ts'
+import { patiently } from './patience.ts'
+import { isWrongLastSequence, type Publication, publish } from './publish.ts'
+import { TransientError } from './requests.ts'
+
+export interface KvRecord {
+  readonly key: string
+  readonly value: Buffer
+  /** In the bucket's stream: what a compare-and-set goes by. */
+  readonly seq: number
+  /** The key was there, and is not any more. */
+  readonly removed: boolean
+  readonly header: (name: string) => string
+}
+
+export interface KvOptions {
+  readonly replicas: number
+  readonly waitMs: number
+  readonly description: string
+  /** Undefined = for ever. */
+  readonly keptSeconds?: number
+}
+
+const streamNotFound = 10059
+const pageBytesMax = 4 * 1024 * 1024
+const neverAborted = new AbortController().signal
+
+/**
+ * A KV bucket (ADR-8), as `nats kv` shows it, read by Direct Get and written by publishes of our own: no consumer and no
+ * timer per request. Where there are replicas it is read at the leader, because a follower may lag behind.
+ * Every method waits out an outage of `waitMs`, then throws AppError STORE_UNAVAILABLE.
+ */
+export class KvBucket {
+  readonly stream: string
+  readonly #prefix: string
+  readonly #nats: Nats
+  readonly #options: KvOptions
+
+  private constructor(nats: Nats, bucket: string, options: KvOptions) {
+    this.stream = kvStream(bucket)
+    this.#prefix = `$KV.${bucket}.`
+    this.#nats = nats
+    this.#options = options
+  }
+
+  /** Made where it is missing. */
+  static async open(nats: Nats, bucket: string, options: KvOptions): Promise<KvBucket> {
+    const kv = new KvBucket(nats, bucket, options)
+    const config: Partial<StreamConfig> & { name: string } = {
+      name: kv.stream,
+      description: options.description,
+      subjects: [`${kv.#prefix}>`],
+      retention: RetentionPolicy.Limits,
+      storage: StorageType.File,
+      discard: DiscardPolicy.New,
+      max_msgs_per_subject: 1,
+      max_age: (options.keptSeconds ?? 0) * 1e9,
+      num_replicas: options.replicas,
+      allow_rollup_hdrs: true,
+      deny_delete: true,
+      allow_direct: true,
+      allow_atomic: true,
+      allow_msg_ttl: true,
+    }
+    try {
+      await nats.jsm.streams.info(kv.stream).catch((error: unknown) => {
+        if (error instanceof JetStreamApiError && error.code === streamNotFound) return nats.jsm.streams.add(config)
+        throw error
+      })
+    } catch (cause) {
+      throw new AppError('STORE_UNAVAILABLE', `cannot open the KV bucket ${bucket}: ${String(cause)}`, { cause })
+    }
+    return kv
+  }
+
+  /** The subject of a key, or of many where it has wildcards. */
+  subject(key: string): string {
+    return this.#prefix + key
+  }
+
+  /** Undefined when the key was never there. */
+  get(key: string, signal: AbortSignal = neverAborted): Promise<KvRecord | undefined> {
+    return this.#patiently(signal, async () => {
+      const message =
+        this.#options.replicas > 1
+          ? await this.#atLeader({ last_by_subj: this.subject(key) })
+          : await directGetLast(this.#nats.log.requests, this.stream, this.subject(key))
+      return message === undefined ? undefined : this.#record(message)
+    })
+  }
+
+  /** What is there of `keys`, by key; also what was removed. A follower may answer. */
+  async getMany(keys: readonly string[], signal: AbortSignal = neverAborted): Promise<Map<string, KvRecord>> {
+    const slices: (readonly string[])[] = []
+    for (let at = 0; at < keys.length; at += multiGetSubjectsMax) slices.push(keys.slice(at, at + multiGetSubjectsMax))
+    const pages = await Promise.all(slices.map((slice) => this.#lastOfMany(slice, signal)))
+    return new Map(pages.flat().map((record) => [record.key, record]))
+  }
+
+  /** All keys on a filter with wildcards, removed ones left out. */
+  async getMatching(filter: string, signal: AbortSignal = neverAborted): Promise<KvRecord[]> {
+    const records =
+      this.#options.replicas > 1 ? await this.#scanAtLeader(filter, signal) : await this.#lastOfMany([filter], signal)
+    return records.filter(({ removed }) => !removed)
+  }
+
+  /**
+   * `value` undefined = removes the key.
+   * @returns the sequence; undefined when the key's last sequence is not `lastSequence` (0 = never there)
+   */
+  write(key: string, value: Buffer | undefined, lastSequence: number, headers: Record<string, string> = {}) {
+    return this.#patiently(neverAborted, async (): Promise<number | undefined> => {
+      try {
+        const publication = { ...this.publication(key, value, headers), expectedLastSequence: lastSequence }
+        return (await publish(this.#nats.log.requests, publication)).seq
+      } catch (error) {
+        if (isWrongLastSequence(error)) return undefined
+        throw error
+      }
+    })
+  }
+
+  /** Without looking at what is there: all of it or nothing, 500 at the most. @returns the sequence of the last one */
+  writeAll(entries: readonly (readonly [key: string, value: Buffer])[]): Promise<number> {
+    const publications = entries.map(([key, value]) => this.publication(key, value, {}))
+    const { channel, requests } = this.#nats.log
+    return this.#patiently(neverAborted, async () => (await publishBatch(channel, requests, publications)).seq)
+  }
+
+  /** Removes all messages on a filter, and leaves no trace of them. */
+  purge(filter: string): Promise<void> {
+    return this.#patiently(neverAborted, async () => {
+      try {
+        await this.#nats.jsm.streams.purge(this.stream, { filter: this.subject(filter) })
+      } catch (cause) {
+        throw new TransientError(`cannot purge ${this.stream}`, { cause })
+      }
+    })
+  }
+
+  publication(key: string, value: Buffer | undefined, headers: Record<string, string>): Publication {
+    const removal = { 'KV-Operation': 'PURGE', 'Nats-Rollup': 'sub', 'Nats-TTL': `${removalKeptSeconds}s` }
+    const all = value === undefined ? { ...removal, ...headers } : headers
+    return { subject: this.subject(key), payload: value ?? Buffer.alloc(0), headers: all }
+  }
+
+  async #lastOfMany(keys: readonly string[], signal: AbortSignal): Promise<KvRecord[]> {
+    const subjects = keys.map((key) => this.subject(key))
+    return this.#patiently(signal, async () => {
+      const records: KvRecord[] = []
+      const { requests } = this.#nats.log
+      let from: Awaited<ReturnType<typeof directGetMany>>['next']
+      do {
+        const { messages, next } = await directGetMany(requests, this.stream, subjects, pageBytesMax, from)
+        for (const message of messages) records.push(this.#record(message))
+        from = next
+      } while (from !== undefined)
+      return records
+    })
+  }
+
+  async #scanAtLeader(filter: string, signal: AbortSignal): Promise<KvRecord[]> {
+    const records: KvRecord[] = []
+    for (let seq = 1; ; ) {
+      const query = { seq, next_by_subj: this.subject(filter) }
+      const message = await this.#patiently(signal, () => this.#atLeader(query))
+      if (message === undefined) return records
+      records.push(this.#record(message))
+      seq = message.seq + 1
+    }
+  }
+
+  async #atLeader(query: { last_by_subj: string } | { seq: number; next_by_subj: string }) {
+    try {
+      const message = await this.#nats.jsm.streams.getMessage(this.stream, query)
+      if (message === null) return undefined
+      const { subject, seq, data, header } = message
+      return { subject, seq, data: Buffer.from(data), header: (name: string) => header?.get(name) ?? '' }
+    } catch (cause) {
+      throw new TransientError(`the leader of ${this.stream} does not answer`, { cause })
+    }
+  }
+
+  #record({ subject, seq, data, header }: StoredMessage): KvRecord {
+    const operation = header('KV-Operation')
+    const removed = operation === 'PURGE' || operation === 'DEL' || header('Nats-Marker-Reason') !== ''
+    return { key: subject.slice(this.#prefix.length), value: data, seq, removed, header }
+  }
+
+  #patiently<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return patiently(this.#options.waitMs, signal, work)
+  }
+}

@@ -1,0 +1,73 @@
+import type { Nats } from './connection.ts'
+import { directGetFrom, directGetMany, directGetFromTime } from './direct-get.ts'
+import { patiently } from './patience.ts'
+import { TransientError } from './requests.ts'
+
+export interface LoggedMessage {
+  readonly subject: string
+  readonly sequence: number
+  readonly payload: Buffer
+}
+
+const pageMessages = 256
+const lastBytesMax = 4 * 1024 * 1024
+
+/**
+ * Reads of the event log. `last` is what a compare-and-set is decided by: where there are replicas the leader answers.
+ * All wait out an outage of `waitMs`, then throw AppError STORE_UNAVAILABLE.
+ */
+export class LogReader {
+  readonly #nats: Nats
+  readonly #stream: string
+  readonly #replicas: number
+  readonly #waitMs: number
+
+  constructor(nats: Nats, stream: string, { replicas, waitMs }: { replicas: number; waitMs: number }) {
+    this.#nats = nats
+    this.#stream = stream
+    this.#replicas = replicas
+    this.#waitMs = waitMs
+  }
+
+  /** The last message of each subject that the filter matches (of the leader: of all of them together). */
+  last(filter: string, signal: AbortSignal): Promise<LoggedMessage[]> {
+    return patiently(this.#waitMs, signal, async () => {
+      if (this.#replicas > 1) return this.#lastAtLeader(filter)
+      const { messages } = await directGetMany(this.#nats.log.requests, this.#stream, [filter], lastBytesMax)
+      return messages.map(({ subject, seq, data }) => ({ subject, sequence: seq, payload: data }))
+    })
+  }
+
+  /** From this sequence on, oldest first, until there is nothing more. */
+  async *from(filter: string, sequence: number, signal: AbortSignal): AsyncGenerator<LoggedMessage> {
+    for (let at = sequence; ; ) {
+      const { messages } = await patiently(this.#waitMs, signal, () =>
+        directGetFrom(this.#nats.log.requests, this.#stream, filter, at, pageMessages),
+      )
+      for (const { subject, seq, data } of messages) yield { subject, sequence: seq, payload: data }
+      const last = messages.at(-1)
+      if (last === undefined) return
+      at = last.seq + 1
+    }
+  }
+
+  /** Since this time, oldest first. */
+  async *since(filter: string, time: Date, signal: AbortSignal): AsyncGenerator<LoggedMessage> {
+    const { messages } = await patiently(this.#waitMs, signal, () =>
+      directGetFromTime(this.#nats.log.requests, this.#stream, filter, time, pageMessages),
+    )
+    for (const { subject, seq, data } of messages) yield { subject, sequence: seq, payload: data }
+    const last = messages.at(-1)
+    if (last !== undefined) yield* this.from(filter, last.seq + 1, signal)
+  }
+
+  async #lastAtLeader(filter: string): Promise<LoggedMessage[]> {
+    try {
+      const found = await this.#nats.jsm.streams.getMessage(this.#stream, { last_by_subj: filter })
+      if (found === null) return []
+      return [{ subject: found.subject, sequence: found.seq, payload: Buffer.from(found.data) }]
+    } catch (cause) {
+      throw new TransientError('the leader of the event log does not answer', { cause })
+    }
+  }
+}
