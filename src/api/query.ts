@@ -19,3 +19,33 @@ export function refuseTokenInQuery(request: FastifyRequest): void {
     })
   }
 }
+
+/** Takes a parameter out of the query. @throws AppError REQUEST_INVALID when it is given twice */
+export function takeOne(query: URLSearchParams, name: string): string | undefined {
+  const [value, ...more] = query.getAll(name)
+  if (more.length > 0) throw givenTwice(name)
+  query.delete(name)
+  return value
+}
+
+/** @throws AppError REQUEST_INVALID for other parameters, and for one that is given twice */
+export function allowOnly(query: URLSearchParams, names: readonly string[]): void {
+  for (const name of query.keys()) {
+    if (!names.includes(name)) {
+      const hint = names.length === 0 ? 'there are none here' : `allowed here: ${names.join(', ')}`
+      throw new AppError('REQUEST_INVALID', `unknown parameter ${JSON.stringify(name.slice(0, 100))}`, { hint })
+    }
+    if (query.getAll(name).length > 1) throw givenTwice(name)
+  }
+}
+
+/** `?name`, `?name=true`, `?name=1`. @throws AppError REQUEST_INVALID */
+export function flagOf(query: URLSearchParams, name: string, absent = false): boolean {
+  const text = query.get(name)
+  if (text === null) return absent
+  if (text === '' || text === 'true' || text === '1') return true
+  if (text === 'false' || text === '0') return false
+  throw new AppError('REQUEST_INVALID', `${name} is true or false`)
+}
+
+const givenTwice = (name: string) => new AppError('REQUEST_INVALID', `parameter ${name} is given twice`)

@@ -1,20 +1,31 @@
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { CID } from 'multiformats/cid'
 import type { Logger } from 'pino'
 import type { Auth } from '../auth/principal.ts'
 import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
-import type { Put } from '../content/put.ts'
+import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { Inspect } from '../content/stat.ts'
+import type { EventFeed, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
+import { needsToken } from './context.ts'
 import { refuseTokenInQuery } from './query.ts'
 import { failureOf, holdBody, sendFailure } from './respond.ts'
+import { deleteHandler } from './routes/delete.ts'
+import { eventsHandler } from './routes/events.ts'
+import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
+import { namePrefix, nameRoutes } from './routes/names.ts'
 import { uploadHandler } from './routes/upload.ts'
 
 export interface ApiParts {
-  readonly put: Put
+  readonly verbs: Verbs
+  readonly feed: EventFeed
+  readonly reads?: ReadLog
+  readonly index?: IndexMaintenance
+  readonly isDeleted?: (root: CID) => boolean
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
   readonly auth: Auth
@@ -42,7 +53,7 @@ const paramLengthMax = 16_384
 
 /** The HTTP API: the objects of a node, and how it is. Reads are open, writes need a token. */
 export function createApi(parts: ApiParts, config: ApiConfig): Api {
-  let closing = false
+  const closing = new AbortController()
   const app = Fastify({
     logger: false,
     routerOptions: { maxParamLength: paramLengthMax },
@@ -64,14 +75,14 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
     refuseTokenInQuery(request)
   })
   app.addHook('onSend', async (_request, reply) => {
-    if (closing) reply.header('connection', 'close')
+    if (closing.signal.aborted) reply.header('connection', 'close')
   })
   app.setErrorHandler((error, request, reply) => handleError(error, request, reply, parts))
-  addRoutes(app, parts, config)
+  addRoutes(app, parts, config, closing.signal)
   return {
     listen: () => listenOn(app, config.listen, { name: 'API', setting: 'API' }),
     close: async ({ graceMs }) => {
-      closing = true
+      closing.abort(new Error('the node stops'))
       await closeWithin(app, graceMs)
     },
   }
@@ -80,17 +91,32 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
 /** The paths and what they answer to; `addRoutes` and 405 read the same table. */
 const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/objects$/, allow: 'POST' },
-  { path: /^\/api\/v1\/objects\//, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/objects\//, allow: 'GET, HEAD, DELETE' },
+  { path: /^\/api\/v1\/names$/, allow: 'GET, HEAD, POST' },
+  { path: /^\/api\/v1\/names\//, allow: 'GET, HEAD, PUT, DELETE' },
+  { path: /^\/api\/v1\/events$/, allow: 'GET' },
+  { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
   { path: /^\/(api\/v1\/status|healthz|readyz)$/, allow: 'GET, HEAD' },
 ]
 
-function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig): void {
-  const { put, get, inspect, auth, status, ready } = parts
-  const mayWrite = async (request: FastifyRequest) => {
-    await auth.authenticate(request.headers.authorization)
+function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig, closing: AbortSignal): void {
+  const { verbs, feed, reads, isDeleted, get, inspect, auth, status, ready, log } = parts
+  const withToken = { onRequest: needsToken(auth) }
+  app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits))
+  app.get(`${objectPrefix}*`, inspectHandler({ get, inspect, reads, isDeleted }, limits))
+  app.delete(`${objectPrefix}*`, withToken, deleteHandler(verbs, limits))
+  const names = nameRoutes(verbs, limits)
+  app.get('/api/v1/names', names.list)
+  app.post('/api/v1/names', withToken, names.change)
+  app.get(`${namePrefix}*`, names.get)
+  app.put(`${namePrefix}*`, withToken, names.put)
+  app.delete(`${namePrefix}*`, withToken, names.remove)
+  app.get('/api/v1/events', { ...withToken, exposeHeadRoute: false }, eventsHandler({ feed, limits, log, closing }))
+  if (parts.index !== undefined) {
+    const index = indexRoutes(parts.index)
+    app.post('/api/v1/index/verify', withToken, index.verify)
+    app.post('/api/v1/index/rebuild', withToken, index.rebuild)
   }
-  app.post('/api/v1/objects', { onRequest: mayWrite }, uploadHandler(put, limits))
-  app.get(`${objectPrefix}*`, inspectHandler(get, inspect, limits))
   app.get('/api/v1/status', async () => status())
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {

@@ -5,6 +5,7 @@ import type { ContentPath, DagLimits, ReadOptions, Target } from '../dag/target.
 
 // What an entrance needs to ask for content and to hold the answer.
 export type { CarScope } from '../dag/car-export.ts'
+export { parseCid } from '../dag/cid.ts'
 export { parseContentPath } from '../dag/path.ts'
 export type { ByteRange, ContentPath, DagLimits, DirectoryEntry, ReadOptions, Target } from '../dag/target.ts'
 

@@ -8,6 +8,7 @@ const titleOf: Readonly<Record<number, string>> = {
   404: 'Not found',
   405: 'Method not allowed',
   406: 'Not acceptable',
+  410: 'Deleted',
   412: 'Not in this store',
   413: 'Too large',
   416: 'Range not satisfiable',
@@ -20,6 +21,7 @@ const titleOf: Readonly<Record<number, string>> = {
 const hintOf: Readonly<Record<number, string>> = {
   400: 'Check the address.',
   404: 'Check the address; the content may never have been added here.',
+  410: 'Whoever stored it took it out of view; adding it again brings it back.',
   422: 'The block itself can be had with ?format=raw.',
   500: 'Tell whoever runs this gateway.',
   503: 'Try again in a few seconds.',

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import Fastify from 'fastify'
+import type { CID } from 'multiformats/cid'
 import type { Logger } from 'pino'
 import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
@@ -29,6 +30,8 @@ export interface GatewayParts {
   readonly get: Get
   /** Undefined: nothing has a name here. */
   readonly names?: NameLookup
+  /** Taken out of view: its answer is 410, at this root and under any name. */
+  readonly isDeleted?: (root: CID) => boolean
   readonly reads?: ReadLog
   readonly log: Pick<Logger, 'error' | 'warn'>
 }
@@ -124,6 +127,7 @@ class Handler {
     const request = this.#requests.get(url) ?? (await this.#parse(url, signal))
     if (request === undefined) return homeReply(headers.accept)
     work.request = request
+    if (this.#parts.isDeleted?.(request.path.root)) throw new AppError('OBJECT_DELETED', 'this content was deleted')
     if (headers['service-worker'] === 'script') {
       // All content shares this origin: a worker of one page would see the requests of every other.
       throw new AppError('REQUEST_INVALID', 'a service worker cannot be installed from a path gateway')

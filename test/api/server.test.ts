@@ -41,7 +41,10 @@ describe('routes', () => {
   test.each([
     ['GET', '/api/v1/objects', 'POST'],
     ['PUT', '/api/v1/objects', 'POST'],
-    ['DELETE', '/api/v1/objects/x', 'GET, HEAD'],
+    ['PUT', '/api/v1/objects/x', 'GET, HEAD, DELETE'],
+    ['PUT', '/api/v1/names', 'GET, HEAD, POST'],
+    ['POST', '/api/v1/names/x', 'GET, HEAD, PUT, DELETE'],
+    ['POST', '/api/v1/events', 'GET'],
     ['POST', '/healthz', 'GET, HEAD'],
     ['OPTIONS', '/api/v1/status', 'GET, HEAD'],
   ])('%s %s: 405 with Allow', async (method, path, allow) => {
@@ -115,7 +118,7 @@ describe('listen and close', () => {
     const parts = {} as Parameters<typeof createApi>[0]
     const listen = { host: '127.0.0.1', port: first.port }
     const second = createApi(
-      { ...parts, put: {} as never, get: {} as never, inspect: {} as never },
+      { ...parts, verbs: {} as never, feed: {} as never, get: {} as never, inspect: {} as never },
       { listen, limits: readConfig({}).limits },
     )
     await expect(second.listen()).rejects.toMatchObject({

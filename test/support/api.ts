@@ -5,10 +5,11 @@ import type { Blockstore } from '../../src/blocks/blockstore.ts'
 import { inline } from '../../src/blocks/inline.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { type LimitConfig, readConfig } from '../../src/config.ts'
-import { createPut } from '../../src/content/put.ts'
+import { createPut, type Put } from '../../src/content/put.ts'
 import { createInspect } from '../../src/content/stat.ts'
 import { openPath } from '../../src/dag/open.ts'
 import { AppError } from '../../src/errors.ts'
+import { noFeed, verbsOver } from './put-verbs.ts'
 
 export const token = 'test-token'
 export const authorization = `Bearer ${token}`
@@ -24,6 +25,8 @@ export interface TestApi {
 }
 
 export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
+  /** In place of one over the store. */
+  readonly put?: Put
   readonly limits?: Partial<LimitConfig>
   /** In place of the memory store. */
   readonly store?: (memory: MemoryBlockstore) => Blockstore
@@ -32,7 +35,7 @@ export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
 /** A listening API over a memory store, closed at the end of the test. */
 export async function startApi(
   onFinished: TestContext['onTestFinished'],
-  { limits: changed, store, ...parts }: TestApiOptions = {},
+  { limits: changed, store, put, ...parts }: TestApiOptions = {},
 ): Promise<TestApi> {
   const limits = { ...readConfig({}).limits, ...changed }
   const memory = new MemoryBlockstore()
@@ -43,7 +46,8 @@ export async function startApi(
   }
   const api = createApi(
     {
-      put: createPut({ blocks, limits }),
+      verbs: verbsOver(put ?? createPut({ blocks, limits })),
+      feed: noFeed,
       get: { open: (path, { signal }) => openPath(path, blocks, { signal, limits }) },
       inspect: createInspect({ blocks, limits }),
       auth: { authenticate: authenticate },

@@ -1,9 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { CID } from 'multiformats/cid'
 import type { LimitConfig } from '../../config.ts'
 import { type ContentPath, type Get, parseContentPath } from '../../content/get.ts'
 import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
+import type { ReadLog } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
+import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
 
 export type InspectLimits = Pick<LimitConfig, 'listingEntriesMax' | 'pathSegmentsMax'>
@@ -12,11 +15,20 @@ export const objectPrefix = '/api/v1/objects/'
 const entriesDefault = 1000
 
 /** `GET /api/v1/objects/<cid>[/path]`: what lies there, or with `entries=true` what lies in it. */
-export function inspectHandler(get: Pick<Get, 'open'>, inspect: Inspect, limits: InspectLimits) {
+export interface InspectParts {
+  readonly get: Pick<Get, 'open'>
+  readonly inspect: Inspect
+  readonly reads?: ReadLog | undefined
+  readonly isDeleted?: ((root: CID) => boolean) | undefined
+}
+
+export function inspectHandler({ get, inspect, reads, isDeleted }: InspectParts, limits: InspectLimits) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const signal = clientGone(reply.raw)
     const query = parseListQuery(queryOf(request), limits)
     const path = pathOf(request, limits)
+    if (reads !== undefined) recordRead(reads, request, reply, path, query === undefined ? 'stat' : 'entries')
+    if (isDeleted?.(path.root)) throw new AppError('OBJECT_DELETED', 'this content was deleted')
     const target = await get.open(path, { signal })
     if (query === undefined) {
       const { cid, codec, blockBytes, links, dagBytes, ...description } = inspect.stat(target)
@@ -27,6 +39,24 @@ export function inspectHandler(get: Pick<Get, 'open'>, inspect: Inspect, limits:
     const entries = page.entries.map(entryJson)
     return { cid: target.cid.toString(), entries, ...(page.next === undefined ? {} : { next: page.next }) }
   }
+}
+
+/** When the reply has ended, as it ended. Of content itself nothing is sent here. */
+function recordRead(
+  reads: ReadLog,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { root, segments }: ContentPath,
+  format: string,
+): void {
+  const beganMs = performance.now()
+  const cid = root.toV1().toString()
+  const path = `/ipfs/${[cid, ...segments.map(encodeURIComponent)].join('/')}`
+  reply.raw.once('close', () => {
+    const { statusCode: status } = reply.raw
+    const latencyMs = performance.now() - beganMs
+    reads.read(readContextOf(request), { cid, path, range: null, bytes: 0, format, status, latencyMs, name: null })
+  })
 }
 
 function pathOf(request: FastifyRequest, limits: InspectLimits): ContentPath {

@@ -1,93 +1,50 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { LimitConfig } from '../../config.ts'
-import type { ImportEntry, Put, PutResult } from '../../content/put.ts'
-import { AppError } from '../../errors.ts'
+import type { PutOutcome, Verbs } from '../../content/verbs.ts'
 import { clientGone } from '../../lib/client-gone.ts'
-import { parseParameters } from '../part-headers.ts'
-import { queryOf } from '../query.ts'
-import { readMultipart } from '../read-multipart.ts'
-import { readTar } from '../read-tar.ts'
-import { askForBody } from '../respond.ts'
-import { uploadBody } from '../upload-body.ts'
-import { parseUploadQuery, type UploadKind, type UploadQuery } from '../upload-query.ts'
-
-export type UploadLimits = Pick<LimitConfig, 'uploadBytesMax' | 'uploadIdleMs'>
+import { expectationOf, orAbsent } from '../conditions.ts'
+import { contextOf, tellEvent } from '../context.ts'
+import { queryOf, takeOne } from '../query.ts'
+import type { UploadKind } from '../upload-query.ts'
+import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
 
 /**
  * `POST /api/v1/objects`: what the body is, its content type says. Nothing of it is read before the query is known to be
- * good, and the answer comes when every block is durable.
+ * good, and the answer comes when every block and the event are durable. `?name=` names it in the same commit.
  */
-export function uploadHandler(put: Put, limits: UploadLimits) {
+export function uploadHandler(verbs: Pick<Verbs, 'put' | 'resolveName'>, limits: UploadLimits) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
-    const encoding = request.headers['content-encoding'] ?? 'identity'
-    if (encoding.trim().toLowerCase() !== 'identity') {
-      throw new AppError('MEDIA_TYPE_UNSUPPORTED', 'the body has a Content-Encoding', { hint: 'send it as it is' })
-    }
-    const kind = kindOf(request)
-    const query = parseUploadQuery(queryOf(request), kind)
+    const query = queryOf(request)
+    const name = takeOne(query, 'name')
     const signal = clientGone(reply.raw)
-    const { uploadBytesMax: bytesMax, uploadIdleMs: idleMs } = limits
-    const body = uploadBody(request.raw, { bytesMax, idleMs, signal })
-    askForBody(request, reply)
-    const result = await store(put, kind, query, request, body, signal)
-    const cid = result.cid.toString()
-    return reply.code(201).header('location', `/api/v1/objects/${cid}`).send(replyOf(result, kind))
+    const upload = uploadRequest(request, reply, query, { ...limits, signal })
+    const context = contextOf(request, reply)
+    const named = name === undefined ? {} : await namedBy(request, verbs, name, signal)
+    const outcome = await verbs.put(context, upload.start(), { ...named, signal })
+    tellEvent(reply, { id: outcome.eventId, sequence: outcome.sequence, repeated: outcome.repeated })
+    return reply.code(201).header('location', `/api/v1/objects/${outcome.cid}`).send(putReply(outcome, upload.kind))
   }
 }
 
-function store(
-  put: Put,
-  kind: UploadKind,
-  query: UploadQuery,
+export async function namedBy(
   request: FastifyRequest,
-  body: AsyncIterable<Uint8Array>,
+  verbs: Pick<Verbs, 'resolveName'>,
+  name: string,
   signal: AbortSignal,
-): Promise<PutResult> {
-  switch (kind) {
-    case 'car':
-      return put.car(body, { signal })
-    case 'archive':
-      return put.directory(entriesOf(request, query, body, signal), { ...query, signal })
-    case 'file': {
-      const { filename, ...options } = query
-      return put.file(body, { ...options, signal, ...(filename === undefined ? {} : { wrapAs: filename }) })
-    }
-  }
+) {
+  const expect = await expectationOf(request, () => orAbsent(verbs.resolveName(name, { signal })))
+  const mediaType = contentTypeOf(request)
+  return { name, expect, ...(mediaType === undefined ? {} : { mediaType }) }
 }
 
-const mediaTypeOf = ({ headers }: FastifyRequest) => headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? ''
-
-function kindOf(request: FastifyRequest): UploadKind {
-  switch (mediaTypeOf(request)) {
-    case 'application/vnd.ipld.car':
-      return 'car'
-    case 'application/x-tar':
-    case 'multipart/form-data':
-      return 'archive'
-    default:
-      return 'file'
-  }
-}
-
-function entriesOf(
-  request: FastifyRequest,
-  { keep }: UploadQuery,
-  body: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
-): AsyncIterable<ImportEntry> {
-  if (mediaTypeOf(request) === 'application/x-tar') return readTar(body, keep, { signal })
-  const boundary = parseParameters(request.headers['content-type'] ?? '').get('boundary')
-  return readMultipart(body, boundary, keep, { signal })
-}
-
-function replyOf(result: PutResult, kind: UploadKind) {
-  const cid = result.cid.toString()
+export function putReply(outcome: PutOutcome, kind: UploadKind) {
+  const cid = outcome.cid.toString()
   return {
     cid,
-    size: Number(result.size),
-    blocks: result.blocks,
-    newBlocks: result.newBlocks,
-    ...(kind === 'car' ? { roots: result.roots.map(String) } : {}),
+    size: Number(outcome.size),
+    blocks: outcome.blocks,
+    newBlocks: outcome.newBlocks,
+    ...(kind === 'car' ? { roots: outcome.roots.map(String) } : {}),
     path: `/ipfs/${cid}`,
+    ...(outcome.name === undefined ? {} : { name: outcome.name }),
   }
 }

@@ -1,0 +1,50 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { LimitConfig } from '../config.ts'
+import { AppError } from '../errors.ts'
+import { isRecord } from '../lib/json.ts'
+import { collect } from '../lib/streams.ts'
+import { MiB } from '../lib/units.ts'
+import { askForBody } from './respond.ts'
+import { uploadBody } from './upload-body.ts'
+import { refuseEncoded } from './upload-request.ts'
+
+export type JsonObject = Readonly<Record<string, unknown>>
+const jsonBytesMax = 1 * MiB
+
+/** @throws AppError REQUEST_INVALID | UPLOAD_TOO_LARGE | UPLOAD_STALLED | MEDIA_TYPE_UNSUPPORTED */
+export async function readJson(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { uploadIdleMs: idleMs, signal }: Pick<LimitConfig, 'uploadIdleMs'> & { readonly signal: AbortSignal },
+): Promise<JsonObject> {
+  refuseEncoded(request)
+  const body = uploadBody(request.raw, { bytesMax: jsonBytesMax, idleMs, signal })
+  askForBody(request, reply)
+  const bytes = await collect(body, jsonBytesMax)
+  const value = parsed(bytes)
+  if (isRecord(value)) return value
+  throw new AppError('REQUEST_INVALID', 'the body is no JSON object')
+}
+
+function parsed(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new AppError('REQUEST_INVALID', 'the body is no JSON', { cause })
+  }
+}
+
+/** @throws AppError REQUEST_INVALID for a field that is not of the list */
+export function onlyFields(value: JsonObject, allowed: readonly string[], what: string): void {
+  const unknown = Object.keys(value).find((field) => !allowed.includes(field))
+  if (unknown === undefined) return
+  throw new AppError('REQUEST_INVALID', `${what} has an unknown field ${JSON.stringify(unknown.slice(0, 100))}`, {
+    hint: `allowed: ${allowed.join(', ')}`,
+  })
+}
+
+export function textField(value: JsonObject, field: string, what: string): string {
+  const text = value[field]
+  if (typeof text === 'string') return text
+  throw new AppError('REQUEST_INVALID', `${what} needs ${field}, a string`)
+}

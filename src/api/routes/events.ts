@@ -1,0 +1,118 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import type { LimitConfig } from '../../config.ts'
+import { parseCid } from '../../content/get.ts'
+import type { EventFeed, EventFilter, StoredEvent } from '../../content/verbs.ts'
+import { AppError } from '../../errors.ts'
+import { clientGone } from '../../lib/client-gone.ts'
+import { allowOnly, flagOf, queryOf } from '../query.ts'
+import { type EventFormat, sendEvents } from '../send-events.ts'
+
+export interface EventRouteParts {
+  readonly feed: EventFeed
+  readonly limits: Pick<LimitConfig, 'eventFollowersMax' | 'sendIdleMs'>
+  readonly log: Pick<Logger, 'error'>
+  /** Aborts when the API closes: a follower must not hold a stop. */
+  readonly closing: AbortSignal
+}
+
+const parameters = ['entity', 'verb', 'prefix', 'cid', 'owner', 'since', 'follow']
+
+/**
+ * `GET /api/v1/events`: the event log from `since` on (a sequence: after it; a time: from then; nothing: all of it), then
+ * what happens. Server-sent events, or JSON lines for `Accept: application/x-ndjson`, which end with the log unless
+ * `follow=true`. It tells names, owners and principals, so it needs the token.
+ */
+export function eventsHandler({ feed, limits, log, closing }: EventRouteParts) {
+  let followers = 0
+  return async (request: FastifyRequest, reply: FastifyReply) => {
+    const query = queryOf(request)
+    allowOnly(query, parameters)
+    const format: EventFormat = /\bapplication\/(x-)?ndjson\b/i.test(request.headers.accept ?? '') ? 'lines' : 'sse'
+    const live = flagOf(query, 'follow', format === 'sse')
+    const filter = filterOf(query)
+    const signal = clientGone(reply.raw)
+    const after = await startOf(request, query, feed, signal)
+    if (followers >= limits.eventFollowersMax) {
+      throw new AppError('STORE_UNAVAILABLE', `${followers} clients follow events here already`, {
+        hint: 'the setting is STOWAGE_EVENT_FOLLOWERS_MAX',
+      })
+    }
+    const ended = endedBy(signal, closing)
+    followers++
+    try {
+      const events: AsyncIterable<StoredEvent> = feed.follow(filter, after, { signal: ended.signal, live })
+      reply.hijack()
+      await sendEvents(reply.raw, events, { format, signal: ended.signal, idleMs: limits.sendIdleMs })
+    } catch (error) {
+      if (!ended.signal.aborted) log.error({ err: error, route: request.routeOptions.url }, 'following events ended')
+      reply.raw.destroy()
+    } finally {
+      followers--
+      ended.release()
+    }
+    return reply
+  }
+}
+
+/** @throws AppError REQUEST_INVALID | CID_INVALID */
+function filterOf(query: URLSearchParams): EventFilter {
+  const word = (name: string) => {
+    const text = query.get(name)
+    if (text === null || /^[a-z]{1,32}$/.test(text)) return text
+    throw new AppError('REQUEST_INVALID', `${name} is a word of small letters, like name or set`)
+  }
+  const entity = word('entity')
+  const verb = word('verb')
+  const cid = query.get('cid')
+  const prefix = query.get('prefix')
+  const owner = query.get('owner')
+  return {
+    ...(entity === null ? {} : { entity }),
+    ...(verb === null ? {} : { verb }),
+    ...(prefix === null ? {} : { namePrefix: prefix }),
+    ...(cid === null ? {} : { cid: parseCid(cid).toV1().toString() }),
+    ...(owner === null ? {} : { owner }),
+  }
+}
+
+/**
+ * `Last-Event-ID` wins: a browser that reconnects sends it, with the URL that it began with.
+ * @returns the sequence to go on after @throws AppError REQUEST_INVALID
+ */
+async function startOf(
+  request: FastifyRequest,
+  query: URLSearchParams,
+  feed: EventFeed,
+  signal: AbortSignal,
+): Promise<number> {
+  const resume = request.headers['last-event-id']
+  const since = (typeof resume === 'string' && resume !== '' ? resume : query.get('since')) ?? '0'
+  // Asked for at least once, so that a store that is away is said before anything is sent.
+  const last = await feed.last({ signal })
+  if (/^\d{1,15}$/.test(since)) {
+    if (Number(since) <= last) return Number(since)
+    throw new AppError('REQUEST_INVALID', `the log ends at ${last}, before ${since}`, {
+      hint: 'is it the log that this number is from?',
+    })
+  }
+  const time = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(since)
+    ? new Date(since)
+    : undefined
+  if (time !== undefined && !Number.isNaN(time.getTime())) return await feed.sequenceBefore(time, { signal })
+  throw new AppError('REQUEST_INVALID', `since=${JSON.stringify(since.slice(0, 100))} is no sequence and no time`, {
+    hint: 'a whole number, or an RFC 3339 time like 2026-01-31T12:00:00Z',
+  })
+}
+
+/** One signal for both. (`AbortSignal.any` keeps what it made alive with the longer of the two.) */
+function endedBy(client: AbortSignal, closing: AbortSignal) {
+  const controller = new AbortController()
+  const onClient = () => controller.abort(client.reason)
+  const onClosing = () => controller.abort(closing.reason)
+  if (client.aborted) onClient()
+  if (closing.aborted) onClosing()
+  client.addEventListener('abort', onClient, { once: true })
+  closing.addEventListener('abort', onClosing, { once: true })
+  return { signal: controller.signal, release: () => closing.removeEventListener('abort', onClosing) }
+}

@@ -1,0 +1,116 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { LimitConfig } from '../config.ts'
+import type { ImportEntry } from '../content/put.ts'
+import type { Upload } from '../content/verbs.ts'
+import { AppError } from '../errors.ts'
+import { parseParameters } from './part-headers.ts'
+import { readMultipart } from './read-multipart.ts'
+import { readTar } from './read-tar.ts'
+import { askForBody } from './respond.ts'
+import { uploadBody } from './upload-body.ts'
+import { parseUploadQuery, type UploadKind, type UploadQuery } from './upload-query.ts'
+
+export type UploadLimits = Pick<LimitConfig, 'uploadBytesMax' | 'uploadIdleMs'>
+
+/**
+ * What a request uploads, known to be good as far as head and query tell; of the body nothing has been read, and it comes
+ * only when the upload is read.
+ */
+export interface UploadRequest {
+  readonly kind: UploadKind
+  /** Tells a client that waits to send its body, and hands it over. */
+  start(): Upload
+}
+
+/** @param query without what is not about the upload itself @throws AppError MEDIA_TYPE_UNSUPPORTED | REQUEST_INVALID */
+export function uploadRequest(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  query: URLSearchParams,
+  { uploadBytesMax: bytesMax, uploadIdleMs: idleMs, signal }: UploadLimits & { readonly signal: AbortSignal },
+): UploadRequest {
+  refuseEncoded(request)
+  const kind = kindOf(request)
+  const parsed = parseUploadQuery(query, kind)
+  const body = uploadBody(request.raw, { bytesMax, idleMs, signal })
+  return {
+    kind,
+    start: () => {
+      askForBody(request, reply)
+      return uploadOf(kind, parsed, request, body, signal)
+    },
+  }
+}
+
+/** @throws AppError MEDIA_TYPE_UNSUPPORTED */
+export function refuseEncoded({ headers }: FastifyRequest): void {
+  const encoding = headers['content-encoding'] ?? 'identity'
+  if (encoding.trim().toLowerCase() === 'identity') return
+  throw new AppError('MEDIA_TYPE_UNSUPPORTED', 'the body has a Content-Encoding', { hint: 'send it as it is' })
+}
+
+function uploadOf(
+  kind: UploadKind,
+  query: UploadQuery,
+  request: FastifyRequest,
+  body: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Upload {
+  switch (kind) {
+    case 'car':
+      return { kind: 'car', source: body }
+    case 'archive': {
+      const entries = entriesOf(request, query, body, signal)
+      return { kind: 'directory', entries, options: { ...query, signal } }
+    }
+    case 'file': {
+      const { filename, ...options } = query
+      const wrap = filename === undefined ? {} : { wrapAs: filename }
+      return { kind: 'file', source: body, options: { ...options, signal, ...wrap } }
+    }
+  }
+}
+
+const mediaTypeOf = ({ headers }: FastifyRequest) => headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? ''
+
+function kindOf(request: FastifyRequest): UploadKind {
+  switch (mediaTypeOf(request)) {
+    case 'application/vnd.ipld.car':
+      return 'car'
+    case 'application/x-tar':
+    case 'multipart/form-data':
+      return 'archive'
+    default:
+      return 'file'
+  }
+}
+
+/** RFC 9110 §8.3.1. */
+const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+const quoted = '"[\\x20\\x21\\x23-\\x5b\\x5d-\\x7e]*"'
+const mediaTypeForm = new RegExp(`^${token}/${token}(?:\\s*;\\s*${token}=(?:${token}|${quoted}))*;?$`)
+
+/** What clients say of bytes that they know nothing about; curl's `--data-binary` says the first. */
+const meaningless: readonly string[] = ['', 'application/x-www-form-urlencoded', 'application/octet-stream']
+
+/**
+ * The media type that the content itself is said to have, as it was written; undefined where the request says none.
+ * @throws AppError REQUEST_INVALID
+ */
+export function contentTypeOf(request: FastifyRequest): string | undefined {
+  if (kindOf(request) !== 'file' || meaningless.includes(mediaTypeOf(request))) return undefined
+  const text = request.headers['content-type']?.trim() ?? ''
+  if (text.length <= 255 && mediaTypeForm.test(text)) return text
+  throw new AppError('REQUEST_INVALID', 'the Content-Type is no media type', { hint: 'like text/plain; charset=utf-8' })
+}
+
+function entriesOf(
+  request: FastifyRequest,
+  { keep }: UploadQuery,
+  body: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncIterable<ImportEntry> {
+  if (mediaTypeOf(request) === 'application/x-tar') return readTar(body, keep, { signal })
+  const boundary = parseParameters(request.headers['content-type'] ?? '').get('boundary')
+  return readMultipart(body, boundary, keep, { signal })
+}
