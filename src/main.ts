@@ -39,7 +39,7 @@ async function serve(flags: SettingFlags): Promise<number> {
     import('./client/node-address.ts'),
   ])
   const log = createLog(config.log)
-  const node = await startNode(config, { log, version, env: process.env, signal: stop.signal })
+  const node = await startNode(config, { log, version, env: process.env, signal: stop.signal, ...crashing() })
   const { apiUrl, gatewayUrl, dataDir } = node
   const address = { apiUrl, gatewayUrl, dataDir, pid: process.pid }
   await writeNodeAddress(address, process.env)
@@ -63,6 +63,13 @@ async function serve(flags: SettingFlags): Promise<number> {
   await node.close()
   await removeNodeAddress(address, process.env)
   return 0
+}
+
+/** Tests end the process at a step of a command (src/lib/crash-point.ts). Not a setting: nobody else wants it. */
+function crashing(): { readonly reach?: (point: string) => void } {
+  const { NODE_ENV, CRASH_AT } = process.env
+  if (NODE_ENV !== 'test' || CRASH_AT === undefined) return {}
+  return { reach: (point) => void (point === CRASH_AT && process.kill(process.pid, 'SIGKILL')) }
 }
 
 function greeting(node: Awaited<ReturnType<typeof import('./node.ts')['startNode']>>): string {

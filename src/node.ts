@@ -9,16 +9,27 @@ import { openNatsBlockstore } from './blocks/nats-blockstore.ts'
 import { spacious } from './blocks/spacious.ts'
 import { verified } from './blocks/verified.ts'
 import type { Config } from './config.ts'
+import { createVerbs } from './content/commands.ts'
 import { createGet } from './content/get.ts'
+import { createIndexMaintenance } from './content/index-maintenance.ts'
 import { createPut } from './content/put.ts'
 import { createInspect } from './content/stat.ts'
+import type { EventSource } from './events/envelope.ts'
+import { Feed } from './events/feed.ts'
+import { EventLog } from './events/log.ts'
+import { EventReadLog } from './events/read-log.ts'
 import { createGateway } from './gateway/server.ts'
 import { BufferPool } from './lib/buffer-pool.ts'
+import { passBy, type Reach } from './lib/crash-point.ts'
 import { MiB } from './lib/units.ts'
+import { uuidv7 } from './lib/uuid.ts'
+import { openNames } from './names/names.ts'
+import { Projector } from './names/projector.ts'
 import { storeUsage } from './nats/block-buckets.ts'
-import { connectNats } from './nats/connection.ts'
+import { connectNats, type Nats } from './nats/connection.ts'
 import { openDataFolder } from './nats/data-folder.ts'
 import { durabilityOf } from './nats/durability.ts'
+import { openEventStream, openReadStream } from './nats/event-stream.ts'
 import { type EmbeddedServer, startEmbeddedServer } from './nats/server.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
 import { FreeSpace } from './observability/free-space.ts'
@@ -44,6 +55,8 @@ export interface NodeParts {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Ends a start under way. */
   readonly signal: AbortSignal
+  /** For tests that end the process at a step of a command. */
+  readonly reach?: Reach
 }
 
 /**
@@ -51,7 +64,8 @@ export interface NodeParts {
  * a later part fails or the node ends.
  * @throws AppError with one of the set-up codes
  */
-export async function startNode(config: Config, { log, version, env, signal }: NodeParts): Promise<RunningNode> {
+export async function startNode(config: Config, parts: NodeParts): Promise<RunningNode> {
+  const { log, version, env, signal, reach = passBy } = parts
   const opened: (() => unknown)[] = []
   const closeAll = async (): Promise<void> => {
     const failures: unknown[] = []
@@ -76,17 +90,39 @@ export async function startNode(config: Config, { log, version, env, signal }: N
     const cache = cached(verified(guarded), config.store.cacheBytes)
     const blocks = inline(cache)
 
+    const { domain, site, space } = config.layout
+    const source = { domain, site, space, node: uuidv7() }
+    const eventStream = await openEventStream(nats, config.layout)
+    const feed = new Feed({ nats, stream: eventStream, domain, space, waitMs: config.store.storeWaitMs })
+    const reads = await openReads(nats, config, source)
+    opened.push(async () => {
+      const lost = (await reads?.close()) ?? 0
+      if (lost > 0) log.warn({ reads: lost }, 'reads were not recorded: the server did not take them before the stop')
+    })
+
     const { limits } = config
     const get = createGet({ blocks, limits })
     // A window of leaves; none of the wrappers keeps a block that was written.
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
+    const waitMs = config.store.storeWaitMs
+    const eventLog = new EventLog(nats, eventStream, waitMs)
+    const names = await openNames(nats, { stream: eventStream, layout: config.layout, source, waitMs, reach })
+    opened.push(() => names.close())
+    const projector = await Projector.start(nats, { stream: eventStream, names, site, reach })
+    opened.push(() => projector.close())
+    const verbs = createVerbs({ put, blocks, log: eventLog, names, reach })
+    opened.push(() => verbs.idle())
     const inspect = createInspect({ blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
-    const gateway = createGateway({ get, log: log.child({ part: 'gateway' }) }, { listen: config.gateway, limits })
+    const recorded = reads === undefined ? {} : { reads }
+    const gateway = createGateway(
+      { get, names: verbs, isDeleted: verbs.isDeleted, ...recorded, log: log.child({ part: 'gateway' }) },
+      { listen: config.gateway, limits },
+    )
     const urls = { gateway: '', api: '' }
     const status = async (): Promise<NodeStatus> => ({
       version,
@@ -119,7 +155,19 @@ export async function startNode(config: Config, { log, version, env, signal }: N
     })
     const ready = async (): Promise<void> => void (await storeUsage(nats, stored.buckets))
     const api = createApi(
-      { put, get, inspect, auth, status, ready, log: log.child({ part: 'api' }) },
+      {
+        verbs,
+        feed,
+        index: createIndexMaintenance(names),
+        isDeleted: verbs.isDeleted,
+        ...recorded,
+        get,
+        inspect,
+        auth,
+        status,
+        ready,
+        log: log.child({ part: 'api' }),
+      },
       { listen: config.api, limits },
     )
     const grace = { graceMs: config.shutdownMs }
@@ -143,6 +191,13 @@ export async function startNode(config: Config, { log, version, env, signal }: N
     await closeAll().catch((cause: unknown) => log.debug({ err: cause }, 'a part could not be closed'))
     throw error
   }
+}
+
+/** Undefined when the settings switch it off. */
+async function openReads(nats: Nats, { layout, reads }: Config, source: EventSource) {
+  if (!reads.on) return undefined
+  await openReadStream(nats, layout, reads)
+  return new EventReadLog({ nats, source })
 }
 
 interface Place {

@@ -34,12 +34,12 @@ export class NameLog {
   async head(name: string, signal: AbortSignal): Promise<Head> {
     const filter = this.filter(name)
     const messages = await this.#reader.last(filter, signal)
-    let version: NameVersion | undefined
-    let lastSequence = 0
-    for (const message of messages.sort((a, b) => a.sequence - b.sequence)) {
-      version = versionOf(message) ?? version
-      lastSequence = message.sequence
-    }
+    const newest = messages.sort((a, b) => a.sequence - b.sequence).at(-1)
+    const lastSequence = newest?.sequence ?? 0
+    // What is no event of ours hides the one before it on its subject.
+    const readable = messages.every((message) => versionOf(message) !== undefined)
+    const version =
+      newest === undefined || readable ? newest && versionOf(newest) : (await this.history(name, signal)).at(-1)
     return { name, version, expect: { filter, lastSequence } }
   }
 
