@@ -14,7 +14,7 @@ export function nameLine(entry: NameReply): string {
 
 /** One step in the life of a name. */
 export function versionLine(version: NameVersionReply): string {
-  const what = version.cid === undefined ? 'removed' : `${sizeText(version.size)}  ${version.cid}`
+  const what = version.verb === 'removed' ? '   removed' : `${sizeText(version.size)}  ${version.cid ?? ''}`
   return `${revisionText(version.revision)}  ${version.time}  ${printable(version.owner)}  ${what}`
 }
 

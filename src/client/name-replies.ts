@@ -17,8 +17,9 @@ export interface NameReply {
 
 export interface NameVersionReply {
   readonly revision: number
+  /** `set` or `removed`. */
   readonly verb: string
-  /** Undefined when the name was removed. */
+  /** Of a removal: what the name stood for until then, where the node says it. */
   readonly cid: string | undefined
   readonly size: number | undefined
   readonly owner: string
