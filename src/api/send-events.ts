@@ -5,6 +5,8 @@ export type EventFormat = 'sse' | 'lines'
 
 export interface SendEventsOptions {
   readonly format: EventFormat
+  /** Where it begins: told at once, so that a client which is cut before its first event misses nothing. */
+  readonly after: number
   readonly signal: AbortSignal
   /** A client that takes nothing for so long is cut; it can resume where it was. */
   readonly idleMs: number
@@ -24,11 +26,11 @@ const retryMs = 1_000
 export async function sendEvents(
   response: ServerResponse,
   events: AsyncIterable<StoredEvent>,
-  { format, signal, idleMs, heartbeatMs = heartbeatMsDefault }: SendEventsOptions,
+  { after, format, signal, idleMs, heartbeatMs = heartbeatMsDefault }: SendEventsOptions,
 ): Promise<void> {
   const iterator = events[Symbol.asyncIterator]()
   response.writeHead(200, headersOf(response, format))
-  response.write(format === 'sse' ? `retry: ${retryMs}\n\n` : '')
+  response.write(format === 'sse' ? `retry: ${retryMs}\nid: ${after}\n\n` : '')
   response.flushHeaders()
   const heartbeat = setInterval(() => {
     // One that cannot be taken would only wait in memory.

@@ -2,7 +2,11 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
-import { openNodeCli } from '../support/full-node.ts'
+import { run, Sink, testFolder } from '../support/cli.ts'
+import { openNodeCli, startFullNode } from '../support/full-node.ts'
+import { startTestNats } from '../support/nats.ts'
+
+const waiting = { timeout: 20_000, interval: 50 }
 
 interface Entry {
   readonly name: string
@@ -10,6 +14,8 @@ interface Entry {
   readonly revision: number
   readonly size: number
   readonly verb: string
+  readonly subject: string
+  readonly sequence: number
 }
 
 const jsonLines = (stdout: string): Entry[] =>
@@ -178,5 +184,47 @@ describe('events', () => {
     expect(await acts('--since', '1h')).toHaveLength(3)
     const [first] = jsonLines((await run(['events', '--json'])).stdout)
     expect(first).toMatchObject({ sequence: 1, specversion: '1.0', subject: helloCid })
+  })
+
+  test('whoever follows sees what happens from then on, and nothing twice when the node is started again', async ({
+    onTestFinished,
+  }) => {
+    const nats = await startTestNats()
+    onTestFinished(() => nats.stop())
+    const first = await startFullNode(onTestFinished, { nats })
+    const folder = await testFolder(onTestFinished)
+    const add = (text: string, env: Readonly<Record<string, string>>) =>
+      run(folder, ['add', '-q', '--name', text, '-'], { stdin: text, env })
+    await add('before', first.env)
+    const stop = new AbortController()
+    const stdout = new Sink(false)
+    const following = run(folder, ['events', '--follow', '--entity', 'name', '--json'], {
+      env: first.env,
+      signal: stop.signal,
+      io: { stdout },
+    })
+    const names = () => jsonLines(stdout.bytes.toString()).map(({ subject }) => subject)
+    // It is there when it sees one of a row of changes.
+    await expect
+      .poll(async () => {
+        await add('marker', first.env)
+        return names().length
+      }, waiting)
+      .toBeGreaterThan(0)
+    await first.close()
+    const ports = {
+      STOWAGE_API_PORT: new URL(first.node.apiUrl).port,
+      STOWAGE_GATEWAY_PORT: new URL(first.node.gatewayUrl).port,
+    }
+    const other = await startFullNode(onTestFinished, { nats })
+    await add('while cut', other.env)
+    const second = await startFullNode(onTestFinished, { nats, env: ports })
+    await add('after', second.env)
+    await expect.poll(() => names().slice(-2), waiting).toEqual(['while cut', 'after'])
+    stop.abort(new Error('SIGINT'))
+    await following
+    expect(names()).not.toContain('before')
+    const numbers = jsonLines(stdout.bytes.toString()).map(({ sequence }) => sequence)
+    expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b))
   })
 })

@@ -19,7 +19,7 @@ export interface EventRouteParts {
 const parameters = ['entity', 'verb', 'prefix', 'cid', 'owner', 'since', 'follow']
 
 /**
- * `GET /api/v1/events`: the event log from `since` on (a sequence: after it; a time: from then; nothing: all of it), then
+ * `GET /api/v1/events`: the event log from `since` on (a sequence: after it; a time: from then; `now`; nothing: all of it), then
  * what happens. Server-sent events, or JSON lines for `Accept: application/x-ndjson`, which end with the log unless
  * `follow=true`. It tells names, owners and principals, so it needs the token.
  */
@@ -43,7 +43,7 @@ export function eventsHandler({ feed, limits, log, closing }: EventRouteParts) {
     try {
       const events: AsyncIterable<StoredEvent> = feed.follow(filter, after, { signal: ended.signal, live })
       reply.hijack()
-      await sendEvents(reply.raw, events, { format, signal: ended.signal, idleMs: limits.sendIdleMs })
+      await sendEvents(reply.raw, events, { after, format, signal: ended.signal, idleMs: limits.sendIdleMs })
     } catch (error) {
       if (!ended.signal.aborted) log.error({ err: error, route: request.routeOptions.url }, 'following events ended')
       reply.raw.destroy()
@@ -90,6 +90,7 @@ async function startOf(
   const since = (typeof resume === 'string' && resume !== '' ? resume : query.get('since')) ?? '0'
   // Asked for at least once, so that a store that is away is said before anything is sent.
   const last = await feed.last({ signal })
+  if (since === 'now') return last
   if (/^\d{1,15}$/.test(since)) {
     if (Number(since) <= last) return Number(since)
     throw new AppError('REQUEST_INVALID', `the log ends at ${last}, before ${since}`, {
@@ -101,7 +102,7 @@ async function startOf(
     : undefined
   if (time !== undefined && !Number.isNaN(time.getTime())) return await feed.sequenceBefore(time, { signal })
   throw new AppError('REQUEST_INVALID', `since=${JSON.stringify(since.slice(0, 100))} is no sequence and no time`, {
-    hint: 'a whole number, or an RFC 3339 time like 2026-01-31T12:00:00Z',
+    hint: 'a whole number, an RFC 3339 time like 2026-01-31T12:00:00Z, or now',
   })
 }
 

@@ -37,11 +37,17 @@ export function eventsCommand(io: Io): Command {
 
 async function show(options: EventsOptions, { client, out, signal }: Session): Promise<void> {
   const { follow = false, since, entity, verb, prefix, cid, owner } = options
-  const query = { entity, verb, prefix, cid, owner, since: since === undefined ? undefined : parseSince(since) }
+  const query = { entity, verb, prefix, cid, owner, since: sinceOf(since, follow) }
   const events = client.events.follow(query, {
     follow,
     signal,
     onCut: () => out.notice('connection cut, trying again'),
   })
   for await (const event of events) await out.result({ sequence: event.sequence, ...event.json }, eventLine(event))
+}
+
+/** Whoever only follows wants to see what happens, not all that has happened. */
+function sinceOf(since: string | undefined, follow: boolean): string | undefined {
+  if (since !== undefined) return parseSince(since)
+  return follow ? 'now' : undefined
 }
