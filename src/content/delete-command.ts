@@ -38,7 +38,6 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
           return commands.commit(context, steps, (at) => reach(`delete-${at}`))
         }
         return decide(
-          context,
           affected,
           true,
           (heads) => {

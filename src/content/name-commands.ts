@@ -9,7 +9,15 @@ import type { NameChange, NameExpectation } from '../names/name-entry.ts'
 import type { Head } from '../names/name-log.ts'
 import type { Names } from '../names/names.ts'
 import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
-import { checkExpectation, contentOf, entryOfVersion, nameNotFound, removeStep, setStep } from './name-plan.ts'
+import {
+  checkExpectation,
+  contentOf,
+  entryOfVersion,
+  nameNotFound,
+  removeStep,
+  setStep,
+  showHeads,
+} from './name-plan.ts'
 import { nameOutcome } from './outcome.ts'
 import type { NameOutcome } from './verbs.ts'
 
@@ -25,7 +33,6 @@ const attemptsMax = 100
 
 /** Commits what `plan` makes of the heads of some names; anew when somebody else was faster and the caller takes anything. */
 export type Decide = (
-  context: Context,
   names: readonly string[],
   retry: boolean,
   plan: (heads: readonly Head[]) => readonly Step[],
@@ -35,23 +42,24 @@ export type Decide = (
 
 export function createDecide(names: Names): Decide {
   const lock = new KeyedLock()
-  return (_context, affected, retry, plan, commit, signal) => {
-    const attempt = async () => {
-      const heads = await Promise.all(affected.map((name) => names.log.head(name, signal)))
-      return commit(plan(heads))
-    }
-    if (!retry) return attempt()
-    // Those of this node go one after the other, so that they do not make each other fail.
-    return lock.run(affected, async () => {
-      for (let left = attemptsMax; ; left--) {
+  return (affected, retry, plan, commit, signal) => {
+    const headsNow = () => Promise.all(affected.map((name) => names.log.head(name, signal)))
+    const attempts = async (most: number) => {
+      for (let left = most; ; left--) {
+        const heads = await headsNow()
         try {
-          return await attempt()
+          return await commit(plan(heads))
         } catch (error) {
-          if (!isAppError(error, 'REVISION_CONFLICT') || error.cause === undefined || left <= 1) throw error
-          signal.throwIfAborted()
+          const conflict = isAppError(error, 'REVISION_CONFLICT')
+          // The log's own refusal has a cause; what the plan refuses would be refused again.
+          if (conflict && error.cause !== undefined && left > 1) continue
+          if (conflict) await showHeads(names, error.cause === undefined ? heads : await headsNow())
+          throw error
         }
       }
-    })
+    }
+    // Those of this node go one after the other, so that they do not make each other fail.
+    return retry ? lock.run(affected, () => attempts(attemptsMax)) : attempts(1)
   }
 }
 
@@ -76,7 +84,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
           reach('names-decided')
           return commands.commit(context, steps, (at) => reach(`names-${at}`))
         }
-        return decide(context, affected, retry, plan, commit, signal)
+        return decide(affected, retry, plan, commit, signal)
       },
     })
     return nameOutcome(events, repeated)

@@ -4,6 +4,7 @@ import { link } from '../events/canonical.ts'
 import { nameKey } from '../names/name.ts'
 import type { NameEntry, NameExpectation, NameVersion } from '../names/name-entry.ts'
 import type { Head } from '../names/name-log.ts'
+import type { Names } from '../names/names.ts'
 import type { Step } from './command-log.ts'
 
 /** The last version where the name exists now. */
@@ -70,4 +71,18 @@ export function entryOfVersion(name: string, version: NameVersion | undefined): 
   if (version?.verb !== 'set' || version.cid === null) return undefined
   const { cid, revision, size, mediaType, owner, time } = version
   return { name, cid, revision, size, mediaType, owner, time }
+}
+
+/**
+ * Who hears that a name has changed must see the change when he looks: the index is brought to these heads first, for
+ * whoever made the change may still be on the way to it, or have died. Best effort, the projector does the same.
+ */
+export async function showHeads(names: Names, heads: readonly Head[]): Promise<void> {
+  const writes = heads.flatMap(({ name, version }) => {
+    if (version === undefined) return []
+    const { revision } = version
+    const entry = entryOfVersion(name, version) ?? null
+    return [names.apply({ kind: 'name', name, key: nameKey(name), revision, entry })]
+  })
+  await Promise.allSettled(writes)
 }

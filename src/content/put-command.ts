@@ -5,7 +5,7 @@ import { checkName } from '../names/name.ts'
 import type { Names } from '../names/names.ts'
 import { type CommandLog, commandKey, type Step } from './command-log.ts'
 import type { Decide } from './name-commands.ts'
-import { checkExpectation, setStep } from './name-plan.ts'
+import { checkExpectation, setStep, showHeads } from './name-plan.ts'
 import { putOutcome } from './outcome.ts'
 import type { Put, PutResult } from './put.ts'
 import type { PutNamed, Upload, Verbs } from './verbs.ts'
@@ -54,7 +54,6 @@ export function createPutCommand({ put, names, commands, reach }: PutCommandPart
     }
     if (name === undefined) return commit([added])
     return decide(
-      context,
       [name],
       expect === 'any',
       ([head]) => {
@@ -74,7 +73,13 @@ const keyOf = ({ cid }: PutResult): string => cid.toV1().toString()
 /** What cannot succeed is refused before the upload is read. @throws AppError REVISION_CONFLICT */
 async function checkEarly(names: Names, { name, expect, signal }: PutNamed & { signal: AbortSignal }): Promise<void> {
   if (name === undefined || expect === undefined || expect === 'any') return
-  checkExpectation(await names.log.head(name, signal), expect)
+  const head = await names.log.head(name, signal)
+  try {
+    checkExpectation(head, expect)
+  } catch (error) {
+    await showHeads(names, [head])
+    throw error
+  }
 }
 
 function store(put: Put, upload: Upload, signal: AbortSignal, reach: Reach): Promise<PutResult> {
