@@ -89,9 +89,10 @@ function attributesOf(name: string): Pick<PartHeaders, 'mode' | 'mtime'> {
   const query = new URLSearchParams(name.includes('?') ? name.slice(name.indexOf('?') + 1) : '')
   const mode = query.get('mode') ?? ''
   const seconds = query.get('mtime') ?? ''
-  const nanoseconds = Number(query.get('mtime-nsecs') ?? 0)
+  const nanoseconds = query.get('mtime-nsecs') ?? ''
+  const milliseconds = /^\d{1,9}$/.test(nanoseconds) ? Math.trunc(Number(nanoseconds) / 1e6) : 0
   return {
     mode: /^[0-7]{3,6}$/.test(mode) ? Number.parseInt(mode, 8) & 0o7777 : undefined,
-    mtime: /^-?\d{1,12}$/.test(seconds) ? new Date(Number(seconds) * 1000 + Math.trunc(nanoseconds / 1e6)) : undefined,
+    mtime: /^-?\d{1,12}$/.test(seconds) ? new Date(Number(seconds) * 1000 + milliseconds) : undefined,
   }
 }

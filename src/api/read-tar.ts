@@ -95,7 +95,7 @@ function entryOf(
   const seconds = pax.has('mtime') ? paxNumber(pax, 'mtime') : header.mtime
   const attributes: Attributes = {
     ...(keep.mode ? { mode: header.mode } : {}),
-    ...(keep.mtime ? { mtime: new Date(seconds * 1000) } : {}),
+    ...(keep.mtime ? { mtime: timeOf(seconds) } : {}),
   }
   const sparse = [...pax.keys()].some((key) => key.startsWith('GNU.sparse'))
   switch (sparse ? 'S' : header.type) {
@@ -118,6 +118,12 @@ function entryOf(
         },
       )
   }
+}
+
+function timeOf(seconds: number): Date {
+  const time = new Date(seconds * 1000)
+  if (!Number.isNaN(time.getTime())) return time
+  throw new AppError('REQUEST_INVALID', 'the tar has a time beyond all bounds')
 }
 
 const padding = (bytes: number): number => (tarRecordBytes - (bytes % tarRecordBytes)) % tarRecordBytes

@@ -31,7 +31,7 @@ export function parseTarHeader(record: Uint8Array): TarHeader {
     path: prefix === '' ? name : `${prefix}/${name}`,
     target: tarText(record.subarray(157, 257)),
     // Links and directories may give a size, but have no content.
-    size: hasContent ? tarNumber(record.subarray(124, 136)) : 0,
+    size: hasContent ? tarSize(record.subarray(124, 136)) : 0,
     mode: tarNumber(record.subarray(100, 108)) & 0o7777,
     mtime: tarNumber(record.subarray(136, 148)),
     type,
@@ -69,6 +69,13 @@ function tarNumber(field: Uint8Array): number {
   if (text === '') return 0
   if (/^[0-7]+$/.test(text)) return Number.parseInt(text, 8)
   throw notATar()
+}
+
+/** Base 256 knows negative numbers; only times may be that. */
+function tarSize(field: Uint8Array): number {
+  const size = tarNumber(field)
+  if (size >= 0) return size
+  throw new AppError('REQUEST_INVALID', 'the tar has a negative number for a size')
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

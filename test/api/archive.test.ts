@@ -78,6 +78,18 @@ describe('application/x-tar', () => {
     expect(await stat(`${kept.json.cid}/a`)).toMatchObject({ mode: '0600', kind: 'file', size: 1 })
   })
 
+  test('a time beyond what a date can hold is 400 where times are kept, and no matter where they are not', async ({
+    onTestFinished,
+  }) => {
+    const { send } = await uploader(onTestFinished, type)
+    const body = tar(paxEntry({ mtime: '9999999999999999' }), { path: 'd/a', content: 'A' })
+    expect(await send(Buffer.from(body), '?mtime=true')).toMatchObject({
+      status: 400,
+      json: { code: 'request_invalid' },
+    })
+    expect((await send(Buffer.from(body))).status).toBe(201)
+  })
+
   test('pax and GNU long names and pax sizes are understood', async ({ onTestFinished }) => {
     const { send } = await uploader(onTestFinished, type)
     const long = `d/${'ä'.repeat(120)}`
@@ -108,6 +120,8 @@ describe('application/x-tar', () => {
     ['with a damaged header', tar(good, { ...good, path: 'd/b' }).fill(7, 1100, 1110), /not a tar/],
     ['with a damaged pax header', tar({ path: 'p', type: 'x', content: '99 path=a\n' }, good), /pax/],
     ['with a negative size', tar(paxEntry({ size: '-1' }), good), /pax/],
+    ['with a negative size in base 256', tar({ path: 'd/a', size: `\xff${'\xff'.repeat(11)}` }, good), /number/],
+    ['with a header of negative size', tar({ path: 'p', type: 'x', size: `\xff${'\xff'.repeat(11)}` }, good), /number/],
     [
       'with a name that is not UTF-8',
       tar({ path: 'p', type: 'L', content: Buffer.from([0xff, 0xfe, 0]) }, good),
@@ -252,6 +266,17 @@ describe('multipart/form-data', () => {
     await finished()
     expect([reply.status, reply.json.code]).toEqual([400, 'request_invalid'])
     expect(String(reply.json.message)).toMatch(why)
+  })
+
+  test('an attribute that is no number is left out', async ({ onTestFinished }) => {
+    const { send } = await uploader(onTestFinished, type)
+    const body = (query: string) =>
+      part(`Content-Disposition: form-data; name="file?${query}"; filename="d/a"`, 'A') + end
+    const expected = (await send(body('mtime=5'), '?mtime=true')).json.cid
+    expect(await send(body('mtime=5&mtime-nsecs=x'), '?mtime=true')).toMatchObject({
+      status: 201,
+      json: { cid: expected },
+    })
   })
 
   test('no boundary: 400', async ({ onTestFinished }) => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { blake2b } from '@noble/hashes/blake2.js'
 import { blake3 } from '@noble/hashes/blake3.js'
+import { base32 } from 'multiformats/bases/base32'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { expect, onTestFinished, test } from 'vitest'
@@ -17,6 +18,7 @@ const html = { accept: 'text/html,*/*;q=0.8' }
 
 const identity128 = rawCid(0, Buffer.alloc(128, 'B'))
 const identity129 = rawCid(0, Buffer.alloc(129, 'A'))
+const tenBytes = [...Array<number>(9).fill(0xff), 1]
 
 // Rows 1-21 of the bad-input catalogue, and of 22-32 what a whole request adds to the table of request.ts.
 test.each([
@@ -32,6 +34,9 @@ test.each([
   ['9: base58 of 50 KB', `/ipfs/z${'2'.repeat(50_000)}`, 431],
   ['10: base10', '/ipfs/9123456', 400],
   ['10: base16', `/ipfs/f${Buffer.from(CID.parse(helloCid).bytes).toString('hex')}`, 200],
+  ['11: version 2', `/ipfs/${base32.encode(Uint8Array.of(2, 0x55, 0x12, 32, ...sha256))}`, 400],
+  ['11: version 1, not minimal', `/ipfs/${base32.encode(Uint8Array.of(0x81, 0, 0x55, 0x12, 32, ...sha256))}`, 400],
+  ['12: a codec varint of 10 bytes', `/ipfs/${base32.encode(Uint8Array.of(1, ...tenBytes, 0x12, 32, ...sha256))}`, 400],
   ['14: a digest whose length lies', '/ipfs/bafkreaifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e', 400],
   ['15: sha2-256 cut to 4 bytes', `/ipfs/${rawCid(0x12, sha256.subarray(0, 4))}`, 400],
   ['16: md5', `/ipfs/${rawCid(0xd5, createHash('md5').update(hello).digest())}`, 400],
@@ -45,6 +50,7 @@ test.each([
   ['19: the probe as CAR', '/ipfs/bafkqaaa?format=car', 200],
   ['13: an unknown codec', `/ipfs/${hashBlock(hello, 0x300001).cid}`, 406],
   ['13: an unknown codec, raw', `/ipfs/${hashBlock(hello, 0x300001).cid}?format=raw`, 200],
+  ['20: version 0 inside base32', `/ipfs/${base32.encode(Uint8Array.of(0x12, 32, ...sha256))}`, 400],
   ['21: a libp2p-key', `/ipfs/${hashBlock(hello, 0x72).cid}`, 406],
   ['21: a libp2p-key, raw', `/ipfs/${hashBlock(hello, 0x72).cid}?format=raw`, 200],
   ['22: a dot segment', `/ipfs/${helloCid}/../x`, 400],

@@ -17,7 +17,7 @@ export function tarEntry(entry: TarEntry): Buffer {
   const octal = (value: number, digits: number) => value.toString(8).padStart(digits, '0')
   header.write(entry.path, 0, 100)
   header.write(octal(entry.mode ?? 0o644, 7), 100)
-  header.write(entry.size ?? octal(content.byteLength, 11), 124)
+  header.write(entry.size ?? octal(content.byteLength, 11), 124, 12, 'latin1')
   header.write(octal(entry.mtime ?? 0, 11), 136)
   header.write('        ', 148)
   header.write(entry.type ?? '0', 156)
