@@ -50,6 +50,10 @@ function parse(pathname: string, search: string, pathSegmentsMax: number): Asked
   if (segments.length > pathSegmentsMax) {
     throw new AppError('PATH_INVALID', `the path has more than ${pathSegmentsMax} segments`)
   }
+  // Neither a name nor a path in a DAG has one.
+  if (segments.length > 1 && segments.some((segment) => segment === '' || segment === '.' || segment === '..')) {
+    throw new AppError('PATH_INVALID', 'the path has an empty or a dot segment')
+  }
   return { segments, trailingSlash, search }
 }
 
