@@ -1,15 +1,17 @@
 import type { EventReply } from '../client/events.ts'
+import { formatBytes } from '../lib/units.ts'
 import { printable } from './printable.ts'
 
 /** One event on a line: number, time, entity.verb, owner, subject, and what is worth knowing of its data. */
 export function eventLine({ sequence, json }: EventReply): string {
+  const act = actOf(textOf(json.type))
   const columns = [
     String(sequence).padStart(8),
     textOf(json.time),
-    actOf(textOf(json.type)).padEnd(15),
+    act.padEnd(15),
     textOf(json.owner).padEnd(8),
     textOf(json.subject),
-    detailOf(json.data),
+    detailOf(act, json.data),
   ]
   return printable(columns.filter((column) => column !== '').join('  '))
 }
@@ -23,11 +25,12 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** Of a name: what it stands for now. Of a failure: its code. */
-function detailOf(data: unknown): string {
+/** Of a name that was set: what it stands for now. Of new content: its size. Of a failure: its code. */
+function detailOf(act: string, data: unknown): string {
   if (typeof data !== 'object' || data === null) return ''
-  const { cid, code } = data as Readonly<Record<string, unknown>>
+  const { cid, code, size } = data as Readonly<Record<string, unknown>>
   if (typeof code === 'string') return `(${code})`
+  if (act.startsWith('object.') && typeof size === 'number') return `(${formatBytes(size)})`
   const link = typeof cid === 'object' && cid !== null ? (cid as Readonly<Record<string, unknown>>)['/'] : cid
-  return typeof link === 'string' ? `-> ${link}` : ''
+  return act === 'name.set' && typeof link === 'string' ? `-> ${link}` : ''
 }

@@ -14,7 +14,7 @@ interface Entry {
   readonly revision: number
   readonly size: number
   readonly verb: string
-  readonly subject: string
+  readonly event: { readonly subject: string }
   readonly sequence: number
 }
 
@@ -94,7 +94,10 @@ describe('name', () => {
     const { run } = await openNodeCli(onTestFinished)
     await run(['add', '--name', 'a', '-'], { stdin: 'A' })
     await run(['add', '--name', 'b', '-'], { stdin: 'B' })
-    expect((await run(['name', 'mv', 'a', 'b'])).exitCode).toBe(7)
+    expect(await run(['name', 'mv', 'a', 'b'])).toMatchObject({
+      exitCode: 7,
+      stderr: expect.stringContaining('replaced with --replace'),
+    })
     expect((await run(['cat', 'b'])).stdout).toBe('B')
     expect((await run(['name', 'mv', 'a', 'b', '--replace'])).stdout).toMatch(/^renamed a to b -> baf\w+ \(revision/)
     expect((await run(['cat', 'b'])).stdout).toBe('A')
@@ -152,7 +155,7 @@ describe('rm and index', () => {
     const kept = await run(['rm', helloCid])
     expect(kept.exitCode).toBe(1)
     expect(kept.stderr).toMatch(/^stowage: .*--force|^stowage: .*force/)
-    expect((await run(['rm', '--force', helloCid])).stdout).toBe(`removed ${helloCid}, and the names n\n`)
+    expect((await run(['rm', '--force', helloCid])).stdout).toBe(`removed ${helloCid}, and the name n\n`)
     expect((await run(['name', 'get', 'n'])).exitCode).toBe(3)
     expect((await run(['rm', 'n'])).stderr).toContain('stowage name rm')
   })
@@ -183,7 +186,7 @@ describe('events', () => {
     expect(await acts('--since', '2')).toEqual(['name.removed'])
     expect(await acts('--since', '1h')).toHaveLength(3)
     const [first] = jsonLines((await run(['events', '--json'])).stdout)
-    expect(first).toMatchObject({ sequence: 1, specversion: '1.0', subject: helloCid })
+    expect(first).toMatchObject({ sequence: 1, event: { specversion: '1.0', subject: helloCid } })
   })
 
   test('whoever follows sees what happens from then on, and nothing twice when the node is started again', async ({
@@ -203,7 +206,7 @@ describe('events', () => {
       signal: stop.signal,
       io: { stdout },
     })
-    const names = () => jsonLines(stdout.bytes.toString()).map(({ subject }) => subject)
+    const names = () => jsonLines(stdout.bytes.toString()).map(({ event }) => event.subject)
     // It is there when it sees one of a row of changes.
     await expect
       .poll(async () => {

@@ -13,7 +13,7 @@ Examples:
   $ stowage events --since 1h
   $ stowage events --follow
   $ stowage events --follow --entity name --prefix docs/
-  $ stowage events --follow --since 17 --json | while read -r event; do …; done`
+  $ stowage events --follow --since 17 --json | jq -r .event.subject`
 
 interface EventsOptions extends EventQuery {
   readonly follow?: boolean
@@ -43,7 +43,7 @@ async function show(options: EventsOptions, { client, out, signal }: Session): P
     signal,
     onCut: () => out.notice('connection cut, trying again'),
   })
-  for await (const event of events) await out.result({ sequence: event.sequence, ...event.json }, eventLine(event))
+  for await (const event of events) await out.result({ sequence: event.sequence, event: event.json }, eventLine(event))
 }
 
 /** Whoever only follows wants to see what happens, not all that has happened. */

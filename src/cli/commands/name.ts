@@ -5,7 +5,7 @@ import { localEntry } from '../../client/local-tree.ts'
 import type { NameReply } from '../../client/name-replies.ts'
 import type { NameCondition, NameContent } from '../../client/names.ts'
 import { resolveReference } from '../../client/reference.ts'
-import { AppError } from '../../errors.ts'
+import { AppError, isAppError } from '../../errors.ts'
 import type { Io } from '../io.ts'
 import { changeText, versionLine } from '../name-lines.ts'
 import { positiveNumber } from '../number-option.ts'
@@ -100,7 +100,9 @@ function moveCommand(io: Io): Command {
     .action((from: string, to: string, options: { readonly replace?: boolean }, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
         const replace = options.replace === true
-        const entry = await client.names.rename(nameOf(from), nameOf(to), { replace, signal })
+        const entry = await client.names
+          .rename(nameOf(from), nameOf(to), { replace, signal })
+          .catch((error: unknown) => Promise.reject(replace ? error : withReplaceHint(error)))
         await out.result(entry.json, `renamed ${printable(nameOf(from))} to ${changeText(entry)}`)
       }),
     )
@@ -190,3 +192,11 @@ function contentOf(file: string, name: string, { io, out }: Session): NameConten
 
 /** `name:docs/a` as it may be typed elsewhere is `docs/a`. */
 const nameOf = (text: string): string => text.replace(/^name:(?=.)/, '')
+
+function withReplaceHint(error: unknown): unknown {
+  if (!isAppError(error, 'REVISION_CONFLICT')) return error
+  return new AppError(error.code, error.message, {
+    cause: error,
+    hint: 'what <to> stands for is replaced with --replace',
+  })
+}

@@ -29,7 +29,7 @@ async function remove(text: string, force: boolean, { client, out, signal }: Ses
   if (segments.length > 0) throw new AppError('REQUEST_INVALID', 'content goes by its root, without a path below it')
   const reply = await client.maintenance.deleteObject(cid, { force, signal })
   const names = Array.isArray(reply.namesRemoved) ? reply.namesRemoved.map((name) => printable(String(name))) : []
-  const too = names.length === 0 ? '' : `, and the names ${names.join(', ')}`
+  const too = names.length === 0 ? '' : `, and the ${names.length === 1 ? 'name' : 'names'} ${names.join(', ')}`
   await out.result(reply, `removed ${cid}${too}`)
 }
 
