@@ -166,7 +166,7 @@ function expectationOf(request: Request): NameExpectation {
 }
 
 function outcomeHeaders({ repeated }: { readonly repeated: boolean }): Record<string, string> {
-  return repeated ? { [header.repeated]: '1' } : {}
+  return repeated ? { [header.repeated]: 'true' } : {}
 }
 
 function putReply(outcome: PutOutcome): Outgoing {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { DeadLetterLog } from '../content/dead-letter.ts'
 import type { WorkQueue } from '../nats/work-queue.ts'
@@ -22,6 +23,9 @@ export interface Comms {
   close(options: { readonly graceMs: number }): Promise<void>
 }
 
+/** For what was ended to say so. */
+const afterAbortMs = 1_000
+
 /** All that a node does on NATS subjects: queries, commands, and the queue of commands. */
 export async function startComms(parts: CommsParts, options: CommsOptions): Promise<Comms> {
   const ending = new AbortController()
@@ -41,12 +45,19 @@ export async function startComms(parts: CommsParts, options: CommsOptions): Prom
   return {
     serviceId: service.id,
     close: async ({ graceMs }) => {
-      const timer = setTimeout(() => ending.abort(new Error('the node is closing')), graceMs)
-      try {
-        await Promise.all([service.stop(), queue.stop()])
-      } finally {
-        clearTimeout(timer)
+      const waiting = new AbortController()
+      const { signal } = waiting
+      const late = async (): Promise<void> => {
+        await delay(graceMs, undefined, { signal })
+        ending.abort(new Error('the node is closing'))
+        await delay(afterAbortMs, undefined, { signal })
       }
+      await Promise.race([
+        Promise.all([service.stop(), queue.stop()]),
+        // Its own end, when the work is done first.
+        late().catch(() => undefined),
+      ])
+      waiting.abort()
     },
   }
 }

@@ -1,6 +1,7 @@
 import type { Auth } from '../auth/principal.ts'
 import type { Context } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
+import { correlationOf, traceparentOf } from '../lib/message-ids.ts'
 import { uuidv7 } from '../lib/uuid.ts'
 import { header } from './protocol.ts'
 import { argument, type Kind, type Request } from './request.ts'
@@ -16,8 +17,7 @@ export interface ContextParts {
 /** The principal where the NATS server alone decides who may publish. */
 export const natsPrincipal = 'nats'
 
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,127}$/
-const textLengthMax = 256
+const ownerLengthMax = 256
 
 /**
  * Who acts, and in what undertaking: what the message says, stamped where it says nothing.
@@ -32,23 +32,19 @@ export async function contextOf(
 ): Promise<Context> {
   const principal = kind === 'command' && commandAccess === 'token' ? await authenticated(request, auth) : natsPrincipal
   const { envelope, headers } = request
-  const value = (name: 'correlation' | 'causation' | 'owner') =>
-    checkText(name, fieldOf(request, name) ?? headers.get(header[name].toLowerCase()) ?? envelope?.[name])
-  const id = checkId(
-    'id',
-    headers.get(header.id.toLowerCase()) ?? envelope?.id ?? fieldOf(request, 'id') ?? headers.get('nats-msg-id'),
-  )
+  const value = (name: 'id' | 'correlation' | 'causation' | 'owner' | 'traceparent') =>
+    headers.get(header[name].toLowerCase()) ?? envelope?.[name] ?? fieldOf(request, name)
+  const id = checkId('id', value('id') ?? headers.get('nats-msg-id'))
   const known = id ?? fallbackId()
-  const traceparent = fieldOf(request, 'traceparent') ?? headers.get(header.traceparent) ?? envelope?.traceparent
   return {
     id: known,
-    correlation: value('correlation') ?? known,
-    causation: value('causation'),
-    owner: value('owner') ?? principal,
+    ...(id === undefined && fallbackId === uuidv7 ? { fresh: true } : {}),
+    correlation: checkId('correlation', value('correlation')) ?? known,
+    causation: checkId('causation', value('causation')),
+    owner: checkOwner(value('owner')) ?? principal,
     principal,
     via: 'nats',
-    // A broken one is dropped, as W3C has it: tracing must not fail a request.
-    traceparent: /^[0-9a-f]{2}(-[0-9a-f]+){2}-[0-9a-f]{2}/.test(traceparent ?? '') ? traceparent : undefined,
+    traceparent: traceparentOf(value('traceparent')),
   }
 }
 
@@ -69,14 +65,16 @@ const fieldOf = (request: Request, name: string): string | undefined =>
   request.fields[name] === undefined ? undefined : argument(request, name)
 
 function checkId(name: string, text: string | undefined): string | undefined {
-  if (text === undefined || idPattern.test(text)) return text
-  throw new AppError('REQUEST_INVALID', `the message's ${name} is not one we can keep`, {
+  if (text === undefined) return undefined
+  const id = correlationOf(text)
+  if (id !== undefined) return id
+  throw new AppError('REQUEST_INVALID', `the message's ${name} is no id`, {
     hint: '1 to 128 letters, digits or . _ : / @ + = -',
   })
 }
 
-function checkText(name: string, text: string | undefined): string | undefined {
-  if (text === undefined) return undefined
-  if (text.length > 0 && text.length <= textLengthMax && !/\p{Cc}/u.test(text) && text.isWellFormed()) return text
-  throw new AppError('REQUEST_INVALID', `the message's ${name} is not 1 to ${textLengthMax} characters of text`)
+function checkOwner(text: string | undefined): string | undefined {
+  const isText = text === undefined || (text.length > 0 && text.length <= ownerLengthMax && text.isWellFormed())
+  if (isText && !/\p{Cc}/u.test(text ?? '')) return text
+  throw new AppError('REQUEST_INVALID', `the message's owner is not 1 to ${ownerLengthMax} characters of text`)
 }

@@ -7,7 +7,7 @@ import { type DownloadLimits, sendInParts } from './download.ts'
 import { header } from './protocol.ts'
 import { entryHeaders } from './queries.ts'
 import { bytesIn, rangeOf } from './range.ts'
-import { openReference } from './reference.ts'
+import { type OpenParts, openReference } from './reference.ts'
 import { errorReply, type Failure, failureOf, type Requester } from './reply.ts'
 import { argument, countArgument, plainText, type Request } from './request.ts'
 import type { Transfers } from './transfers.ts'
@@ -15,6 +15,7 @@ import type { Transfers } from './transfers.ts'
 export interface GetParts {
   readonly get: Pick<Get, 'open'>
   readonly verbs: Pick<Verbs, 'resolveName'>
+  readonly isDeleted: OpenParts['isDeleted']
   /** Where each get is recorded; undefined = nowhere. */
   readonly reads: ReadLog | undefined
   readonly transfers: Transfers

@@ -27,12 +27,12 @@ export const queueSubject = ({ domain, space }: Subjects, command: Command) => `
 export const deadSubject = ({ domain, space }: Subjects, command: string) => `${domain}.dead.${space}.${command}`
 export const transferSubject = ({ domain }: Subjects, node: string) => `${domain}.xfer.${node}`
 
-/** Header names as they are written; they are read in any case. */
+/** Header names as they are written; they are read in any case. Those that HTTP has too mean the same there. */
 export const header = {
   /** Of the message: the idempotency key of a command. `ce-id` and `Nats-Msg-Id` are read too, in this order. */
-  id: 'Stowage-Id',
-  correlation: 'Stowage-Correlation',
-  causation: 'Stowage-Causation',
+  id: 'Stowage-Command-Id',
+  correlation: 'Stowage-Correlation-Id',
+  causation: 'Stowage-Causation-Id',
   owner: 'Stowage-Owner',
   traceparent: 'traceparent',
   /** Needed by commands where STOWAGE_NATS_COMMANDS=token. */

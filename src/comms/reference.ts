@@ -1,3 +1,4 @@
+import type { CID } from 'multiformats/cid'
 import { type ContentPath, type Get, parseContentPath, type Target } from '../content/get.ts'
 import type { NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
@@ -78,15 +79,19 @@ export interface Opened extends Resolved {
   readonly target: Target
 }
 
-export async function openReference(
-  request: Request,
-  {
-    get,
-    verbs,
-    limits,
-  }: { readonly get: Pick<Get, 'open'>; readonly verbs: Pick<Verbs, 'resolveName'>; readonly limits: ReferenceLimits },
-  signal: AbortSignal,
-): Promise<Opened> {
+export interface OpenParts {
+  readonly get: Pick<Get, 'open'>
+  readonly verbs: Pick<Verbs, 'resolveName'>
+  /** The root was taken out of view. */
+  isDeleted(root: CID): boolean
+  readonly limits: ReferenceLimits
+}
+
+/** @throws AppError also OBJECT_DELETED and what `get.open` throws */
+export async function openReference(request: Request, parts: OpenParts, signal: AbortSignal): Promise<Opened> {
+  const { get, verbs, isDeleted, limits } = parts
   const resolved = await resolve(referenceOf(request, limits), verbs, limits, signal)
+  const { root } = resolved.path
+  if (isDeleted(root)) throw new AppError('OBJECT_DELETED', `${root} was deleted`)
   return { ...resolved, target: await get.open(resolved.path, { signal }) }
 }

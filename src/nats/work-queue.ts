@@ -43,14 +43,24 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, ackWaitMs:
     await openStream(nats, { ...streamOf(layout), name: queue, subjects: [queueSubjects(domain)], ...workQueue })
     await openStream(nats, { ...streamOf(layout), name: deadStream(domain), subjects: [deadSubjects(domain)] })
     const durable_name = queueConsumer(space)
-    await nats.jsm.consumers.add(queue, {
-      durable_name,
-      filter_subject: queueFilter(domain, space),
-      ack_policy: AckPolicy.Explicit,
+    const config = {
       ack_wait: ackWaitMs * 1e6,
       // Whoever works on it counts: a message that the server gave up on would stay in the queue unseen.
       max_deliver: -1,
       max_ack_pending: ackPendingMax,
+    }
+    const shared = {
+      durable_name,
+      filter_subject: queueFilter(domain, space),
+      ack_policy: AckPolicy.Explicit,
+      ...config,
+    }
+    await nats.jsm.consumers.add(queue, shared).catch((error: unknown) => {
+      // Made by a node with other settings: the last one to start decides.
+      if (error instanceof JetStreamApiError && error.code === consumerExists) {
+        return nats.jsm.consumers.update(queue, durable_name, config)
+      }
+      throw error
     })
     return nats.js.consumers.get(queue, durable_name)
   }
@@ -99,6 +109,7 @@ const streamOf = ({ replicas }: LayoutConfig): Partial<StreamConfig> => ({
 const workQueue: Partial<StreamConfig> = { retention: RetentionPolicy.Workqueue, description: 'Stowage commands' }
 
 const streamNotFound = 10059
+const consumerExists = 10148
 
 async function openStream(nats: Nats, config: Partial<StreamConfig> & { readonly name: string }): Promise<void> {
   const existing = await nats.jsm.streams.info(config.name).catch((error: unknown) => {

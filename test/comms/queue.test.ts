@@ -1,0 +1,201 @@
+import { randomBytes } from 'node:crypto'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest'
+import type { Verbs } from '../../src/content/verbs.ts'
+import { AppError } from '../../src/errors.ts'
+import { headersFrom, startTestComms, type TestComms, type TestCommsOptions } from '../support/comms.ts'
+import { startTestNats, type TestNats } from '../support/nats.ts'
+import { waiting } from '../support/serving.ts'
+
+let server: TestNats
+beforeAll(async () => {
+  server = await startTestNats()
+})
+afterAll(() => server.stop())
+
+const open = ({ onTestFinished }: TestContext, options: TestCommsOptions = {}) =>
+  startTestComms(server.url, onTestFinished, options)
+
+const store = (
+  { connection, domain }: TestComms,
+  verb: string,
+  body: string | Uint8Array,
+  headers: Record<string, string> = {},
+) => jetstream(connection).publish(`${domain}.queue.main.${verb}`, body, { headers: headersFrom(headers) })
+
+async function left({ connection, domain }: TestComms): Promise<number> {
+  const jsm = await jetstreamManager(connection)
+  return (await jsm.streams.info(`${domain}_queue`)).state.messages
+}
+
+async function letters({ connection, domain }: TestComms) {
+  const jsm = await jetstreamManager(connection)
+  const { state } = await jsm.streams.info(`${domain}_dead`)
+  const found = []
+  for (let seq = 1; seq <= state.last_seq; seq++) {
+    const message = await jsm.streams.getMessage(`${domain}_dead`, { seq })
+    if (message === null) throw new Error('a dead letter is missing')
+    const headers = Object.fromEntries([...message.header].map(([name, [value]]) => [name.toLowerCase(), value]))
+    found.push({ subject: message.subject, text: message.string(), bytes: message.data.byteLength, headers })
+  }
+  return found
+}
+
+const stories = async (comms: TestComms) =>
+  (await comms.events()).map(({ type, data }) => `${type.split('.').slice(1, 3).join('.')} ${data.name ?? ''}`.trim())
+
+test('a stored command is carried out once, and its events name the message as their cause', async (context) => {
+  const comms = await open(context)
+  await store(comms, 'put', 'hello', { Name: 'q', 'Nats-Msg-Id': 'order-7', 'Stowage-Owner': 'ann' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect(Buffer.from((await comms.client.request('get', 'q')).data).toString()).toBe('hello')
+  expect(await stories(comms)).toEqual(['object.added', 'name.set q'])
+  for (const event of await comms.events()) {
+    expect(event).toMatchObject({ causationid: 'order-7', correlationid: 'order-7', owner: 'ann', authid: 'nats' })
+  }
+})
+
+test('the same id twice, beyond the memory of the server too, is one effect', async (context) => {
+  const comms = await open(context)
+  await store(comms, 'put', 'one', { Name: 'q', 'Stowage-Command-Id': 'twice' })
+  await store(comms, 'put', 'one', { Name: 'q', 'Stowage-Command-Id': 'twice' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect(await stories(comms)).toEqual(['object.added', 'name.set q'])
+})
+
+test('large content is stored first and named by its CID', async (context) => {
+  const comms = await open(context)
+  const { cid } = await comms.client.put(
+    (async function* () {
+      yield randomBytes(9_000_000)
+    })(),
+  )
+  await store(comms, 'put', '', { Name: 'large', Cid: String(cid) })
+  await store(comms, 'name', JSON.stringify({ name: 'large-too', cid }))
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect((await comms.client.request('names', String(cid))).data.byteLength).toBeGreaterThan(0)
+  const { names } = JSON.parse(Buffer.from((await comms.client.request('names', 'large')).data).toString())
+  expect(names.map(({ name, size }: { name: string; size: number }) => [name, size])).toEqual([
+    ['large', 9_000_000],
+    ['large-too', 9_000_000],
+  ])
+})
+
+test('what cannot succeed becomes a dead letter at once, with its headers, and those behind it are carried out', async (context) => {
+  const comms = await open(context, { flags: { QUEUE_WORKERS: '1' } })
+  await store(comms, 'name', '{"name":', { 'Nats-Msg-Id': 'bad-1', 'X-Mine': 'kept', 'Stowage-Token': 'secret' })
+  await store(comms, 'nonsense', 'x')
+  await store(comms, 'put', 'x', { Name: '../up' })
+  await store(comms, 'put', 'after', { Name: 'after' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  const [first, second, third, ...more] = await letters(comms)
+  expect(more).toEqual([])
+  expect(first).toMatchObject({
+    subject: `${comms.domain}.dead.main.name`,
+    text: '{"name":',
+    headers: {
+      'x-mine': 'kept',
+      'stowage-dead-header-nats-msg-id': 'bad-1',
+      'stowage-dead-reason': 'the body is not JSON',
+      'stowage-dead-code': '400',
+      'stowage-dead-subject': `${comms.domain}.queue.main.name`,
+      'stowage-dead-deliveries': '1',
+    },
+  })
+  expect(JSON.stringify(first)).not.toContain('secret')
+  expect(second).toMatchObject({ subject: `${comms.domain}.dead.main.unknown`, text: 'x' })
+  expect(third).toMatchObject({ subject: `${comms.domain}.dead.main.put`, headers: { 'stowage-dead-code': '400' } })
+  expect((await comms.client.request('get', 'after')).data.byteLength).toBe(5)
+  const dead = (await comms.events()).filter(({ type }) => type.endsWith('.message.dead.v1'))
+  expect(dead.map(({ causationid, data }) => [causationid, data.command, data.code, data.deadSequence])).toEqual([
+    ['bad-1', 'name', 400, 1],
+    [expect.any(String), 'unknown', 400, 2],
+    [expect.any(String), 'put', 400, 3],
+  ])
+})
+
+test('what fails for a while is tried again, and given up after as many times as allowed', async (context) => {
+  let failures = 0
+  const failing = (verbs: Verbs): Verbs => ({
+    ...verbs,
+    changeNames: async (act, changes, options) => {
+      const [change] = changes
+      if (change?.name !== 'never' && (change?.name !== 'third' || failures >= 2)) {
+        return verbs.changeNames(act, changes, options)
+      }
+      failures++
+      throw new AppError('STORE_UNAVAILABLE', 'not now')
+    },
+  })
+  const comms = await open(context, { flags: { QUEUE_DELIVERIES_MAX: '3' }, verbs: failing })
+  const cid = (await comms.client.request('put', 'x')).header('Stowage-Cid') ?? ''
+  await store(comms, 'name', cid, { Name: 'third' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect(await letters(comms)).toEqual([])
+  expect((await comms.client.request('get', 'third')).data.byteLength).toBe(1)
+  await store(comms, 'name', cid, { Name: 'never' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect(await letters(comms)).toMatchObject([
+    { headers: { 'stowage-dead-reason': 'not now', 'stowage-dead-code': '503', 'stowage-dead-deliveries': '3' } },
+  ])
+})
+
+test('headers that would mean something to the server are never passed on', async (context) => {
+  const comms = await open(context)
+  await store(comms, 'nonsense', 'kept')
+  await expect.poll(async () => (await letters(comms)).length, waiting).toBe(1)
+  // The server itself refuses a roll-up of the queue.
+  await expect(store(comms, 'nonsense', 'x', { 'Nats-Rollup': 'all' })).rejects.toThrow(/rollup/i)
+  await store(comms, 'nonsense', 'x', { 'Nats-Expected-Stream': `${comms.domain}_queue` })
+  await expect.poll(async () => (await letters(comms)).length, waiting).toBe(2)
+  const [, second] = await letters(comms)
+  expect(second?.headers).toMatchObject({ 'stowage-dead-header-nats-expected-stream': `${comms.domain}_queue` })
+  expect(second?.headers['nats-expected-stream']).toBeUndefined()
+})
+
+test('a dead letter that does not fit beside its reason is cut, and says so', async (context) => {
+  const comms = await open(context)
+  const bytes = 8 * 1024 * 1024 - 200
+  await store(comms, 'nonsense', randomBytes(bytes))
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  const [letter] = await letters(comms)
+  expect(letter?.headers['stowage-dead-cut-from']).toBe(String(bytes))
+  expect(letter?.bytes).toBeGreaterThan(bytes - 32 * 1024)
+})
+
+test('what a node took and did not finish is carried out by another, once', async (context) => {
+  const stuck = (verbs: Verbs): Verbs => ({ ...verbs, put: () => new Promise(() => undefined) })
+  const first = await open(context, { flags: { QUEUE_ACK_SECONDS: '1' }, verbs: stuck })
+  await Promise.all(Array.from({ length: 6 }, (_, i) => store(first, 'put', `text ${i}`, { Name: `n${i}` })))
+  await expect.poll(() => first.acts.length, waiting).toBe(4)
+  // As a process that is killed: its connection goes, and nothing else is said.
+  await first.kill()
+  const second = await open(context, { flags: { QUEUE_ACK_SECONDS: '1' }, domain: first.domain })
+  await expect.poll(() => left(second), waiting).toBe(0)
+  for (let i = 0; i < 6; i++) {
+    expect(Buffer.from((await second.client.request('get', `n${i}`)).data).toString()).toBe(`text ${i}`)
+  }
+  expect((await stories(second)).filter((story) => story.startsWith('name.set'))).toHaveLength(6)
+  expect(await letters(second)).toEqual([])
+})
+
+test('a message that ends its worker each time is given up too', async (context) => {
+  const stuck = (verbs: Verbs): Verbs => ({ ...verbs, put: () => new Promise(() => undefined) })
+  const first = await open(context, { flags: { QUEUE_ACK_SECONDS: '1', QUEUE_DELIVERIES_MAX: '1' }, verbs: stuck })
+  await store(first, 'put', 'deadly', { Name: 'n' })
+  await expect.poll(() => first.acts.length, waiting).toBe(1)
+  await first.kill()
+  const second = await open(context, { flags: { QUEUE_ACK_SECONDS: '1', QUEUE_DELIVERIES_MAX: '1' }, domain: first.domain })
+  await expect.poll(() => left(second), waiting).toBe(0)
+  expect(await letters(second)).toMatchObject([{ text: 'deadly', headers: { 'stowage-dead-deliveries': '2' } }])
+  expect(second.acts).toEqual([])
+})
+
+test('a queue that somebody deleted is made again, and goes on', async (context) => {
+  const comms = await open(context)
+  const jsm = await jetstreamManager(comms.connection)
+  await jsm.consumers.delete(`${comms.domain}_queue`, 'workers-main')
+  await store(comms, 'put', 'x', { Name: 'n' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect((await comms.client.request('get', 'n')).data.byteLength).toBe(1)
+})
