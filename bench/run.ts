@@ -2,19 +2,36 @@ import { parseArgs } from 'node:util'
 import { GiB, MiB, parseBytes } from '../src/lib/units.ts'
 import { add } from './add.ts'
 import { car } from './car.ts'
+import { events } from './events.ts'
 import { get } from './get.ts'
 import { createBench, type Question } from './harness/bench.ts'
 import { closeAll, closeOnSignals } from './harness/cleanup.ts'
+import { names as namesBench } from './names.ts'
 import { putGet1k } from './put-get-1k.ts'
 import { small } from './small.ts'
 import { tiny } from './tiny.ts'
 
 /** `npm run bench [-- names… --runs N --size 1GiB --quick]`: see README.md. */
-const questions: Readonly<Record<string, Question>> = { add, small, car, get, tiny, 'put-get-1k': putGet1k }
+const questions: Readonly<Record<string, Question>> = {
+  add,
+  small,
+  car,
+  get,
+  tiny,
+  'put-get-1k': putGet1k,
+  events,
+  names: namesBench,
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { runs: { type: 'string' }, size: { type: 'string' }, quick: { type: 'boolean', default: false } },
+  options: {
+    runs: { type: 'string' },
+    size: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    // Read by names.ts.
+    names: { type: 'string' },
+  },
 })
 const names = positionals.length > 0 ? positionals : Object.keys(questions)
 const unknown = names.filter((name) => questions[name] === undefined)
