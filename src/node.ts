@@ -8,8 +8,10 @@ import { inline } from './blocks/inline.ts'
 import { openNatsBlockstore } from './blocks/nats-blockstore.ts'
 import { spacious } from './blocks/spacious.ts'
 import { verified } from './blocks/verified.ts'
+import { startComms } from './comms/comms.ts'
 import type { Config } from './config.ts'
 import { createVerbs } from './content/commands.ts'
+import { createDeadLetterLog } from './content/dead-letter.ts'
 import { createGet } from './content/get.ts'
 import { createIndexMaintenance } from './content/index-maintenance.ts'
 import { createPut } from './content/put.ts'
@@ -30,8 +32,10 @@ import { connectNats, type Nats } from './nats/connection.ts'
 import { openDataFolder } from './nats/data-folder.ts'
 import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, openReadStream } from './nats/event-stream.ts'
+import { createMessaging } from './nats/messaging.ts'
 import { type EmbeddedServer, startEmbeddedServer } from './nats/server.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
+import { openWorkQueue } from './nats/work-queue.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import type { NodeStatus } from './observability/status.ts'
 
@@ -171,10 +175,24 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       { listen: config.api, limits },
     )
     const grace = { graceMs: config.shutdownMs }
-    // Together: neither takes requests while the other one finishes.
-    opened.push(() => Promise.all([gateway.close(grace), api.close(grace)]))
+    const entrances: (() => Promise<void>)[] = [() => gateway.close(grace), () => api.close(grace)]
+    // Together: none takes requests while another one finishes.
+    opened.push(() => Promise.all(entrances.map((close) => close())))
     urls.gateway = urlOf(await gateway.listen())
     urls.api = urlOf(await api.listen())
+    const comms = await startComms(
+      {
+        ...{ verbs, get, inspect, auth, status, limits, version, reads },
+        isDeleted: verbs.isDeleted,
+        gatewayUrl: () => urls.gateway,
+        messaging: createMessaging(nats),
+        queue: await openWorkQueue(nats, config.layout, config.comms.ackWaitMs),
+        deadLetters: createDeadLetterLog(eventLog, source),
+        log: log.child({ part: 'comms' }),
+      },
+      config,
+    )
+    entrances.push(() => comms.close(grace))
     signal.throwIfAborted()
     return {
       gatewayUrl: urls.gateway,
