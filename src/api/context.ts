@@ -30,11 +30,13 @@ export function needsToken(auth: Auth) {
 export function contextOf(request: FastifyRequest, reply: FastifyReply): Context {
   const { headers } = request
   const principal = principals.get(request)?.name ?? 'anonymous'
-  const id = commandId(request) ?? uuidv7()
+  const given = commandId(request)
+  const id = given ?? uuidv7()
   const correlation = idHeader(request, 'stowage-correlation-id') ?? id
   reply.header('stowage-correlation-id', correlation)
   return {
     id,
+    ...(given === undefined ? { fresh: true } : {}),
     correlation,
     causation: idHeader(request, 'stowage-causation-id'),
     owner: ownerOf(headers['stowage-owner']) ?? principal,

@@ -43,6 +43,6 @@ async function ask(url: string, { method = 'GET', headers = {}, body }: Call): P
   const reply = await fetch(url, { method, headers, redirect: 'manual', ...content })
   const bytes = Buffer.from(await reply.arrayBuffer())
   const text = bytes.toString()
-  const isJson = /json/.test(reply.headers.get('content-type') ?? '') && text !== ''
+  const isJson = /[/+]json/.test(reply.headers.get('content-type') ?? '') && text !== ''
   return { status: reply.status, headers: reply.headers, bytes, text, json: isJson ? JSON.parse(text) : undefined }
 }

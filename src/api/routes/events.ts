@@ -46,7 +46,9 @@ export function eventsHandler({ feed, limits, log, closing }: EventRouteParts) {
       await sendEvents(reply.raw, events, { after, format, signal: ended.signal, idleMs: limits.sendIdleMs })
     } catch (error) {
       if (!ended.signal.aborted) log.error({ err: error, route: request.routeOptions.url }, 'following events ended')
-      reply.raw.destroy()
+      // One who follows can come back; a listing that is cut short must not look whole.
+      if (live && closing.aborted) reply.raw.end()
+      else reply.raw.destroy()
     } finally {
       followers--
       ended.release()
