@@ -102,17 +102,9 @@ export class Feed {
   async sequenceBefore(time: Date, { signal }: { readonly signal: AbortSignal }): Promise<number> {
     const { nats, stream, domain, waitMs } = this.#parts
     const last = await this.last({ signal })
-    const all = `${domain}.evt.>`
     const { requests } = nats.log
-    const found = await patiently(waitMs, signal, () => directGetSince(requests, stream, all, time))
-    // nats-server 2.15.1 may begin one message early.
-    for (let from = found?.seq ?? last + 1; from <= last; ) {
-      const { messages } = await patiently(waitMs, signal, () => directGetFrom(requests, stream, all, from, pageEvents))
-      const first = messages.find(({ header }) => new Date(header('Nats-Time-Stamp')) >= time)
-      if (first !== undefined) return first.seq - 1
-      from = (messages.at(-1)?.seq ?? last) + 1
-    }
-    return last
+    const found = await patiently(waitMs, signal, () => directGetSince(requests, stream, `${domain}.evt.>`, time))
+    return found === undefined ? last : found.seq - 1
   }
 
   /** The next events on `subject` after `position`. @throws TransientError */
