@@ -74,23 +74,23 @@ export class NatsBlockstore implements Blockstore {
   }
 
   async get(cid: CID, { signal }: Abortable): Promise<Uint8Array> {
-    return this.#reading(wantBytesDefault, signal, () => this.#shard(cid).reader.get(blockKey(cid)))
+    return this.#reading(wantBytesDefault, signal, () => this.#shard(cid).reader.get(cid))
   }
 
   async getBatch(wants: readonly Want[], { signal }: Abortable): Promise<Uint8Array[]> {
-    const groups = new Map<Shard, { indexes: number[]; keys: string[]; bytes: number }>()
+    const groups = new Map<Shard, { indexes: number[]; cids: CID[]; bytes: number }>()
     for (const [index, { cid, bytes }] of wants.entries()) {
       const shard = this.#shard(cid)
-      const group = groups.get(shard) ?? { indexes: [], keys: [], bytes: 0 }
+      const group = groups.get(shard) ?? { indexes: [], cids: [], bytes: 0 }
       group.indexes.push(index)
-      group.keys.push(blockKey(cid))
+      group.cids.push(cid)
       group.bytes += Math.min(bytes ?? wantBytesDefault, blockBytesMax)
       groups.set(shard, group)
     }
     const result: Uint8Array[] = new Array(wants.length)
     await Promise.all(
-      Array.from(groups, async ([shard, { indexes, keys, bytes }]) => {
-        const read = await this.#reading(bytes, signal, () => shard.reader.getBatch(keys, bytes + keys.length * 256))
+      Array.from(groups, async ([shard, { indexes, cids, bytes }]) => {
+        const read = await this.#reading(bytes, signal, () => shard.reader.getBatch(cids, bytes + cids.length * 256))
         for (const [i, index] of indexes.entries()) result[index] = read[i] ?? new Uint8Array()
       }),
     )
@@ -135,7 +135,7 @@ export class NatsBlockstore implements Blockstore {
   }
 
   #meta(cid: CID, signal: AbortSignal) {
-    return patiently(this.#waitMs, signal, () => this.#shard(cid).reader.meta(blockKey(cid)))
+    return patiently(this.#waitMs, signal, () => this.#shard(cid).reader.meta(cid))
   }
 
   async #reading<T>(bytes: number, signal: AbortSignal, read: () => Promise<T>): Promise<T> {

@@ -16,11 +16,6 @@ export interface Session {
   readonly signal: AbortSignal
 }
 
-/** Options that every command of a client has. */
-export interface ClientFlags {
-  readonly json?: boolean
-}
-
 const nodeSettings = ['API_URL', 'GATEWAY_URL', 'TOKEN', 'DATA'] as const
 
 /** A command that talks to a node, with the options that all of them share. */

@@ -23,19 +23,6 @@ export async function lastMessageAtLeader(
   }
 }
 
-/** Removes one message by its sequence; that it is gone already is no error. @throws TransientError */
-export async function deleteMessage(nats: Nats, stream: string, seq: number): Promise<void> {
-  try {
-    // Not erased by overwriting: that is ten times slower, and the bytes are no secret of ours to wipe.
-    await nats.jsm.streams.deleteMessage(stream, seq, false)
-  } catch (error) {
-    if (error instanceof JetStreamApiError) {
-      if (error.code === 10043 || error.code === noMessageFound || error.code === 10057) return
-    }
-    throw new TransientError(`cannot delete from ${stream}`, { cause: error })
-  }
-}
-
 /** Removes all messages on one subject. @throws TransientError */
 export async function purgeSubject(nats: Nats, stream: string, subject: string): Promise<void> {
   try {

@@ -89,6 +89,14 @@ describe.each(stores)('%s', (_label, open) => {
     })
   })
 
+  test('what is not here is named as it was asked for', async ({ onTestFinished }) => {
+    const blocks = await open(onTestFinished)
+    const { cid } = hashBlock(randomBytes(10), dagPbCodec)
+    await expect(blocks.get(cid, { signal })).rejects.toThrow(cid.toString())
+    await expect(blocks.size(cid, { signal })).rejects.toThrow(cid.toString())
+    await expect(blocks.getBatch([{ cid }, { cid }], { signal })).rejects.toThrow(cid.toString())
+  })
+
   test('a deleted block is gone and can be put again as new', async ({ onTestFinished }) => {
     const blocks = await open(onTestFinished)
     const block = hashBlock(randomBytes(5000), rawCodec)
