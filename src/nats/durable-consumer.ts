@@ -19,7 +19,8 @@ export interface DurableOptions {
 
 const batchMax = 256
 const retryMs = 500
-const ackWaitSeconds = 30
+// What a node took and died with comes to another one after this; a batch takes some milliseconds, and twice does no harm.
+const ackWaitSeconds = 5
 
 /**
  * A durable consumer that the nodes of a site share: what one leaves, another one does. Runs until `close`, through
