@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { publishBatch } from '../nats/batch.ts'
 import type { Nats } from '../nats/connection.ts'
 import { eventsPerBatchMax } from '../nats/layout.ts'
+import { publishRun } from '../nats/publish.ts'
 import type { EventSource } from './envelope.ts'
 import { encodeDropped, encodeRead, type PendingRead, type ReadContext, type ReadEntry } from './read-event.ts'
 
@@ -22,8 +22,8 @@ const pauseMs = 100
 const closeMs = 2_000
 
 /**
- * Records reads behind the requests: `read` is a push onto a bounded list, and everything else happens later, in batches of
- * one fsync each. A read that was recorded may be lost with the process, and may be there twice (with one id) after an
+ * Records reads behind the requests: `read` is a push onto a bounded list, and everything else happens later, in runs of
+ * messages that share one acknowledgement. A read that was recorded may be lost with the process, and may be there twice (with one id) after an
  * outage: it is a log of use, not of state.
  */
 export class EventReadLog {
@@ -95,7 +95,7 @@ export class EventReadLog {
     if (reportsDrops) publications.push(encodeDropped(dropped, this.#droppedSince, this.#source))
     try {
       const { channel, requests } = this.#nats.log
-      await publishBatch(channel, requests, publications)
+      await publishRun(channel, requests, publications)
       this.#pending.splice(0, taken.length)
       if (!reportsDrops) return
       this.#dropped -= dropped

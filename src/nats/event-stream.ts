@@ -1,5 +1,5 @@
 import type { StreamConfig } from '@nats-io/jetstream'
-import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
+import { DiscardPolicy, JetStreamApiError, PersistMode, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import type { LayoutConfig, ReadLogConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
@@ -94,7 +94,10 @@ export async function openReadStream(nats: Nats, layout: LayoutConfig, bounds: R
     // Reads have no idempotency key: the server need not remember ids.
     duplicate_window: 1e9,
     allow_direct: true,
-    allow_atomic: true,
+    // Flushed behind the acks, whatever the server's sync interval: a power cut may take the last reads, and a gateway's pace
+    // does not hang on the disk's. Only single replicas have it, and not with atomic batches.
+    allow_atomic: false,
+    ...(layout.replicas === 1 ? { persist_mode: PersistMode.Async } : {}),
   }
   const actual = await createOrFind(nats, config)
   if (!actual.subjects.includes(readSubjects(layout))) {

@@ -1,4 +1,4 @@
-import type { RequestMux } from './requests.ts'
+import type { Channel, RequestMux } from './requests.ts'
 import { TransientError } from './requests.ts'
 import type { WireMessage } from './wire-parser.ts'
 import { encodeHeaders } from './wire-parser.ts'
@@ -55,6 +55,28 @@ const ackTimeoutMs = 10_000
 export async function publish(requests: RequestMux, publication: Publication): Promise<PubAck> {
   const reply = await requests.one(publication.subject, publication.payload, headersOf(publication), ackTimeoutMs)
   return pubAck(reply)
+}
+
+/**
+ * Publishes one after the other and waits for the acknowledgement of the last only: a stream takes what one connection sends
+ * in its order. Neither atomic nor safe from a single message being refused: for logs of use, not of state.
+ * @throws JetStreamRefusal | TransientError; then some of them may be stored
+ */
+export async function publishRun(
+  connection: Channel,
+  requests: RequestMux,
+  publications: readonly Publication[],
+): Promise<PubAck> {
+  const last = publications.at(-1)
+  if (last === undefined) throw new RangeError('nothing to publish')
+  for (const publication of publications.slice(0, -1)) {
+    try {
+      connection.publish(publication.subject, '', headersOf(publication), publication.payload)
+    } catch (error) {
+      throw new TransientError('cannot publish to NATS', { cause: error })
+    }
+  }
+  return publish(requests, last)
 }
 
 export function headersOf(publication: Publication, extra: readonly [string, string][] = []): Buffer | undefined {
