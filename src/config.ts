@@ -112,6 +112,12 @@ export const settings = {
     help: 'uploads are refused with 507 when the data folder has less free space',
   },
   UPLOAD_BYTES_MAX: { kind: 'bytes', default: '1TiB', min: 1, help: 'largest upload' },
+  UPLOAD_ENTRIES_MAX: {
+    kind: 'count',
+    default: '1000000',
+    min: 1,
+    help: 'most files and directories in one upload; each costs about 1 KiB of memory until it ends',
+  },
   UPLOAD_IDLE_SECONDS: {
     kind: 'seconds',
     default: '30',
@@ -270,6 +276,7 @@ export interface ListenConfig {
 export interface LimitConfig {
   readonly readAheadBytes: number
   readonly uploadBytesMax: number
+  readonly uploadEntriesMax: number
   readonly uploadIdleMs: number
   readonly sendIdleMs: number
   readonly carHeaderBytesMax: number
@@ -370,6 +377,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
     limits: Object.freeze({
       readAheadBytes: read.number('READ_AHEAD_BYTES'),
       uploadBytesMax: read.number('UPLOAD_BYTES_MAX'),
+      uploadEntriesMax: read.number('UPLOAD_ENTRIES_MAX'),
       uploadIdleMs: read.number('UPLOAD_IDLE_SECONDS') * 1000,
       sendIdleMs: read.number('SEND_IDLE_SECONDS') * 1000,
       carHeaderBytesMax: read.number('CAR_HEADER_BYTES_MAX'),

@@ -27,7 +27,10 @@ export interface PutFileOptions extends ImportOptions {
   readonly wrapAs?: string
 }
 
-export type PutLimits = Pick<LimitConfig, 'uploadBytesMax' | 'carHeaderBytesMax' | 'carRootsMax' | 'carBlocksMax'>
+export type PutLimits = Pick<
+  LimitConfig,
+  'uploadBytesMax' | 'uploadEntriesMax' | 'carHeaderBytesMax' | 'carRootsMax' | 'carBlocksMax'
+>
 
 /**
  * Content into the store. What is answered is durable; what fails leaves no root behind.
@@ -35,7 +38,7 @@ export type PutLimits = Pick<LimitConfig, 'uploadBytesMax' | 'carHeaderBytesMax'
  */
 export interface Put {
   file(source: AsyncIterable<Uint8Array>, options: PutFileOptions): Promise<PutResult>
-  /** @throws also AppError REQUEST_INVALID for entries that cannot be stored: see `importDirectory` */
+  /** @throws also AppError REQUEST_INVALID | LIMIT_EXCEEDED for entries that cannot be stored: see `importDirectory` */
   directory(entries: AsyncIterable<ImportEntry>, options: DirectoryImportOptions): Promise<PutResult>
   /** @throws also AppError CAR_INVALID | BLOCK_TOO_LARGE | LIMIT_EXCEEDED; a CAR that names no root is CAR_INVALID */
   car(source: AsyncIterable<Uint8Array>, options: Abortable): Promise<PutResult>
@@ -59,7 +62,11 @@ export function createPut(parts: {
     },
     async directory(entries, options) {
       return rooted(
-        await importDirectory(limitedEntries(entries, uploadAllowance(limits)), blocks, { ...options, pool }),
+        await importDirectory(limitedEntries(entries, uploadAllowance(limits)), blocks, {
+          ...options,
+          pool,
+          entriesMax: limits.uploadEntriesMax,
+        }),
       )
     },
     async car(source, { signal }) {

@@ -10,6 +10,8 @@ import {
   isHidden,
   leafAt,
   placeFor,
+  type Room,
+  roomFor,
 } from './import-tree.ts'
 import { type Layout, layoutOf } from './profile.ts'
 import { type BlockSink, rootLast } from './root-last.ts'
@@ -23,7 +25,7 @@ import { type Written, writeSymlink } from './write-node.ts'
  * directory that holds them; an entry for `.` or `wrap` always makes it the latter. A path that comes twice is refused,
  * except a directory, whose later attributes count. Memory: that of one file, and name and CID of every entry.
  * @returns the root; every block under it is durable
- * @throws AppError REQUEST_INVALID (unsafe, colliding or no entries), else as `importFile`
+ * @throws AppError REQUEST_INVALID (unsafe, colliding or no entries); LIMIT_EXCEEDED; else as `importFile`
  */
 export async function importDirectory(
   entries: AsyncIterable<ImportEntry>,
@@ -58,6 +60,7 @@ async function writeLeaves(
   options: DirectoryImportOptions,
 ): Promise<WrittenTree> {
   const root = emptyDirectory()
+  const room = roomFor(options.entriesMax)
   let rootGiven = false
   let size = 0n
   let hidden = 0
@@ -69,7 +72,7 @@ async function writeLeaves(
       continue
     }
     if (segments.length === 0) rootGiven = true
-    size += await writeEntry(entry, segments, root, layout, sink, options)
+    size += await writeEntry(entry, segments, { root, room }, layout, sink, options)
   }
   if (root.children.size === 0 && !rootGiven) {
     throw new AppError(
@@ -87,28 +90,28 @@ async function writeLeaves(
 async function writeEntry(
   entry: ImportEntry,
   segments: readonly string[],
-  root: Directory,
+  { root, room }: { readonly root: Directory; readonly room: Room },
   layout: Layout,
   sink: BlockSink,
   options: Abortable,
 ): Promise<bigint> {
   switch (entry.kind) {
     case 'directory': {
-      directoryAt(root, segments).attributes = entry.attributes
+      directoryAt(root, segments, room).attributes = entry.attributes
       return 0n
     }
     case 'symlink': {
-      const place = placeFor(root, segments)
+      const place = placeFor(root, segments, room)
       place.put({ kind: 'leaf', written: await writeSymlink(entry.target, entry.attributes, layout, sink), size: 0n })
       return 0n
     }
     case 'copy': {
       const leaf = leafAt(root, entrySegments(entry.source))
-      placeFor(root, segments).put(leaf)
+      placeFor(root, segments, room).put(leaf)
       return leaf.size
     }
     case 'file': {
-      const place = placeFor(root, segments)
+      const place = placeFor(root, segments, room)
       const file = await writeFile(entry.content, entry.attributes, layout, sink, options)
       place.put({ kind: 'leaf', written: { cid: file.cid, dagBytes: file.dagBytes }, size: file.size })
       return file.size

@@ -24,6 +24,8 @@ export interface ImportOptions extends Abortable {
 }
 
 export interface DirectoryImportOptions extends ImportOptions {
+  /** Most files and directories, those that only paths name included. Default: no bound. */
+  readonly entriesMax?: number
   /** The root is always the directory that holds the entries, also when there is but one at the top. */
   readonly wrap?: boolean
   /** Entries with a path segment that starts with a dot are imported too; otherwise they are left out. */

@@ -22,6 +22,21 @@ export interface Directory {
   attributes: Attributes
 }
 
+/** How many more files and directories the tree may have: it lies in memory until it is written. */
+export interface Room {
+  readonly entriesMax: number
+  left: number
+}
+
+export const roomFor = (entriesMax = Number.POSITIVE_INFINITY): Room => ({ entriesMax, left: entriesMax })
+
+function takeRoom(room: Room): void {
+  if (room.left-- > 0) return
+  throw new AppError('LIMIT_EXCEEDED', `the upload has more than ${room.entriesMax} files and directories`, {
+    hint: 'the setting is STOWAGE_UPLOAD_ENTRIES_MAX; or send it as a CAR, whose blocks need no memory',
+  })
+}
+
 export const emptyDirectory = (): Directory => ({ kind: 'directory', children: new Map(), attributes: {} })
 
 /**
@@ -44,14 +59,18 @@ export function entrySegments(path: string): string[] {
 
 export const isHidden = (segments: readonly string[]): boolean => segments.some((segment) => segment.startsWith('.'))
 
-/** Refuses a leaf where something is already, before its content is read. @throws AppError REQUEST_INVALID */
-export function placeFor(root: Directory, segments: readonly string[]): { put(leaf: Leaf): void } {
+/**
+ * Refuses a leaf where something is already, before its content is read.
+ * @throws AppError REQUEST_INVALID | LIMIT_EXCEEDED
+ */
+export function placeFor(root: Directory, segments: readonly string[], room: Room): { put(leaf: Leaf): void } {
   const name = segments.at(-1)
   if (name === undefined) throw new AppError('REQUEST_INVALID', 'the root of the upload is a file and has no name')
-  const parent = directoryAt(root, segments.slice(0, -1))
+  const parent = directoryAt(root, segments.slice(0, -1), room)
   if (parent.children.has(name)) {
     throw new AppError('REQUEST_INVALID', `entry ${JSON.stringify(segments.join('/'))} is given twice`)
   }
+  takeRoom(room)
   return { put: (leaf) => parent.children.set(name, leaf) }
 }
 
@@ -63,8 +82,11 @@ export function leafAt(root: Directory, segments: readonly string[]): Leaf {
   throw new AppError('REQUEST_INVALID', `a link to ${JSON.stringify(segments.join('/'))}, which is no earlier file`)
 }
 
-/** The directory at `segments`, made with its parents where it is not there yet. @throws AppError REQUEST_INVALID */
-export function directoryAt(root: Directory, segments: readonly string[]): Directory {
+/**
+ * The directory at `segments`, made with its parents where it is not there yet.
+ * @throws AppError REQUEST_INVALID | LIMIT_EXCEEDED
+ */
+export function directoryAt(root: Directory, segments: readonly string[], room: Room): Directory {
   let directory = root
   for (const [depth, segment] of segments.entries()) {
     const child = directory.children.get(segment)
@@ -73,7 +95,10 @@ export function directoryAt(root: Directory, segments: readonly string[]): Direc
       throw new AppError('REQUEST_INVALID', `entry ${JSON.stringify(path)} is both a file and a directory`)
     }
     const next = child ?? emptyDirectory()
-    if (child === undefined) directory.children.set(segment, next)
+    if (child === undefined) {
+      takeRoom(room)
+      directory.children.set(segment, next)
+    }
     directory = next
   }
   return directory

@@ -14,8 +14,8 @@ import { paxEntry, type TarEntry, tar, tarEnd, tarEntry } from '../support/tar.t
 
 const { signal } = new AbortController()
 
-async function uploader(onFinished: TestContext['onTestFinished'], contentType: string) {
-  const { url, blocks } = await startApi(onFinished)
+async function uploader(onFinished: TestContext['onTestFinished'], contentType: string, limits = {}) {
+  const { url, blocks } = await startApi(onFinished, { limits })
   const send = async (body: NonNullable<RequestInit['body']>, query = '') => {
     const headers = { authorization, 'content-type': contentType }
     const reply = await fetch(`${url}/api/v1/objects${query}`, { method: 'POST', body, headers })
@@ -88,6 +88,21 @@ describe('application/x-tar', () => {
       json: { code: 'request_invalid' },
     })
     expect((await send(Buffer.from(body))).status).toBe(201)
+  })
+
+  test('more files and directories than are allowed: 413, and those that only paths name count', async ({
+    onTestFinished,
+  }) => {
+    const { send } = await uploader(onTestFinished, type, { uploadEntriesMax: 4 })
+    const fits = tar({ path: 'd/e/a', content: 'A' }, { path: 'd/e/b', content: 'B' })
+    expect((await send(Buffer.from(fits))).status).toBe(201)
+    const many = [
+      tar({ path: 'd/e/f/g/a', content: 'A' }),
+      tar(...'abcd'.split('').map((name) => ({ path: `d/${name}` }))),
+    ]
+    for (const body of many) {
+      expect(await send(Buffer.from(body))).toMatchObject({ status: 413, json: { code: 'limit_exceeded' } })
+    }
   })
 
   test('pax and GNU long names and pax sizes are understood', async ({ onTestFinished }) => {
