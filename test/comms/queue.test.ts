@@ -185,7 +185,10 @@ test('a message that ends its worker each time is given up too', async (context)
   await store(first, 'put', 'deadly', { Name: 'n' })
   await expect.poll(() => first.acts.length, waiting).toBe(1)
   await first.kill()
-  const second = await open(context, { flags: { QUEUE_ACK_SECONDS: '1', QUEUE_DELIVERIES_MAX: '1' }, domain: first.domain })
+  const second = await open(context, {
+    flags: { QUEUE_ACK_SECONDS: '1', QUEUE_DELIVERIES_MAX: '1' },
+    domain: first.domain,
+  })
   await expect.poll(() => left(second), waiting).toBe(0)
   expect(await letters(second)).toMatchObject([{ text: 'deadly', headers: { 'stowage-dead-deliveries': '2' } }])
   expect(second.acts).toEqual([])
