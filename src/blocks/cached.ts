@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import { ByteLru } from '../lib/lru.ts'
+import { unlessAborted } from '../lib/unless-aborted.ts'
 import { multihashKey } from './block.ts'
 import type { Abortable, Blockstore, BlockWriter, Want } from './blockstore.ts'
 
@@ -21,7 +22,7 @@ export class CachedBlockstore implements Blockstore {
   readonly #blocks: Blockstore
   readonly #cache: ByteLru<Uint8Array>
   readonly #bytesMax: number
-  readonly #underWay = new Map<string, Promise<Uint8Array>>()
+  readonly #underWay = new Map<string, { readonly read: Promise<Uint8Array>; readonly signal: AbortSignal }>()
   #hits = 0
   #misses = 0
 
@@ -86,18 +87,20 @@ export class CachedBlockstore implements Blockstore {
     this.#cache.delete(multihashKey(cid))
   }
 
-  /** The first to ask reads; if that one gives up, those who joined it must not fail with its abort: they ask again. */
+  /** The first to ask reads. Those who joined share what it comes to, but not its abort: then they ask again. */
   async #single(key: string, cid: CID, options: Abortable): Promise<Uint8Array> {
     const joined = this.#underWay.get(key)
     if (joined !== undefined) {
       try {
-        return await joined
-      } catch {
-        return this.#blocks.get(cid, options)
+        return await unlessAborted(joined.read, options.signal)
+      } catch (error) {
+        options.signal.throwIfAborted()
+        if (!joined.signal.aborted) throw error
+        return this.#single(key, cid, options)
       }
     }
     const read = this.#blocks.get(cid, options)
-    this.#underWay.set(key, read)
+    this.#underWay.set(key, { read, signal: options.signal })
     try {
       const bytes = await read
       this.#keep(key, bytes)

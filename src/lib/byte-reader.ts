@@ -1,3 +1,5 @@
+import { unlessAborted } from './unless-aborted.ts'
+
 /**
  * Reads exact numbers of bytes from a stream of chunks. It pulls: no more is asked of the source than the call at hand
  * needs, and no byte is copied more than once. Calls must not overlap.
@@ -132,13 +134,4 @@ export class ByteReader {
     }
     return true
   }
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

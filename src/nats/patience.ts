@@ -7,7 +7,8 @@ const longestPauseMs = 1_000
 
 /**
  * The one layer that tries again. Only for idempotent work: every block write and read is.
- * @throws AppError STORE_FULL at once; STORE_UNAVAILABLE when `waitMs` have passed; anything else unchanged
+ * @throws AppError STORE_FULL at once; STORE_UNAVAILABLE when `waitMs` have passed; the signal's reason; anything else
+ * unchanged
  */
 export async function patiently<T>(waitMs: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   const endMs = performance.now() + waitMs
@@ -29,7 +30,8 @@ export async function patiently<T>(waitMs: number, signal: AbortSignal, work: ()
           hint: 'try again in a moment; see stowage doctor',
         })
       }
-      await delay(pauseMs, undefined, { signal })
+      // Ends early when aborted; the next round throws the reason.
+      await delay(pauseMs, undefined, { signal }).catch(() => undefined)
     }
   }
 }
