@@ -165,6 +165,28 @@ test('a follower outlives a kill of nats-server and misses nothing', async ({ on
   expect(follower.sequences()).toEqual(upTo(10))
 })
 
+test('what the server does not echo is found all the same, without gap and in order', async ({ onTestFinished }) => {
+  const log = await openTestLog(server.url, onTestFinished)
+  const { config } = await log.nats.jsm.streams.info(log.stream)
+  // An update keeps what it does not name.
+  const silent = { ...config, republish: undefined } as unknown as typeof config
+  const follower = follow(log, onTestFinished)
+  await log.append(numbered(1))
+  await vi.waitFor(() => expect(follower.events).toHaveLength(1), waiting)
+  const quiet = await log.nats.jsm.streams.update(log.stream, silent)
+  expect(quiet.config.republish).toBeUndefined()
+  await log.append(numbered(10, 1))
+  // The echo of what comes next shows the gap before it.
+  await log.nats.jsm.streams.update(log.stream, config)
+  await log.append(numbered(1, 11))
+  await vi.waitFor(() => expect(follower.events.length).toBeGreaterThanOrEqual(12), waiting)
+  expect(follower.sequences()).toEqual(upTo(12))
+  await log.nats.jsm.streams.update(log.stream, silent)
+  await log.append(numbered(10, 12))
+  // Nothing else tells of these: they are looked for.
+  await vi.waitFor(() => expect(follower.sequences()).toEqual(upTo(22)), waiting)
+})
+
 test('what is not live ends with what the log held', async ({ onTestFinished }) => {
   const log = await openTestLog(server.url, onTestFinished)
   await log.append(numbered(600))
