@@ -7,9 +7,9 @@ import { type DownloadLimits, sendInParts } from './download.ts'
 import { header } from './protocol.ts'
 import { entryHeaders } from './queries.ts'
 import { bytesIn, rangeOf } from './range.ts'
-import { type OpenParts, openReference } from './reference.ts'
+import { type OpenParts, openResolved, type Resolved, referenceOf, resolve } from './reference.ts'
 import { errorReply, type Failure, failureOf, type Requester } from './reply.ts'
-import { argument, countArgument, plainText, type Request } from './request.ts'
+import { argument, countArgument, type Request } from './request.ts'
 import type { Transfers } from './transfers.ts'
 
 export interface GetParts {
@@ -48,22 +48,20 @@ export async function answerGet(
   signal: AbortSignal,
 ): Promise<Failure | undefined> {
   const startMs = performance.now()
-  let found: Found | undefined
-  const record = (status: number, bytes: number) => {
-    const cid = found?.target.cid.toString() ?? plainRoot(request)
+  const reference = referenceOf(request, parts.limits)
+  // A name that is none is no read: there is no content that was asked for.
+  const resolved = await resolve(reference, parts.verbs, parts.limits, signal)
+  const record = (status: number, bytes: number) =>
     parts.reads?.read(context, {
-      cid,
-      path: found?.entry === undefined ? `/ipfs/${cid}` : `/names/${found.entry.name}`,
+      ...placeOf(resolved),
       range: argument(request, 'range') ?? null,
       bytes,
       format: 'unixfs',
       status,
       latencyMs: performance.now() - startMs,
-      name: found?.entry?.name ?? null,
     })
-  }
   try {
-    found = await find(parts, request, signal)
+    const found = await find(parts, request, resolved, signal)
     const { failure, bytes } = await reply(parts, request, found, requester, signal)
     record(failure?.code ?? (found.range === undefined ? 200 : 206), bytes)
     return failure
@@ -73,12 +71,15 @@ export async function answerGet(
   }
 }
 
-/** What was asked for, where nothing was found. */
-const plainRoot = (request: Request): string =>
-  argument(request, 'cid') ?? argument(request, 'name') ?? argument(request, 'ref') ?? plainText(request) ?? ''
+/** The CID becomes the end of a subject, so it is the parsed one and never what the client wrote. */
+function placeOf({ path: { root, segments }, entry }: Resolved) {
+  const cid = root.toV1().toString()
+  const start = entry === undefined ? `/ipfs/${cid}` : `/names/${entry.name}`
+  return { cid, path: [start, ...segments.map(encodeURIComponent)].join('/'), name: entry?.name ?? null }
+}
 
-async function find(parts: GetParts, request: Request, signal: AbortSignal): Promise<Found> {
-  const { target, entry } = await openReference(request, parts, signal)
+async function find(parts: GetParts, request: Request, resolved: Resolved, signal: AbortSignal): Promise<Found> {
+  const { target, entry } = await openResolved(resolved, parts, signal)
   if (target.problem !== undefined) throw target.problem
   if (target.kind === 'directory') {
     throw new AppError('REQUEST_INVALID', `${target.cid} is a directory`, {

@@ -87,11 +87,14 @@ export interface OpenParts {
   readonly limits: ReferenceLimits
 }
 
-/** @throws AppError also OBJECT_DELETED and what `get.open` throws */
 export async function openReference(request: Request, parts: OpenParts, signal: AbortSignal): Promise<Opened> {
-  const { get, verbs, isDeleted, limits } = parts
-  const resolved = await resolve(referenceOf(request, limits), verbs, limits, signal)
+  const resolved = await resolve(referenceOf(request, parts.limits), parts.verbs, parts.limits, signal)
+  return openResolved(resolved, parts, signal)
+}
+
+/** @throws AppError OBJECT_DELETED and what `get.open` throws */
+export async function openResolved(resolved: Resolved, parts: OpenParts, signal: AbortSignal): Promise<Opened> {
   const { root } = resolved.path
-  if (isDeleted(root)) throw new AppError('OBJECT_DELETED', `${root} was deleted`)
-  return { ...resolved, target: await get.open(resolved.path, { signal }) }
+  if (parts.isDeleted(root)) throw new AppError('OBJECT_DELETED', `${root} was deleted`)
+  return { ...resolved, target: await parts.get.open(resolved.path, { signal }) }
 }

@@ -202,3 +202,14 @@ test('a node with as much to do as it may refuses more, and works on when that i
   expect((await slow).text).toBe('x')
   expect((await ask(comms, 'qry.main.status')).code).toBeUndefined()
 })
+
+test('what a client writes never becomes part of the subject that a read is recorded on', async (context) => {
+  const comms = await open(context)
+  for (const text of ['a b', 'a\r\nPUB x 0', '>', 'docs.*', 'cid:>', '']) await ask(comms, 'qry.main.get', text)
+  expect(comms.reads).toEqual([])
+  const upper = 'BAFKREIGH2AKISCAILDCQABSYG3DFR6CHU3FGPREGIYMSCK7E7AQA4S52ZY'
+  await ask(comms, 'qry.main.get', `B${upper.slice(1)}/a b`)
+  expect(comms.reads).toMatchObject([
+    { cid: upper.toLowerCase(), path: `/ipfs/${upper.toLowerCase()}/a%20b`, status: 404 },
+  ])
+})
