@@ -85,6 +85,12 @@ export const settings = {
   },
   CACHE_BYTES: { kind: 'bytes', default: '32MiB', help: 'verified blocks kept in memory' },
   READ_AHEAD_BYTES: { kind: 'bytes', default: '8MiB', min: 1, help: 'blocks fetched ahead of a reader, per request' },
+  READ_AHEAD_TOTAL_BYTES: {
+    kind: 'bytes',
+    default: '64MiB',
+    min: 0,
+    help: 'blocks fetched ahead of the readers of the gateway, all together; beyond it each gets 512 KiB',
+  },
   READ_FLIGHT_BYTES: {
     kind: 'bytes',
     default: '24MiB',
@@ -275,6 +281,7 @@ export interface ListenConfig {
 /** Bounds on what one request may cost (facts/security.md §10). */
 export interface LimitConfig {
   readonly readAheadBytes: number
+  readonly readAheadTotalBytes: number
   readonly uploadBytesMax: number
   readonly uploadEntriesMax: number
   readonly uploadIdleMs: number
@@ -376,6 +383,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
     }),
     limits: Object.freeze({
       readAheadBytes: read.number('READ_AHEAD_BYTES'),
+      readAheadTotalBytes: read.number('READ_AHEAD_TOTAL_BYTES'),
       uploadBytesMax: read.number('UPLOAD_BYTES_MAX'),
       uploadEntriesMax: read.number('UPLOAD_ENTRIES_MAX'),
       uploadIdleMs: read.number('UPLOAD_IDLE_SECONDS') * 1000,

@@ -17,10 +17,8 @@ export function carReply(exchange: Exchange, target: Target, scope: CarScope): R
   const name = request.query.filename ?? `${request.path.root}${last === undefined ? '' : `_${last}`}.car`
   headers.push('Content-Type', 'application/vnd.ipld.car; version=1; order=dfs; dups=n', 'Accept-Ranges', 'none')
   headers.push('Content-Disposition', contentDisposition('attachment', name))
-  const { readAheadBytes } = services.limits
-  return {
-    status: 200,
-    headers,
-    body: { kind: 'stream', bytes: undefined, source: services.get.car(target, scope, { signal, readAheadBytes }) },
-  }
+  const source = services.readAhead.over((readAheadBytes) =>
+    services.get.car(target, scope, { signal, readAheadBytes }),
+  )
+  return { status: 200, headers, body: { kind: 'stream', bytes: undefined, source } }
 }

@@ -63,8 +63,8 @@ function content({ signal, services }: Exchange, target: Target, range: ByteRang
       bytes: range === undefined ? block : block.subarray(Number(range.start), Number(range.end) + 1),
     }
   }
-  const { readAheadBytes } = services.limits
-  return { kind: 'stream', bytes, source: target.read(range, { signal, readAheadBytes }) }
+  const source = services.readAhead.over((readAheadBytes) => target.read(range, { signal, readAheadBytes }))
+  return { kind: 'stream', bytes, source }
 }
 
 /** `?download=true` saves; `?filename=` names what is shown. */

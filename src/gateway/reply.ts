@@ -2,6 +2,7 @@ import type { LimitConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { HeaderList } from './headers.ts'
 import type { MediaTypes } from './media-type.ts'
+import type { ReadAhead } from './read-ahead.ts'
 import type { ContentRequest } from './request.ts'
 
 /** What is to be sent; nothing of it has been sent yet. The CORS and security headers come on top, in `send.ts`. */
@@ -45,4 +46,5 @@ export interface Services {
   readonly get: Get
   readonly limits: LimitConfig
   readonly mediaTypes: MediaTypes
+  readonly readAhead: ReadAhead
 }

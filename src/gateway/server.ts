@@ -15,6 +15,7 @@ import { homeReply } from './home.ts'
 import { MediaTypes } from './media-type.ts'
 import { type NameLookup, resolveNameRequest } from './name-request.ts'
 import { negotiate } from './negotiate.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { readContextOf } from './read-context.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
 import { type ContentRequest, parseContentRequest, splitTarget } from './request.ts'
@@ -94,7 +95,8 @@ class Handler {
   readonly #requests = new ByteLru<ContentRequest>(4 * MiB)
 
   constructor(parts: GatewayParts, { limits }: GatewayConfig) {
-    this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes() }
+    const readAhead = new ReadAhead(limits.readAheadBytes, limits.readAheadTotalBytes)
+    this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead }
     this.#parts = parts
   }
 

@@ -79,6 +79,38 @@ test('a client that takes nothing costs a fixed window, and the rest follows whe
   await vi.waitFor(() => expect(received).toBeGreaterThan(bytes), { timeout: 20_000 })
 })
 
+test('clients that take nothing share what is read ahead of them, and give it back when they leave', async () => {
+  const clients = 24
+  const limits = { readAheadBytes: 8 * MiB, readAheadTotalBytes: 16 * MiB }
+  const gateway = await openGateway(onTestFinished, limits)
+  const root = await putLargeFile(gateway, 48 * MiB)
+  const { asked } = gateway.store
+  const stalled = async (count: number) => {
+    gateway.store.forget()
+    const sockets = await Promise.all(
+      Array.from({ length: count }, () => open(gateway, `/ipfs/${root}?filename=a.bin`)),
+    )
+    await vi.waitFor(() => expect(asked.length).toBeGreaterThan(count))
+    for (let before = -1; before !== asked.length; ) {
+      before = asked.length
+      for (let turn = 0; turn < 20; turn++) await settled()
+    }
+    return { sockets, bytes: asked.length * chunkBytes }
+  }
+  const one = await stalled(1)
+  const many = await stalled(clients)
+  // What the kernel holds of each comes on top, and is the same for one alone.
+  const ownBytes = one.bytes - limits.readAheadBytes + 4 * chunkBytes
+  expect(many.bytes).toBeLessThan(limits.readAheadTotalBytes + clients * ownBytes)
+  for (const socket of [...one.sockets, ...many.sockets]) socket.destroy()
+  await Promise.all([...one.sockets, ...many.sockets].map((socket) => once(socket, 'close')))
+  await vi.waitFor(async () => {
+    const again = await stalled(1)
+    for (const socket of again.sockets) socket.destroy()
+    expect(again.bytes).toBeGreaterThanOrEqual(limits.readAheadBytes)
+  })
+})
+
 test('a client that leaves stops the reading', async () => {
   const gateway = await openGateway(onTestFinished, { readAheadBytes: 1 * MiB })
   const cid = await putLargeFile(gateway, 64 * MiB)
