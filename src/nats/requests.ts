@@ -89,7 +89,8 @@ export class RequestMux {
         this.#channel.publish(subject, `${this.#channel.inbox}.${token}`, headers, payload)
       } catch (error) {
         this.#pending.delete(token)
-        reject(new TransientError('cannot publish to NATS', { cause: error }))
+        // What can never be sent is not worth another try.
+        reject(error instanceof RangeError ? error : new TransientError('cannot publish to NATS', { cause: error }))
       }
     })
   }

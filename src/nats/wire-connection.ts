@@ -29,6 +29,7 @@ const pingMsDefault = 20_000
 /** Node overwrites it with each read; the parser copies out of it. */
 const readBufferBytes = 256 * 1024
 const crlf = Buffer.from('\r\n')
+const subjectPattern = /^[\x21-\x7e]+$/
 
 /**
  * The connection that carries blocks: one subscription, publishes, nothing else. It reconnects for ever.
@@ -85,6 +86,10 @@ export class WireConnection {
   publish(subject: string, reply: string, headers: Buffer | undefined, payload: Uint8Array): void {
     const socket = this.#socket
     if (!this.#ready || socket === undefined) throw new Error('not connected to NATS')
+    // A blank or a line break in a subject would be read by the server as something else.
+    if (!subjectPattern.test(subject) || (reply !== '' && !subjectPattern.test(reply))) {
+      throw new RangeError('a subject with characters that no subject has')
+    }
     const replyPart = reply === '' ? '' : `${reply} `
     const headerBytes = headers?.byteLength ?? 0
     const total = headerBytes + payload.byteLength

@@ -130,10 +130,15 @@ export function wireStatus(headers: Buffer | undefined): number {
   return Number.parseInt(headers.toString('latin1', 9, 12), 10) || 0
 }
 
+const lineBreak = /[\r\n]/
+
 /** A header block from pairs; undefined for none. */
 export function encodeHeaders(pairs: readonly (readonly [string, string])[]): Buffer | undefined {
   if (pairs.length === 0) return undefined
   let text = 'NATS/1.0\r\n'
-  for (const [name, value] of pairs) text += `${name}: ${value}\r\n`
+  for (const [name, value] of pairs) {
+    if (lineBreak.test(value)) throw new RangeError(`a line break in the header ${name}`)
+    text += `${name}: ${value}\r\n`
+  }
   return Buffer.from(`${text}\r\n`, 'latin1')
 }

@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { WireConnection, type WireOptions } from '../../src/nats/wire-connection.ts'
+import { encodeHeaders } from '../../src/nats/wire-parser.ts'
 
 const wait = { timeout: 10_000, interval: 5 }
 const info = 'INFO {"max_payload":1000}\r\n'
@@ -213,4 +214,19 @@ test('a closed connection is closed at the other side, and does not count as los
   await connection.close()
   await vi.waitFor(() => expect(socket.destroyed).toBe(true), wait)
   expect([events, connection.connected]).toEqual([[], false])
+})
+
+test.each(['a b', 'a\r\nPUB b 0\r\n\r\n', 'ä', ''])('a subject that is none (%j) is not sent', async (subject) => {
+  const server = await fakeServer()
+  const { connection } = await open(server.url)
+  expect(() => connection.publish(subject, '', undefined, Buffer.from('x'))).toThrow(RangeError)
+  expect(() => connection.publish('a', subject === '' ? ' ' : subject, undefined, Buffer.from('x'))).toThrow(RangeError)
+  connection.publish('good', '', undefined, Buffer.from('x'))
+  const peer = await server.peer(0)
+  await vi.waitFor(() => expect(peer.said()).toContain('PUB good 1\r\nx\r\n'), wait)
+  expect(peer.said().split('PUB ')).toHaveLength(2)
+})
+
+test('a line break in a header is refused', () => {
+  expect(() => encodeHeaders([['Stowage-Owner', 'ann\r\nNats-Rollup: all']])).toThrow(RangeError)
 })
