@@ -101,7 +101,8 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
       const affected = changes.map(({ name }) => name)
       checkNames(affected)
       const retry = changes.some(({ expect }) => expect === 'any')
-      for (const change of changes) if (change.kind === 'set') await checkRoot(change.cid, options)
+      const roots = new Set(changes.flatMap((change) => (change.kind === 'set' ? [change.cid] : [])))
+      await Promise.all([...roots].map((cid) => checkRoot(cid, options)))
       const plan = (heads: readonly Head[]) => changes.map((change, at) => planOne(change, headAt(heads, at)))
       return carryOut(context, 'change', affected, retry, plan, options)
     },

@@ -107,7 +107,8 @@ export class DurableConsumer {
 
   async #consume(messages: ConsumerMessages): Promise<void> {
     this.#messages = messages
-    if (this.#stop.signal.aborted) await messages.close()
+    // Not awaited: it closes when it is read.
+    if (this.#stop.signal.aborted) messages.close().catch(() => undefined)
     const waiting: JsMsg[] = []
     let working: Promise<void> | undefined
     let failure: unknown

@@ -3,10 +3,11 @@ import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '
 import { AppError } from '../errors.ts'
 import { publishBatch } from './batch.ts'
 import type { Nats } from './connection.ts'
-import { directGetLast, directGetMany, type StoredMessage } from './direct-get.ts'
+import { directGetFrom, directGetLast, directGetMany, type StoredMessage } from './direct-get.ts'
+import { KvWriter } from './kv-writer.ts'
 import { kvStream, multiGetSubjectsMax, removalKeptSeconds } from './layout.ts'
 import { patiently } from './patience.ts'
-import { isWrongLastSequence, type Publication, publish } from './publish.ts'
+import type { Publication } from './publish.ts'
 import { TransientError } from './requests.ts'
 
 export interface KvRecord {
@@ -41,12 +42,14 @@ export class KvBucket {
   readonly #prefix: string
   readonly #nats: Nats
   readonly #options: KvOptions
+  readonly #writer: KvWriter
 
   private constructor(nats: Nats, bucket: string, options: KvOptions) {
     this.stream = kvStream(bucket)
     this.#prefix = `$KV.${bucket}.`
     this.#nats = nats
     this.#options = options
+    this.#writer = new KvWriter(nats)
   }
 
   /** Made where it is missing. */
@@ -105,8 +108,8 @@ export class KvBucket {
 
   /** All keys on a filter with wildcards, removed ones left out. */
   async getMatching(filter: string, signal: AbortSignal = neverAborted): Promise<KvRecord[]> {
-    const records =
-      this.#options.replicas > 1 ? await this.#scanAtLeader(filter, signal) : await this.#lastOfMany([filter], signal)
+    const strict = this.#options.replicas > 1
+    const records = await (strict ? this.#scanAtLeader(filter, signal) : this.#scan(filter, signal))
     return records.filter(({ removed }) => !removed)
   }
 
@@ -115,14 +118,9 @@ export class KvBucket {
    * @returns the sequence; undefined when the key's last sequence is not `lastSequence` (0 = never there)
    */
   write(key: string, value: Buffer | undefined, lastSequence: number, headers: Record<string, string> = {}) {
-    return this.#patiently(neverAborted, async (): Promise<number | undefined> => {
-      try {
-        const publication = { ...this.publication(key, value, headers), expectedLastSequence: lastSequence }
-        return (await publish(this.#nats.log.requests, publication)).seq
-      } catch (error) {
-        if (isWrongLastSequence(error)) return undefined
-        throw error
-      }
+    return this.#patiently(neverAborted, () => {
+      const publication = { ...this.publication(key, value, headers), expectedLastSequence: lastSequence }
+      return this.#writer.write(publication)
     })
   }
 
@@ -145,7 +143,8 @@ export class KvBucket {
   }
 
   publication(key: string, value: Buffer | undefined, headers: Record<string, string>): Publication {
-    const removal = { 'KV-Operation': 'PURGE', 'Nats-Rollup': 'sub', 'Nats-TTL': `${removalKeptSeconds}s` }
+    // No roll-up: there is one message a key anyway.
+    const removal = { 'KV-Operation': 'DEL', 'Nats-TTL': `${removalKeptSeconds}s` }
     const all = value === undefined ? { ...removal, ...headers } : headers
     return { subject: this.subject(key), payload: value ?? Buffer.alloc(0), headers: all }
   }
@@ -163,6 +162,21 @@ export class KvBucket {
       } while (from !== undefined)
       return records
     })
+  }
+
+  /** Not multi_last, which ends at 1,024 subjects: a key has one message, so all messages are the last ones. */
+  async #scan(filter: string, signal: AbortSignal): Promise<KvRecord[]> {
+    const records: KvRecord[] = []
+    for (let from = 1; ; ) {
+      const at = from
+      const { messages, next } = await this.#patiently(signal, () =>
+        directGetFrom(this.#nats.log.requests, this.stream, this.subject(filter), at, multiGetSubjectsMax),
+      )
+      for (const message of messages) records.push(this.#record(message))
+      const last = messages.at(-1)
+      if (last === undefined || (next === undefined && messages.length < multiGetSubjectsMax)) return records
+      from = last.seq + 1
+    }
   }
 
   async #scanAtLeader(filter: string, signal: AbortSignal): Promise<KvRecord[]> {

@@ -74,7 +74,8 @@ export class KvWatch {
     let caughtUp = pending === 0
     const messages = await consumer.consume({ max_messages: 2_000 })
     this.#messages = messages
-    if (this.#stop.signal.aborted) await messages.close()
+    // Not awaited: it closes when it is read.
+    if (this.#stop.signal.aborted) messages.close().catch(() => undefined)
     const prefix = this.#bucket.subject('').length
     for await (const message of messages) {
       const operation = message.headers?.get('KV-Operation') ?? ''

@@ -1,6 +1,8 @@
+import { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { encodeEvent } from '../../src/events/envelope.ts'
 import type { NameChange } from '../../src/names/name-entry.ts'
+import { verifyIndex } from '../../src/names/rebuild.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { contextOf, fileOf, freshDomain, openTestVerbs, signal, type TestVerbs } from '../support/verbs.ts'
 
@@ -62,8 +64,8 @@ test('pages come in the order of UTF-8 bytes, complete and without repetition, a
     'a_',
   ]
     .map((name) => name.normalize('NFC'))
-    .concat(Array.from({ length: 500 }, (_, i) => `many/${i}`))
-  await setAll(node, names)
+    .concat(Array.from({ length: 1500 }, (_, i) => `many/${i}`))
+  const cid = await setAll(node, names)
   const sorted = [...names].sort(byBytes)
   for (const limit of [1, 7, 100, 1000]) {
     const pages = await pagesOf(node, '', limit)
@@ -73,6 +75,9 @@ test('pages come in the order of UTF-8 bytes, complete and without repetition, a
   expect((await pagesOf(node, 'a/', 1)).flat()).toEqual(['a/b', 'a/b/c'])
   expect((await pagesOf(node, 'many/1', 50)).flat()).toEqual(sorted.filter((name) => name.startsWith('many/1')))
   expect(await pagesOf(node, 'zzz', 5)).toEqual([[]])
+  // More than one multi_last of the server can tell.
+  expect((await node.verbs.namesOf(CID.parse(cid), { signal })).map(({ name }) => name)).toEqual(sorted)
+  expect(await verifyIndex(node.names, { repair: false, signal })).toMatchObject({ differences: [] })
   await expect(node.verbs.listNames('', { limit: 0, signal })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
 })
 
