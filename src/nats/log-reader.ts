@@ -1,5 +1,5 @@
 import type { Nats } from './connection.ts'
-import { directGetFrom, directGetMany, directGetFromTime } from './direct-get.ts'
+import { directGetFrom, directGetFromTime, directGetMany } from './direct-get.ts'
 import { patiently } from './patience.ts'
 import { TransientError } from './requests.ts'
 
