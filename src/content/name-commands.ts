@@ -43,7 +43,7 @@ export type Decide = (
 export function createDecide(names: Names): Decide {
   const lock = new KeyedLock()
   return (affected, retry, plan, commit, signal) => {
-    const headsNow = () => Promise.all(affected.map((name) => names.log.head(name, signal)))
+    const headsNow = () => names.log.heads(affected, signal)
     const attempts = async (most: number) => {
       for (let left = most; ; left--) {
         const heads = await headsNow()

@@ -4,7 +4,7 @@ import type { Expectation } from '../events/log.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import { nameKey, type Version } from './name.ts'
 import type { NameVersion } from './name-entry.ts'
-import { linked, readMessage } from './name-fold.ts'
+import { type LogMessage, linked, readMessage } from './name-fold.ts'
 
 /** How a name stands at the end of the log. */
 export interface Head {
@@ -16,6 +16,10 @@ export interface Head {
 }
 
 const versionsMax = 100_000
+/** Of `<d>.evt.<site>.<space>.name.<verb>.<key>`. */
+const keyAt = 6
+/** Each has a subject for set and one for removed at each site, and multi_last ends at 1,024. */
+const headsAtOnce = 128
 
 /** The life of names, from the event log itself. A name's filter has as many tokens as its key: no other name matches. */
 export class NameLog {
@@ -32,15 +36,36 @@ export class NameLog {
   }
 
   async head(name: string, signal: AbortSignal): Promise<Head> {
-    const filter = this.filter(name)
-    const messages = await this.#reader.last(filter, signal)
+    return this.#headOf(name, await this.#reader.last([this.filter(name)], signal), signal)
+  }
+
+  /** In the order of `names`, in few requests. */
+  async heads(names: readonly string[], signal: AbortSignal): Promise<Head[]> {
+    const heads: Promise<Head>[] = []
+    for (let at = 0; at < names.length; at += headsAtOnce) {
+      const slice = names.slice(at, at + headsAtOnce)
+      const messages = await this.#reader.last(
+        slice.map((name) => this.filter(name)),
+        signal,
+      )
+      const byKey = new Map<string, LogMessage[]>()
+      for (const message of messages) {
+        const key = message.subject.split('.').slice(keyAt).join('.')
+        byKey.set(key, [...(byKey.get(key) ?? []), message])
+      }
+      for (const name of slice) heads.push(this.#headOf(name, byKey.get(nameKey(name)) ?? [], signal))
+    }
+    return Promise.all(heads)
+  }
+
+  async #headOf(name: string, messages: LogMessage[], signal: AbortSignal): Promise<Head> {
     const newest = messages.sort((a, b) => a.sequence - b.sequence).at(-1)
     const lastSequence = newest?.sequence ?? 0
     // What is no event of ours hides the one before it on its subject.
     const readable = messages.every((message) => versionOf(message) !== undefined)
     const version =
       newest === undefined || readable ? newest && versionOf(newest) : (await this.history(name, signal)).at(-1)
-    return { name, version, expect: { filter, lastSequence } }
+    return { name, version, expect: { filter: this.filter(name), lastSequence } }
   }
 
   /** Oldest first. @throws AppError LIMIT_EXCEEDED */

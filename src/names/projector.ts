@@ -97,10 +97,7 @@ export class Projector {
     const key = cid
     const filter = (verb: string) => `${domain}.evt.*.${space}.object.${verb}.${key}`
     const signal = new AbortController().signal
-    const found = [
-      ...(await this.#names.reader.last(filter('added'), signal)),
-      ...(await this.#names.reader.last(filter('imported'), signal)),
-    ]
+    const found = await this.#names.reader.last([filter('added'), filter('imported')], signal)
     return found.some(({ sequence }) => sequence > revision)
   }
 }

@@ -29,11 +29,11 @@ export class LogReader {
     this.#waitMs = waitMs
   }
 
-  /** The last message of each subject that the filter matches (of the leader: of all of them together). */
-  last(filter: string, signal: AbortSignal): Promise<LoggedMessage[]> {
+  /** The last message of each subject that a filter matches (of the leader: one a filter). 128 filters at the most. */
+  last(filters: readonly string[], signal: AbortSignal): Promise<LoggedMessage[]> {
     return patiently(this.#waitMs, signal, async () => {
-      if (this.#replicas > 1) return this.#lastAtLeader(filter)
-      const { messages } = await directGetMany(this.#nats.log.requests, this.#stream, [filter], lastBytesMax)
+      if (this.#replicas > 1) return (await Promise.all(filters.map((filter) => this.#lastAtLeader(filter)))).flat()
+      const { messages } = await directGetMany(this.#nats.log.requests, this.#stream, filters, lastBytesMax)
       return messages.map(({ subject, seq, data }) => ({ subject, sequence: seq, payload: data }))
     })
   }
