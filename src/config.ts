@@ -160,7 +160,7 @@ export const settings = {
     kind: 'bytes',
     default: '1GiB',
     min: 1048576,
-    help: 'size of the read log; the oldest goes first',
+    help: 'size of the read log, at most a sixteenth of an embedded store; the oldest goes first',
   },
   READS_DAYS_MAX: { kind: 'days', default: '30', min: 1, max: 36500, help: 'how long a read stays in the read log' },
   EVENT_FOLLOWERS_MAX: {

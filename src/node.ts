@@ -98,7 +98,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const source = { domain, site, space, node: uuidv7() }
     const eventStream = await openEventStream(nats, config.layout)
     const feed = new Feed({ nats, stream: eventStream, domain, space, waitMs: config.store.storeWaitMs })
-    const reads = await openReads(nats, config, source)
+    const reads = await openReads(nats, config, source, place.server?.storeBytesMax)
     opened.push(async () => {
       const lost = (await reads?.close()) ?? 0
       if (lost > 0) log.warn({ reads: lost }, 'reads were not recorded: the server did not take them before the stop')
@@ -211,10 +211,14 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
   }
 }
 
+/** The server sets the whole size of the read log aside at once: on a small disk it must leave the rest for content. */
+const readsShareMax = 1 / 16
+
 /** Undefined when the settings switch it off. */
-async function openReads(nats: Nats, { layout, reads }: Config, source: EventSource) {
+async function openReads(nats: Nats, { layout, reads }: Config, source: EventSource, storeBytesMax = Infinity) {
   if (!reads.on) return undefined
-  await openReadStream(nats, layout, reads)
+  const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * readsShareMax))
+  await openReadStream(nats, layout, { ...reads, bytesMax })
   return new EventReadLog({ nats, source })
 }
 

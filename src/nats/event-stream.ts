@@ -8,6 +8,7 @@ import { TransientError } from './requests.ts'
 
 const streamNotFound = 10059
 const noMessageFound = 10037
+const storageInsufficient = 10047
 const leaderTimeoutMs = 5_000
 
 /**
@@ -63,6 +64,12 @@ async function createOrFind(nats: Nats, config: StreamSettings): Promise<StreamC
   const { config: actual } =
     found ??
     (await nats.jsm.streams.add(config).catch((error: unknown) => {
+      if (error instanceof JetStreamApiError && error.code === storageInsufficient) {
+        throw new AppError('STORE_FULL', `the NATS server has no room for stream ${config.name}`, {
+          cause: error,
+          hint: 'raise its storage limit, or lower STOWAGE_READS_BYTES_MAX, which it sets aside',
+        })
+      }
       throw new AppError('STORE_UNAVAILABLE', `cannot create stream ${config.name}: ${String(error)}`, { cause: error })
     }))
   return actual

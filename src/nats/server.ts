@@ -42,6 +42,8 @@ export interface EmbeddedServer {
   readonly binary: string
   /** The data folder: absolute, and locked until `close` has ended. */
   readonly dataDir: string
+  /** What its JetStream may hold in all. */
+  readonly storeBytesMax: number
   /** How often the server was started again. */
   readonly restarts: number
   /** Stops the server for good and gives the data folder back. */
@@ -83,6 +85,7 @@ class SupervisedServer implements EmbeddedServer {
   readonly url: string
   readonly binary: string
   readonly dataDir: string
+  readonly storeBytesMax: number
   readonly #run: ServerRun
   readonly #log: Logger
   readonly #closing = new AbortController()
@@ -101,6 +104,7 @@ class SupervisedServer implements EmbeddedServer {
     this.url = `nats://127.0.0.1:${first.port}`
     this.binary = run.binary
     this.dataDir = run.dataDir
+    this.storeBytesMax = run.storeBytesMax
     this.#supervision = this.#supervise()
   }
 
