@@ -183,6 +183,16 @@ test('a NATS server without JetStream is one line that says so', async () => {
   expect([exitCode, line]).toEqual([1, expect.stringContaining('JetStream is not enabled')])
 })
 
+test('a NATS server with less room than the read log sets aside is one line that names the setting', async () => {
+  const nats = await startTestNats({ maxFileStore: '256MB' })
+  onTestFinished(() => nats.stop())
+  const { exitCode, line } = await refused({ env: { STOWAGE_NATS_URL: nats.url } })
+  // 6: the storage is full.
+  expect([exitCode, line]).toEqual([6, expect.stringMatching(/no room for stream stowage_reads; .*READS_BYTES_MAX/)])
+  const url = { STOWAGE_NATS_URL: nats.url, STOWAGE_READS_BYTES_MAX: '16MiB' }
+  await startServing(onTestFinished, { env: url })
+})
+
 test.each<[string, Record<string, string>]>([
   ['a wrong password', { STOWAGE_NATS_USER: 'me', STOWAGE_NATS_PASSWORD: 'wrong' }],
   ['no credentials', {}],
