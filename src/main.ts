@@ -39,6 +39,14 @@ async function serve(flags: SettingFlags): Promise<number> {
     import('./client/node-address.ts'),
   ])
   const log = createLog(config.log)
+  process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
+    if (isStrayWrite(error)) {
+      log.warn({ code: error.code }, 'nats.js wrote to a connection that had just ended')
+      return
+    }
+    log.fatal({ err: error }, 'unexpected: the node ends')
+    process.exit(1)
+  })
   const node = await startNode(config, { log, version, env: process.env, signal: stop.signal, ...crashing() })
   const { apiUrl, gatewayUrl, dataDir } = node
   const address = { apiUrl, gatewayUrl, dataDir, pid: process.pid }
@@ -63,6 +71,15 @@ async function serve(flags: SettingFlags): Promise<number> {
   await node.close()
   await removeNodeAddress(address, process.env)
   return 0
+}
+
+/**
+ * nats.js 3.4.0 takes the listeners off a socket that has ended and may write to it once more in the same turn. The request is
+ * answered by its time limit; the connection comes back. It is nobody's reason to end.
+ */
+function isStrayWrite(error: NodeJS.ErrnoException): boolean {
+  const stray = ['ERR_STREAM_WRITE_AFTER_END', 'ERR_STREAM_DESTROYED', 'EPIPE', 'ECONNRESET']
+  return stray.includes(error.code ?? '') && (error.stack ?? '').includes('transport-node')
 }
 
 /** Tests end the process at a step of a command (src/lib/crash-point.ts). Not a setting: nobody else wants it. */

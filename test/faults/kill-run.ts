@@ -31,6 +31,8 @@ export interface KillRunResult {
   readonly lost: readonly string[]
   /** A reply of 200 with other bytes, or cut off though it looked whole: must be 0. */
   readonly wrong: readonly string[]
+  /** What nodes printed that ended by themselves: a dead server must not take the node along. Must be empty. */
+  readonly ended: readonly string[]
   /** Not acked, and there as a whole. */
   readonly recovered: number
 }
@@ -47,7 +49,7 @@ const retriesMax = 200
 
 export async function killRun(options: KillRunOptions): Promise<KillRunResult> {
   const random = randomOf(options.seed)
-  const state = { node: await start(options), done: false, killsOfNode: 0, killsOfServer: 0 }
+  const state = { node: await start(options), done: false, killsOfNode: 0, killsOfServer: 0, ended: [] as string[] }
   const attempts: Attempt[] = []
   const more = () => attempts.length < options.uploadsMax && Date.now() < (options.untilMs ?? Number.POSITIVE_INFINITY)
   const killer = killAtRandom(state, options, random)
@@ -72,6 +74,7 @@ export async function killRun(options: KillRunOptions): Promise<KillRunResult> {
       ...(await judge(state.node, attempts)),
       killsOfNode: state.killsOfNode,
       killsOfServer: state.killsOfServer,
+      ended: state.ended,
     }
   } finally {
     state.done = true
@@ -84,6 +87,7 @@ interface RunState {
   done: boolean
   killsOfNode: number
   killsOfServer: number
+  readonly ended: string[]
 }
 
 const start = ({ dataDir, natsServer }: KillRunOptions) =>
@@ -92,6 +96,10 @@ const start = ({ dataDir, natsServer }: KillRunOptions) =>
 async function killAtRandom(state: RunState, options: KillRunOptions, random: () => number): Promise<void> {
   while (!state.done) {
     await delay(20 + random() * 280)
+    if (state.node.hasEnded()) {
+      state.ended.push(state.node.output().slice(-2_000))
+      state.node = await start(options)
+    }
     if (state.done) return
     if (random() < 0.5) {
       state.killsOfNode++

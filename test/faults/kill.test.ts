@@ -11,7 +11,7 @@ test('node and nats-server killed at random moments during 50 uploads: nothing a
   onTestFinished(() => rm(dataDir, { recursive: true, force: true, maxRetries: 10 }))
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
   const result = await killRun({ dataDir, natsServer: inject('natsServer'), seed, uploadsMax: 50 })
-  expect({ seed, ...result }).toMatchObject({ lost: [], wrong: [] })
+  expect({ seed, ...result }).toMatchObject({ lost: [], wrong: [], ended: [] })
   expect(result.acked).toBeGreaterThan(0)
   expect(result.killsOfNode + result.killsOfServer).toBeGreaterThan(3)
 })

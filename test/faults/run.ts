@@ -30,7 +30,7 @@ for (let round = 0; Date.now() < endMs; round++) {
     total.recovered += result.recovered
     total.kills += result.killsOfNode + result.killsOfServer
     console.log(`round ${round} (seed ${seed + round}): ${JSON.stringify(result)}`)
-    if (result.lost.length > 0 || result.wrong.length > 0) process.exitCode = 1
+    if (result.lost.length + result.wrong.length + result.ended.length > 0) process.exitCode = 1
   } finally {
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
   }

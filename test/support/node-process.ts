@@ -15,6 +15,7 @@ export interface NodeProcess {
   readonly dataDir: string
   /** Everything the process has printed so far. */
   readonly output: () => string
+  readonly hasEnded: () => boolean
   /** Sends the signal and resolves with the exit code (or the signal's name) once the process is gone. */
   end(signal: NodeJS.Signals): Promise<number | string>
 }
@@ -48,6 +49,7 @@ export async function startNodeProcess(options: NodeProcessOptions): Promise<Nod
     token: (await readFile(join(options.dataDir, 'admin.token'), 'utf8').catch(() => '')).trim(),
     dataDir: options.dataDir,
     output,
+    hasEnded: () => child.exitCode !== null || child.signalCode !== null,
     end: (signal) => endProcess(child, signal),
   }
 }
