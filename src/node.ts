@@ -115,7 +115,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => names.close())
     const projector = await Projector.start(nats, { stream: eventStream, names, site, reach })
     opened.push(() => projector.close())
-    const verbs = createVerbs({ put, blocks, log: eventLog, names, reach })
+    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, reach })
     opened.push(() => verbs.idle())
     const inspect = createInspect({ blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)

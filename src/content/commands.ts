@@ -8,6 +8,7 @@ import type { NameEntry } from '../names/name-entry.ts'
 import type { Names } from '../names/names.ts'
 import { CommandLog } from './command-log.ts'
 import { createDeleteCommand } from './delete-command.ts'
+import type { Get } from './get.ts'
 import { createDecide, createNameCommands } from './name-commands.ts'
 import { entryOfVersion, nameNotFound } from './name-plan.ts'
 import type { Put } from './put.ts'
@@ -16,6 +17,7 @@ import type { Verbs } from './verbs.ts'
 
 export interface VerbParts {
   readonly put: Put
+  readonly get: Pick<Get, 'open'>
   readonly blocks: Pick<Blockstore, 'has'>
   readonly log: EventLog
   readonly names: Names
@@ -32,10 +34,10 @@ export interface RunningVerbs extends Verbs {
 
 const pageNamesMax = 10_000
 
-export function createVerbs({ put, blocks, log, names, reach = passBy }: VerbParts): RunningVerbs {
+export function createVerbs({ put, get, blocks, log, names, reach = passBy }: VerbParts): RunningVerbs {
   const commands = new CommandLog(log, names)
   const decide = createDecide(names)
-  const parts = { put, blocks, names, commands, reach }
+  const parts = { put, get, blocks, names, commands, reach }
   return {
     put: createPutCommand(parts, decide),
     ...createNameCommands(parts, decide),

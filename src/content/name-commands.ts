@@ -1,5 +1,5 @@
 import { CID } from 'multiformats/cid'
-import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import type { Abortable } from '../blocks/blockstore.ts'
 import { AppError, isAppError } from '../errors.ts'
 import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
@@ -9,6 +9,7 @@ import type { NameChange, NameExpectation } from '../names/name-entry.ts'
 import type { Head } from '../names/name-log.ts'
 import type { Names } from '../names/names.ts'
 import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
+import type { Get } from './get.ts'
 import {
   checkExpectation,
   contentOf,
@@ -22,7 +23,7 @@ import { nameOutcome } from './outcome.ts'
 import type { NameOutcome } from './verbs.ts'
 
 export interface NameCommandParts {
-  readonly blocks: Pick<Blockstore, 'has'>
+  readonly get: Pick<Get, 'open'>
   readonly names: Names
   readonly commands: CommandLog
   readonly reach: Reach
@@ -64,14 +65,14 @@ export function createDecide(names: Names): Decide {
 }
 
 export function createNameCommands(parts: NameCommandParts, decide: Decide) {
-  const { blocks, names, commands, reach } = parts
+  const { get, names, commands, reach } = parts
 
   async function carryOut(
     context: Context,
     verb: string,
     affected: readonly string[],
     retry: boolean,
-    plan: (heads: readonly Head[]) => readonly Step[],
+    makePlan: () => Promise<(heads: readonly Head[]) => readonly Step[]>,
     { signal }: Abortable,
   ): Promise<NameOutcome> {
     const [first = ''] = affected
@@ -79,7 +80,9 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
       failure: { entity: 'name', verb, key: failureKey(nameKey(first)), subject: first },
       filters: () => affected.map((name) => names.log.filter(name)),
       signal,
-      work: () => {
+      // What the plan finds wrong is a failure of the command, and recorded as one.
+      work: async () => {
+        const plan = await makePlan()
         const commit = (steps: readonly Step[]) => {
           reach('names-decided')
           return commands.commit(context, steps, (at) => reach(`names-${at}`))
@@ -101,10 +104,17 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
       const affected = changes.map(({ name }) => name)
       checkNames(affected)
       const retry = changes.some(({ expect }) => expect === 'any')
-      const roots = new Set(changes.flatMap((change) => (change.kind === 'set' ? [change.cid] : [])))
-      await Promise.all([...roots].map((cid) => checkRoot(cid, options)))
-      const plan = (heads: readonly Head[]) => changes.map((change, at) => planOne(change, headAt(heads, at)))
-      return carryOut(context, 'change', affected, retry, plan, options)
+      const makePlan = async () => {
+        const roots = new Set(changes.flatMap((change) => (change.kind === 'set' ? [change.cid] : [])))
+        const sizes = new Map(
+          await Promise.all(Array.from(roots, async (cid) => [cid, await sizeOf(cid, options)] as const)),
+        )
+        const sized = changes.map((change) =>
+          change.kind === 'set' ? { ...change, size: change.size ?? sizes.get(change.cid) ?? null } : change,
+        )
+        return (heads: readonly Head[]) => sized.map((change, at) => planOne(change, headAt(heads, at)))
+      }
+      return carryOut(context, 'change', affected, retry, makePlan, options)
     },
 
     renameName(
@@ -126,7 +136,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
         if (!replace) checkExpectation(target, 'absent')
         return [setStep(target, content, { renamedFrom: from }), removeStep(source, { renamedTo: to })]
       }
-      return carryOut(context, 'rename', [to, from], expect === 'any', plan, options)
+      return carryOut(context, 'rename', [to, from], expect === 'any', async () => plan, options)
     },
 
     async undoName(
@@ -136,30 +146,37 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
       options: Abortable,
     ): Promise<NameOutcome> {
       checkNames([name])
-      const history = await names.log.history(name, options.signal)
-      const undone = revision === undefined ? history.at(-1) : history.find((version) => version.revision === revision)
-      if (undone === undefined) throw nameNotFound(revision === undefined ? name : `${name}@${revision}`)
-      const before = history[history.indexOf(undone) - 1]
-      const entry = entryOfVersion(name, before)
-      const more = { undoes: undone.revision }
-      const plan = (heads: readonly Head[]) => {
-        const head = headAt(heads, 0)
-        // Without a revision it is the change that the caller has seen last, not one that came meanwhile.
-        if (revision === undefined && head.version?.revision !== undone.revision) {
-          throw new AppError('REVISION_CONFLICT', `${name} was changed meanwhile`, { hint: 'look at its history' })
+      const makePlan = async () => {
+        const history = await names.log.history(name, options.signal)
+        const undone =
+          revision === undefined ? history.at(-1) : history.find((version) => version.revision === revision)
+        if (undone === undefined) throw nameNotFound(revision === undefined ? name : `${name}@${revision}`)
+        const before = history[history.indexOf(undone) - 1]
+        const entry = entryOfVersion(name, before)
+        const more = { undoes: undone.revision }
+        return (heads: readonly Head[]) => {
+          const head = headAt(heads, 0)
+          // Without a revision it is the change that the caller has seen last, not one that came meanwhile.
+          if (revision === undefined && head.version?.revision !== undone.revision) {
+            throw new AppError('REVISION_CONFLICT', `${name} was changed meanwhile`, { hint: 'look at its history' })
+          }
+          if (entry === undefined) return [removeStep(head, more)]
+          return [setStep(head, { ...entry, cid: CID.parse(entry.cid) }, more)]
         }
-        if (entry === undefined) return [removeStep(head, more)]
-        return [setStep(head, { ...entry, cid: CID.parse(entry.cid) }, more)]
       }
-      return carryOut(context, 'undo', [name], true, plan, options)
+      return carryOut(context, 'undo', [name], true, makePlan, options)
     },
   }
 
-  /** @throws AppError BLOCK_NOT_FOUND | OBJECT_DELETED | CID_INVALID */
-  async function checkRoot(text: string, options: Abortable): Promise<void> {
+  /**
+   * Content bytes of what the CID names; null for a directory.
+   * @throws AppError BLOCK_NOT_FOUND | OBJECT_DELETED | CID_INVALID
+   */
+  async function sizeOf(text: string, options: Abortable): Promise<number | null> {
     const cid = parsed(text)
     if (names.deleted.has(cid)) throw objectDeleted(cid)
-    if (!(await blocks.has(cid, options))) throw new AppError('BLOCK_NOT_FOUND', `${cid} is not stored here`)
+    const target = await get.open({ root: cid, segments: [] }, options)
+    return target.kind === 'directory' ? null : Number(target.size)
   }
 }
 

@@ -113,3 +113,20 @@ test('deleted content is out of view until it is put again; names hold it unless
   expect(verbs.isDeleted(cid)).toBe(false)
   expect(storyOf(await events())).toContain('name.removed a')
 })
+
+test('naming what is stored already tells its size, and what cannot be named or undone leaves a failure event', async ({
+  onTestFinished,
+}) => {
+  const { verbs, events } = await openTestVerbs(server.url, onTestFinished)
+  const { cid } = await verbs.put(contextOf(), fileOf('hello'), { signal })
+  const set = (name: string, cid: string) =>
+    verbs.changeNames(contextOf(), [{ kind: 'set', name, cid, size: null, mediaType: null, expect: 'any' }], { signal })
+  expect((await set('a', cid.toString())).entries).toMatchObject([{ name: 'a', size: 5 }])
+  const absent = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
+  await expect(set('b', absent)).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+  await expect(verbs.undoName(contextOf(), 'never', undefined, { signal })).rejects.toMatchObject({
+    code: 'NAME_NOT_FOUND',
+  })
+  await verbs.idle()
+  expect(storyOf(await events())).toEqual(['object.added', 'name.set a', 'name.failed', 'name.failed'])
+})

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { TestContext } from 'vitest'
 import type { Config } from '../../src/config.ts'
 import { createVerbs, type RunningVerbs } from '../../src/content/commands.ts'
+import { createGet } from '../../src/content/get.ts'
 import { createPut } from '../../src/content/put.ts'
 import type { Upload } from '../../src/content/verbs.ts'
 import type { Context, EventSource } from '../../src/events/envelope.ts'
@@ -53,7 +54,9 @@ export async function openTestVerbs(
     await projector?.close()
     await names.close()
   })
-  const verbs = createVerbs({ put: createPut({ blocks, limits: config.limits }), blocks, log, names })
+  const { limits } = config
+  const parts = { put: createPut({ blocks, limits }), get: createGet({ blocks, limits }), blocks }
+  const verbs = createVerbs({ ...parts, log, names })
   const events = async () => {
     const messages: LogMessage[] = []
     for await (const message of names.reader.from(`${domain}.evt.>`, 1, signal)) messages.push(message)
