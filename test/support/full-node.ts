@@ -66,8 +66,11 @@ export interface NodeCli extends FullNode {
 }
 
 /** The command line before a full node. */
-export async function openNodeCli(onFinished: OnFinished): Promise<NodeCli> {
-  const full = await startFullNode(onFinished)
+export async function openNodeCli(
+  onFinished: OnFinished,
+  env: Readonly<Record<string, string>> = {},
+): Promise<NodeCli> {
+  const full = await startFullNode(onFinished, { env })
   const folder = await testFolder(onFinished)
   return {
     ...full,
