@@ -15,7 +15,7 @@ export type NamesCommand =
     }
   | { readonly kind: 'undo'; readonly name: string; readonly revision: number | undefined }
 
-/** An atomic batch of the log has 256 events. */
+/** Well within an atomic batch of the log. */
 export const changesMax = 250
 const hint = 'send {"changes": […]}, {"rename": {"from", "to"}} or {"undo": {"name"}}'
 

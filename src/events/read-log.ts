@@ -14,7 +14,7 @@ export interface ReadLogParts {
 
 const pendingMaxDefault = 10_000
 /** How long reads gather, so that they share a batch. */
-const lingerMs = 5
+const lingerMs = 20
 /** Longest silence about drops while they go on. */
 const dropReportMs = 1_000
 const pauseMs = 100

@@ -105,6 +105,6 @@ export const messageOverheadBytes = 1024
 export const batchBlocksMax = 450
 export const batchBytesMax = 4 * MiB
 /** Events that share one atomic batch at the most. */
-export const eventsPerBatchMax = 256
+export const eventsPerBatchMax = 512
 /** Subjects in one multi_last request (the server's bound is 1,024). */
 export const multiGetSubjectsMax = 512

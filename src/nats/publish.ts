@@ -9,6 +9,8 @@ export interface Publication {
   readonly payload: Uint8Array
   readonly expectedLastSequence?: number
   readonly headers?: Readonly<Record<string, string>>
+  /** Instead of all the above: what `encodeHeaders` made, for messages that share their headers. */
+  readonly encodedHeaders?: Buffer | undefined
 }
 
 /** JetStream refused: `code` is its err_code (facts/nats.md §13). */
@@ -80,7 +82,8 @@ export async function publishRun(
 }
 
 export function headersOf(publication: Publication, extra: readonly [string, string][] = []): Buffer | undefined {
-  const { expectedLastSequence, headers } = publication
+  const { expectedLastSequence, headers, encodedHeaders } = publication
+  if (encodedHeaders !== undefined && extra.length === 0) return encodedHeaders
   const pairs: [string, string][] = headers === undefined ? [] : Object.entries(headers)
   if (expectedLastSequence !== undefined) {
     pairs.push(['Nats-Expected-Last-Subject-Sequence', String(expectedLastSequence)])

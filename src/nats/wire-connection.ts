@@ -2,6 +2,7 @@ import { createConnection, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Access } from './access.ts'
 import { WireHandshake } from './wire-handshake.ts'
+import { WireOutbox } from './wire-outbox.ts'
 import type { WireMessage } from './wire-parser.ts'
 import { WireParser } from './wire-parser.ts'
 
@@ -28,7 +29,6 @@ const reconnectMs = 250
 const pingMsDefault = 20_000
 /** Node overwrites it with each read; the parser copies out of it. */
 const readBufferBytes = 256 * 1024
-const crlf = Buffer.from('\r\n')
 const subjectPattern = /^[\x21-\x7e]+$/
 
 /**
@@ -42,6 +42,7 @@ export class WireConnection {
   readonly #options: WireOptions
   readonly #events: WireEvents
   #socket: Socket | TLSSocket | undefined
+  #outbox: WireOutbox | undefined
   #connecting: Socket | undefined
   #payloadBytesMax = 1_048_576
   #ready = false
@@ -82,10 +83,10 @@ export class WireConnection {
     return this.#payloadBytesMax
   }
 
-  /** The payload must not change until it is answered: it is sent from where it lies. @throws Error while disconnected */
+  /** The payload must not change until it is answered: a large one is sent from where it lies. @throws Error while disconnected */
   publish(subject: string, reply: string, headers: Buffer | undefined, payload: Uint8Array): void {
-    const socket = this.#socket
-    if (!this.#ready || socket === undefined) throw new Error('not connected to NATS')
+    const outbox = this.#outbox
+    if (!this.#ready || outbox === undefined) throw new Error('not connected to NATS')
     // A blank or a line break in a subject would be read by the server as something else.
     if (!subjectPattern.test(subject) || (reply !== '' && !subjectPattern.test(reply))) {
       throw new RangeError('a subject with characters that no subject has')
@@ -99,12 +100,7 @@ export class WireConnection {
       headers === undefined
         ? `PUB ${subject} ${replyPart}${total}\r\n`
         : `HPUB ${subject} ${replyPart}${headerBytes} ${total}\r\n`
-    socket.cork()
-    socket.write(headers === undefined ? line : line + headers.toString('latin1'), 'latin1')
-    if (payload.byteLength > 0) socket.write(payload)
-    socket.write(crlf)
-    // One system call for all that this turn of the loop publishes.
-    process.nextTick(uncork, socket)
+    outbox.send(line, headers, payload)
   }
 
   async close(): Promise<void> {
@@ -172,6 +168,7 @@ export class WireConnection {
 
   #attach(socket: Socket | TLSSocket, plain: Socket): void {
     this.#socket = socket
+    this.#outbox = new WireOutbox(socket)
     this.#ready = true
     this.#pingsOut = 0
     plain.once('close', () => {
@@ -230,8 +227,4 @@ const hostOf = (server: URL): string => server.hostname.replace(/^\[|\]$/g, '')
 function serverIdentity(server: URL): ConnectionOptions {
   const host = hostOf(server)
   return isIP(host) === 0 ? { servername: host } : { host }
-}
-
-function uncork(socket: Socket): void {
-  socket.uncork()
 }
