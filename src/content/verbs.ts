@@ -1,12 +1,14 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable } from '../blocks/blockstore.ts'
 import type { CloudEvent, Context } from '../events/envelope.ts'
+import type { ReadContext, ReadEntry as ReadRecord } from '../events/read-event.ts'
 import type { NameChange, NameEntry, NameExpectation, NameVersion } from '../names/name-entry.ts'
 import type { DirectoryImportOptions, ImportEntry, PutFileOptions } from './put.ts'
 import type { PutResult } from './put-result.ts'
 
 // What an entrance needs to speak of these.
 export type { Context } from '../events/envelope.ts'
+export type { ReadContext, ReadEntry as ReadRecord } from '../events/read-event.ts'
 export type { NameChange, NameEntry, NameExpectation, NameVersion } from '../names/name-entry.ts'
 
 /**
@@ -81,24 +83,7 @@ export interface Verbs {
   namesOf(cid: CID, options: Abortable): Promise<readonly NameEntry[]>
 }
 
-/** A read, for the read log. Recording never waits and never fails. */
-export interface ReadRecord {
-  readonly cid: string
-  /** As asked for: `/ipfs/…` or `/names/…`. */
-  readonly path: string
-  readonly range: string | null
-  readonly bytes: number
-  readonly format: string
-  readonly status: number
-  readonly latencyMs: number
-  readonly name: string | null
-}
-
-export interface ReadContext extends Pick<Context, 'principal' | 'via' | 'traceparent'> {
-  /** Undefined: the read is the root of its undertaking. */
-  readonly correlation: string | undefined
-}
-
+/** Recording never waits and never fails. */
 export interface ReadLog {
   read(context: ReadContext, record: ReadRecord): void
 }
