@@ -1,7 +1,7 @@
 import { parseContentPath } from '../content/get.ts'
 import type { NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
-import { asUtf8, type ContentRequest, contentRequest, encodeSegment } from './request.ts'
+import { asUtf8, type ContentRequest, contentRequest, encodeSegment, onPathGateway } from './request.ts'
 
 export type NameLookup = Pick<Verbs, 'resolveName'>
 
@@ -69,13 +69,14 @@ function decodeSegment(text: string): string {
 
 function requestOf(entry: NameEntry, asked: Asked, length: number, pathSegmentsMax: number): ContentRequest {
   const { segments, trailingSlash, search } = asked
-  const below = segments.slice(length).map((segment) => `/${encodeURIComponent(segment)}`)
-  const { path } = parseContentPath(`${entry.cid}${below.join('')}`, { pathSegmentsMax })
+  const below = segments.slice(length)
+  const { path } = parseContentPath([entry.cid, ...below.map(encodeURIComponent)].join('/'), { pathSegmentsMax })
   const { name, revision, mediaType } = entry
   return contentRequest(path, {
+    place: onPathGateway(`/names/${segments.slice(0, length).map(encodeSegment).join('/')}`),
+    tail: below,
     trailingSlash,
     search,
-    href: `/names/${segments.map(encodeSegment).join('/')}`,
     name: { name, revision, mediaType },
   })
 }

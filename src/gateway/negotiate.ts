@@ -7,7 +7,7 @@ export type CodecFormat = 'json' | 'cbor' | 'dag-json' | 'dag-cbor'
 
 /** `fromAccept`: the URL alone would give another answer, so the reply tells its own URL in Content-Location. */
 export type Format =
-  | { readonly kind: 'unixfs' }
+  | { readonly kind: 'unixfs' /** Asked for as a page: dag-json and dag-cbor are shown. */; readonly html: boolean }
   | { readonly kind: 'raw'; readonly fromAccept: boolean }
   | { readonly kind: 'car'; readonly scope: CarScope; readonly fromAccept: boolean }
   | { readonly kind: 'codec'; readonly codec: CodecFormat; readonly fromAccept: boolean }
@@ -29,7 +29,8 @@ const formatNames: ReadonlySet<string> = new Set(formatOfMediaType.values())
 /** More than any browser sends; parsing is linear, but nobody means it (bad-input 43). */
 const acceptBytesMax = 4096
 
-const unixfs: Format = Object.freeze({ kind: 'unixfs' })
+const unixfs: Format = Object.freeze({ kind: 'unixfs', html: false })
+const unixfsPage: Format = Object.freeze({ kind: 'unixfs', html: true })
 
 /**
  * What to send. `format=` beats `Accept` (IPIP-523); of the types in `Accept` the best-loved one that names a format, the
@@ -45,9 +46,11 @@ export function negotiate(query: Query, accept: string | undefined): Format {
       `the Accept header has ${accept.length} bytes; the limit is ${acceptBytesMax}`,
     )
   }
-  if (!/application\//i.test(accept)) return unixfs
+  const html = /text\/html/i.test(accept)
+  if (!html && !/application\//i.test(accept)) return unixfs
   const best = preferred(accept)
-  return best === undefined ? unixfs : ofName(best.name, query, best.params, true)
+  if (best === undefined || best.name === 'html') return html ? unixfsPage : unixfs
+  return ofName(best.name, query, best.params, true)
 }
 
 interface Choice {
@@ -70,7 +73,7 @@ function preferred(accept: string): Choice | undefined {
       bestWeight = weight
     }
   }
-  return best?.name === 'html' ? undefined : best
+  return best
 }
 
 function pair(part: string): [string, string] {

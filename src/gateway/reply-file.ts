@@ -35,7 +35,7 @@ export async function fileReply(exchange: Exchange, target: Target, shown: Shown
   const name = request.query.filename === undefined ? shown.name : safeFilename(request.query.filename)
   const mediaType = await mediaTypeOf(exchange, target, name)
   headers.push('Content-Type', mediaType, 'Accept-Ranges', 'bytes')
-  if (isActive(mediaType)) headers.push(...sandboxHeaders)
+  if (request.place.origin === '' && isActive(mediaType)) headers.push(...sandboxHeaders)
   const disposition = dispositionOf(exchange, name ?? target.cid.toString())
   if (disposition !== undefined) headers.push('Content-Disposition', disposition)
   const range = choice === 'whole' ? undefined : choice
@@ -45,13 +45,20 @@ export async function fileReply(exchange: Exchange, target: Target, shown: Shown
   return { status: range === undefined ? 200 : 206, headers, body: content(exchange, target, range, length) }
 }
 
-/** ETag, cache, path and roots: what a 304 carries too. What a name stands for may change at any time. */
+/** ETag, cache, path and roots: what a 304 carries too. */
 export function entityHeaders({ request }: Exchange, etag: string, roots: string, cache = immutable): HeaderList {
-  const { name, pathHeaders } = request
-  const control = name === undefined ? cache : 'no-cache'
-  const headers = ['ETag', etag, 'Cache-Control', control, 'Vary', 'Accept', 'X-Ipfs-Roots', roots, ...pathHeaders]
-  if (name !== undefined) headers.push('Stowage-Name-Revision', String(name.revision))
+  const headers = ['ETag', etag, 'Vary', 'Accept', 'X-Ipfs-Roots', roots, ...request.pathHeaders]
+  const control = cacheControlOf(request, cache)
+  if (control !== undefined) headers.push('Cache-Control', control)
+  if (request.name !== undefined) headers.push('Stowage-Name-Revision', String(request.name.revision))
   return headers
+}
+
+/** What a name stands for may change at any time; what an IPNS name does, after the time that its publisher said. */
+function cacheControlOf({ name, ipns }: Exchange['request'], immutably: string): string | undefined {
+  if (name !== undefined) return 'no-cache'
+  if (ipns === undefined) return immutably
+  return ipns.maxAgeSeconds === undefined ? undefined : `public, max-age=${ipns.maxAgeSeconds}`
 }
 
 /** A raw block is here already, the target of its path: no reader has to be started for it. */

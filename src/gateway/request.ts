@@ -21,12 +21,32 @@ export interface Query {
   readonly offset: number
 }
 
-/** The name that led to the content. */
+/** The name that led to the content, by `/names/<name>`. */
 export interface RequestedName {
   readonly name: string
   readonly revision: number
   /** Of what the name itself stands for; null = to be found out. */
   readonly mediaType: string | null
+}
+
+/** What led to the content by `/ipns/<key or domain name>`. */
+export interface RequestedIpns {
+  /** Canonical: a key as base36 CIDv1, a domain name in lower case. */
+  readonly name: string
+  /** How long the answer may be kept; undefined = nobody said. */
+  readonly maxAgeSeconds: number | undefined
+}
+
+/** Where the content is seen from: the path gateway, or an origin of its own (subdomain, DNSLink host). */
+export interface Place {
+  /** `/ipfs/<cid>`, `/ipns/<key or domain name>` or `/names/<name>`, percent-encoded: what X-Ipfs-Path and breadcrumbs begin with. */
+  readonly contentRoot: string
+  /** What URLs of that content begin with on this origin: `contentRoot` on the path gateway, nothing on an origin of its own. */
+  readonly base: string
+  /** `//<host>` of an origin of its own, port included; nothing on the path gateway, whose content shares one origin. */
+  readonly origin: string
+  /** What links to other content begin with, before `/ipfs/…`; undefined = no gateway for it here (DNSLink host). */
+  readonly gateway: string | undefined
 }
 
 /**
@@ -38,8 +58,12 @@ export interface ContentRequest {
   /** The path's root as CIDv1 base32. */
   readonly rootCid: string
   readonly name: RequestedName | undefined
+  readonly ipns: RequestedIpns | undefined
+  readonly place: Place
+  /** The decoded segments below `place.contentRoot`, as they were asked for: the end of `path.segments`. */
+  readonly tail: readonly string[]
   readonly trailingSlash: boolean
-  /** `/ipfs/<cid>/<segments>` or `/names/<name>/<segments>` percent-encoded, without a trailing slash: what links and redirects start with. */
+  /** `place.base` and the tail, percent-encoded, without a trailing slash: what links and redirects on this origin start with. */
   readonly href: string
   /** `?…` as it was sent, or nothing. */
   readonly search: string
@@ -77,29 +101,55 @@ export function splitTarget(target: string): { readonly pathname: string; readon
 /** `pathname` starts with `/ipfs/`. @throws AppError CID_INVALID | PATH_INVALID */
 export function parseContentRequest(pathname: string, search: string, pathSegmentsMax: number): ContentRequest {
   const { path, trailingSlash } = parseContentPath(asUtf8(pathname).slice('/ipfs/'.length), { pathSegmentsMax })
-  const tail = path.segments.map((segment) => `/${encodeSegment(segment)}`).join('')
-  return contentRequest(path, { trailingSlash, search, href: `/ipfs/${path.root}${tail}`, name: undefined })
+  return contentRequest(path, {
+    place: onPathGateway(`/ipfs/${path.root}`),
+    tail: path.segments,
+    trailingSlash,
+    search,
+  })
 }
 
+export function onPathGateway(contentRoot: string): Place {
+  return { contentRoot, base: contentRoot, origin: '', gateway: '' }
+}
+
+/** `tail` as of `ContentRequest`. */
 export function contentRequest(
   path: ContentPath,
-  asked: Pick<ContentRequest, 'trailingSlash' | 'search' | 'href' | 'name'>,
+  asked: Pick<ContentRequest, 'place' | 'tail' | 'trailingSlash' | 'search'> &
+    Partial<Pick<ContentRequest, 'name' | 'ipns'>>,
 ): ContentRequest {
-  const { root, segments } = path
-  const { trailingSlash, search } = asked
-  const tail = segments.map((segment) => `/${encodeSegment(segment)}`).join('')
-  const end = trailingSlash ? '/' : ''
-  const asRead = `/ipfs/${[root.toString(), ...segments].join('/')}${end}`
-  const rootCid = root.toV1().toString(base32)
-  const uri = `ipfs://${rootCid}${tail}${end}`
+  const { place, tail, trailingSlash, search, name, ipns } = asked
+  const rootCid = path.root.toV1().toString(base32)
+  const below = tail.map((segment) => `/${encodeSegment(segment)}`).join('')
   return {
     path,
     rootCid,
-    ...asked,
+    place,
+    tail,
+    name,
+    ipns,
+    trailingSlash,
+    search,
+    href: place.base + below,
     query: search.length > 1 ? parseQuery(search) : noQuery,
-    // IPIP-548: X-Ipfs-Path is on its way out, and left out where a header cannot carry it.
-    pathHeaders: /^[\x21-\x7e]*$/.test(asRead) ? ['X-Ipfs-Path', asRead, 'Ipfs-Uri', uri] : ['Ipfs-Uri', uri],
+    pathHeaders: pathHeadersOf(path, rootCid, asked),
   }
+}
+
+/** What is ours alone (`/names`) is told as the content that it stands for. */
+function pathHeadersOf(
+  path: ContentPath,
+  rootCid: string,
+  { tail, trailingSlash, ipns }: Pick<ContentRequest, 'tail' | 'trailingSlash'> & Partial<Pick<ContentRequest, 'ipns'>>,
+): readonly string[] {
+  const end = trailingSlash ? '/' : ''
+  const segments = ipns === undefined ? path.segments : tail
+  const below = segments.map((segment) => `/${encodeSegment(segment)}`).join('')
+  const asRead = [ipns === undefined ? `/ipfs/${path.root}` : `/ipns/${ipns.name}`, ...segments].join('/') + end
+  const uri = `${ipns === undefined ? `ipfs://${rootCid}` : `ipns://${ipns.name}`}${below}${end}`
+  // IPIP-548: X-Ipfs-Path is on its way out, and left out where a header cannot carry it.
+  return /^[\x21-\x7e]*$/.test(asRead) ? ['X-Ipfs-Path', asRead, 'Ipfs-Uri', uri] : ['Ipfs-Uri', uri]
 }
 
 /** Strict percent-encoding: everything but A-Z a-z 0-9 - . _ ~ (RFC 3986 unreserved). */

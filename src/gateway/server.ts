@@ -7,18 +7,17 @@ import type { Get } from '../content/get.ts'
 import type { ReadLog } from '../content/verbs.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
-import { ByteLru } from '../lib/lru.ts'
-import { KiB, MiB } from '../lib/units.ts'
+import { KiB } from '../lib/units.ts'
 import { type Connection, connectionOf, cutWhenIdle } from './connection.ts'
 import { errorReply } from './errors.ts'
-import { homeReply } from './home.ts'
+import { Locator } from './locate.ts'
 import { MediaTypes } from './media-type.ts'
-import { type NameLookup, resolveNameRequest } from './name-request.ts'
+import type { NameLookup } from './name-request.ts'
 import { negotiate } from './negotiate.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readContextOf } from './read-context.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
-import { type ContentRequest, parseContentRequest, splitTarget } from './request.ts'
+import type { ContentRequest } from './request.ts'
 import { formatName, respond } from './respond.ts'
 import { type Sent, send } from './send.ts'
 
@@ -74,9 +73,6 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
 /** As some proxies log a client that left before the answer began. */
 const clientClosedRequest = 499
 
-/** A URL and what it was parsed to, in bytes: generous, it bounds the memo. */
-const rememberedBytes = (url: string): number => 4 * url.length + KiB
-
 /** One request on its way, for whoever is told how it ended. */
 interface Work {
   readonly incoming: IncomingMessage
@@ -92,11 +88,12 @@ interface Work {
 class Handler {
   readonly #services: Services
   readonly #parts: GatewayParts
-  readonly #requests = new ByteLru<ContentRequest>(4 * MiB)
+  readonly #locator: Locator
 
   constructor(parts: GatewayParts, { limits }: GatewayConfig) {
     const readAhead = new ReadAhead(limits.readAheadBytes, limits.readAheadTotalBytes)
     this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead }
+    this.#locator = new Locator({ names: parts.names, pathSegmentsMax: limits.pathSegmentsMax })
     this.#parts = parts
   }
 
@@ -126,12 +123,13 @@ class Handler {
       throw new AppError('METHOD_NOT_ALLOWED', 'this gateway is read only', { hint: 'content is added over the API' })
     }
     const url = urlOf(work.incoming)
-    const request = this.#requests.get(url) ?? (await this.#parse(url, signal))
-    if (request === undefined) return homeReply(headers.accept)
+    const located = this.#locator.known(url) ?? (await this.#locator.locate(url, headers, signal))
+    if (located.kind === 'answer') return located.reply
+    const { request } = located
     work.request = request
     if (this.#parts.isDeleted?.(request.path.root)) throw new AppError('OBJECT_DELETED', 'this content was deleted')
-    if (headers['service-worker'] === 'script') {
-      // All content shares this origin: a worker of one page would see the requests of every other.
+    if (headers['service-worker'] === 'script' && request.place.origin === '') {
+      // All content of a path gateway shares one origin: a worker of one page would see the requests of every other.
       throw new AppError('REQUEST_INVALID', 'a service worker cannot be installed from a path gateway')
     }
     const format = negotiate(request.query, headers.accept)
@@ -151,25 +149,6 @@ class Handler {
     return await respond(exchange, format)
   }
 
-  /** Undefined for `/`. @throws AppError ROUTE_NOT_FOUND | PATH_INVALID | CID_INVALID | NAME_INVALID | NAME_NOT_FOUND */
-  async #parse(url: string, signal: AbortSignal): Promise<ContentRequest | undefined> {
-    const { pathname, search } = splitTarget(url)
-    if (pathname === '/') return undefined
-    const { pathSegmentsMax } = this.#services.limits
-    const { names } = this.#parts
-    if (names !== undefined && pathname.startsWith('/names/')) {
-      return await resolveNameRequest(pathname, search, names, { pathSegmentsMax, signal })
-    }
-    if (!pathname.startsWith('/ipfs/')) {
-      throw new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path', {
-        hint: 'content is at /ipfs/<cid> and /names/<name>',
-      })
-    }
-    const request = parseContentRequest(pathname, search, pathSegmentsMax)
-    this.#requests.set(url, request, rememberedBytes(url))
-    return request
-  }
-
   /** The one place where a request ends, whatever became of it. */
   #ended({ incoming, response, connection, beganMs, sent, request, format }: Work): void {
     connection.working--
@@ -185,7 +164,7 @@ class Handler {
       format: format ?? 'unknown',
       status: response.headersSent ? response.statusCode : clientClosedRequest,
       latencyMs: performance.now() - beganMs,
-      name: request.name?.name ?? null,
+      name: request.name?.name ?? request.ipns?.name ?? null,
     })
   }
 
