@@ -14,6 +14,8 @@ export interface TestNatsOptions {
   readonly maxFileStore?: string
   /** Default true. */
   readonly jetStream?: boolean
+  /** Of JetStream, where several servers are joined as leaves. */
+  readonly domain?: string
   /** Lines for the top level of the configuration file. */
   readonly extraConfig?: string
   /** Kept on stop; default: a temporary folder, removed on stop. */
@@ -78,10 +80,11 @@ function configText(options: TestNatsOptions, dataDir: string): string {
   ].join('\n')
 }
 
-function jetStreamConfig({ syncAlways, maxFileStore }: TestNatsOptions, dataDir: string): string[] {
+function jetStreamConfig({ syncAlways, maxFileStore, domain }: TestNatsOptions, dataDir: string): string[] {
   return [
     'jetstream {',
     `  store_dir: ${JSON.stringify(dataDir)}`,
+    ...(domain === undefined ? [] : [`  domain: ${domain}`]),
     ...(syncAlways === false ? [] : ['  sync_interval: always']),
     ...(maxFileStore === undefined ? [] : [`  max_file_store: ${maxFileStore}`]),
     '}',
