@@ -142,6 +142,12 @@ export const settings = {
   DAG_DEPTH_MAX: { kind: 'count', default: '1024', min: 1, help: 'deepest chain of links that is followed' },
   DAG_BLOCKS_MAX: { kind: 'count', default: '10000000', min: 1, help: 'most blocks that one CAR export visits' },
   DAG_BYTES_MAX: { kind: 'bytes', default: '1TiB', min: 1, help: 'most bytes of blocks in one CAR export' },
+  DAG_EXPANDED_BYTES_MAX: {
+    kind: 'bytes',
+    default: '64GiB',
+    min: 1,
+    help: 'most bytes of one tar or one CAR with dups=y, in which content counts as often as it is linked',
+  },
   NODE_LINKS_MAX: { kind: 'count', default: '16384', min: 1, help: 'most links that one node may have' },
   LISTING_ENTRIES_MAX: { kind: 'count', default: '10000', min: 1, help: 'most entries on one page of a listing' },
   PATH_SEGMENTS_MAX: { kind: 'count', default: '256', min: 1, help: 'most segments in a path' },
@@ -292,6 +298,7 @@ export interface LimitConfig {
   readonly dagDepthMax: number
   readonly dagBlocksMax: number
   readonly dagBytesMax: number
+  readonly dagExpandedBytesMax: number
   readonly nodeLinksMax: number
   readonly listingEntriesMax: number
   readonly pathSegmentsMax: number
@@ -394,6 +401,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       dagDepthMax: read.number('DAG_DEPTH_MAX'),
       dagBlocksMax: read.number('DAG_BLOCKS_MAX'),
       dagBytesMax: read.number('DAG_BYTES_MAX'),
+      dagExpandedBytesMax: read.number('DAG_EXPANDED_BYTES_MAX'),
       nodeLinksMax: read.number('NODE_LINKS_MAX'),
       listingEntriesMax: read.number('LISTING_ENTRIES_MAX'),
       pathSegmentsMax: read.number('PATH_SEGMENTS_MAX'),

@@ -66,5 +66,7 @@ export interface DagLimits {
   readonly dagDepthMax: number
   readonly dagBlocksMax: number
   readonly dagBytesMax: number
+  /** Of a tar or a CAR with `dups`, which hold the same block as often as it is linked. */
+  readonly dagExpandedBytesMax: number
   readonly nodeLinksMax: number
 }

@@ -257,7 +257,13 @@ test.each<[string, Partial<DagLimits>, readonly HashedBlock[], string]>([
     collected(exportCar(trailOf(root), store, { ...options, limits: { ...dagLimits, ...given } }))
   await expect(car(limit)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED', hint: expect.stringContaining(setting) })
   const bytes = blocks.reduce((sum, block) => sum + block.bytes.byteLength, 0)
-  const enough = { dagDepthMax: 10, dagBlocksMax: blocks.length, dagBytesMax: bytes, nodeLinksMax: 4 }
+  const enough = {
+    dagDepthMax: 10,
+    dagBlocksMax: blocks.length,
+    dagBytesMax: bytes,
+    dagExpandedBytesMax: bytes,
+    nodeLinksMax: 4,
+  }
   await expect(car(enough)).resolves.toBeInstanceOf(Buffer)
 })
 

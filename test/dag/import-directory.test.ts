@@ -12,7 +12,13 @@ import { bytesOf, directory, entriesOf, file, forgetful, streamOf, symlink } fro
 
 const { signal } = new AbortController()
 const v1 = { profile: 'unixfs-v1-2025', signal } as const
-const limits = { dagDepthMax: 1024, dagBlocksMax: 1e6, dagBytesMax: 1e12, nodeLinksMax: 16_384 }
+const limits = {
+  dagDepthMax: 1024,
+  dagBlocksMax: 1e6,
+  dagBytesMax: 1e12,
+  dagExpandedBytesMax: 1e12,
+  nodeLinksMax: 16_384,
+}
 
 async function cidOf(entries: ImportEntry[], options: object = {}): Promise<string> {
   return (await importDirectory(entriesOf(...entries), forgetful(), { ...v1, ...options })).cid.toString()

@@ -145,8 +145,8 @@ test.each([
     expect(target.roots.map(String).slice(0, 4)).toEqual([root, inner, inner, inner].map(String))
     expect(target.roots).toHaveLength(6)
     expect(target.trail).toHaveLength(4)
-    await expect(open(store, root, 'inner', 'text')).rejects.toMatchObject({ code: 'CODEC_UNSUPPORTED' })
-    await expect(open(store, root, 'inner', 'a')).rejects.toMatchObject({ code: 'CODEC_UNSUPPORTED' })
+    await expect(open(store, root, 'inner', 'text')).rejects.toMatchObject({ code: 'PATH_ENDS_IN_BLOCK' })
+    await expect(open(store, root, 'inner', 'a')).rejects.toMatchObject({ code: 'PATH_ENDS_IN_BLOCK' })
     for (const absent of [
       ['nope'],
       ['inner', 'a', 'list', '2'],

@@ -11,7 +11,13 @@ export const carLimits = {
   uploadBytesMax: 2 ** 30,
 }
 
-export const dagLimits = { dagDepthMax: 1024, dagBlocksMax: 1_000_000, dagBytesMax: 2 ** 40, nodeLinksMax: 16_384 }
+export const dagLimits = {
+  dagDepthMax: 1024,
+  dagBlocksMax: 1_000_000,
+  dagBytesMax: 2 ** 40,
+  dagExpandedBytesMax: 2 ** 40,
+  nodeLinksMax: 16_384,
+}
 
 export function varint(value: number | bigint): Buffer {
   const bytes: number[] = []

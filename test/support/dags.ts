@@ -13,6 +13,7 @@ export const limits = {
   dagDepthMax: 1024,
   dagBlocksMax: 10_000_000,
   dagBytesMax: 2 ** 40,
+  dagExpandedBytesMax: 2 ** 36,
   nodeLinksMax: 16_384,
 } as const
 
