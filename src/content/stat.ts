@@ -140,17 +140,28 @@ function describe(cid: CID, bytes: Uint8Array, limits: NodeLimits): Description 
 
 async function listPage(target: Target, blocks: Blockstore, limits: NodeLimits, options: ListOptions): Promise<Page> {
   const { limit, after, detail, signal } = options
+  const last = after === undefined ? undefined : await entryOf(target, after, { signal })
   const entries: DirectoryEntry[] = []
-  let skipping = after !== undefined
-  for await (const entry of target.list({ signal })) {
-    if (skipping) skipping = entry.name !== after
-    else if (entries.push(entry) > limit) break
+  for await (const entry of target.list({ signal, ...(last === undefined ? {} : { after: last.position }) })) {
+    // A name that a damaged directory has twice.
+    if (entries.length === 0 && entry.name === after) continue
+    if (entries.push(entry) > limit) break
   }
-  if (skipping) throw new AppError('REQUEST_INVALID', 'after: the directory has no entry of this name')
   const page = entries.slice(0, limit)
-  const last = entries.length > limit ? page.at(-1)?.name : undefined
+  const next = entries.length > limit ? page.at(-1)?.name : undefined
   const listed = detail ? await withDescriptions(page, blocks, limits, { signal }) : page
-  return last === undefined ? { entries: listed } : { entries: listed, next: last }
+  return next === undefined ? { entries: listed } : { entries: listed, next }
+}
+
+/** By its hash: of a sharded directory no page before is read. @throws AppError REQUEST_INVALID */
+async function entryOf(target: Target, name: string, options: Abortable): Promise<DirectoryEntry> {
+  const found = await target.entry(name, options)
+  if (found !== undefined) return found
+  // A name that is no UTF-8 was shown with U+FFFD, so its bytes cannot be looked up.
+  if (name.includes('\ufffd')) {
+    for await (const entry of target.list(options)) if (entry.name === name) return entry
+  }
+  throw new AppError('REQUEST_INVALID', 'after: the directory has no entry of this name')
 }
 
 const sizesAhead = 32

@@ -25,11 +25,23 @@ export interface ReadOptions extends Abortable {
   readonly readAheadBytes: number
 }
 
+/**
+ * A place in a directory's stored order: the index of a link in the root, then in the shard that it leads to, and so on.
+ * Means something in one directory alone.
+ */
+export type Position = readonly number[]
+
+export interface ListOptions extends Abortable {
+  /** List what comes after this place; only the shards on the way to it are read for that. Default: from the beginning. */
+  readonly after?: Position
+}
+
 export interface DirectoryEntry {
   readonly name: string
   readonly cid: CID
   /** The link's Tsize: the size of the DAG below it in bytes, as its writer claimed. */
   readonly dagBytes: bigint
+  readonly position: Position
 }
 
 /** What a path leads to. Made by `openPath`; nothing but the blocks on the way and the terminus itself has been read. */
@@ -55,8 +67,11 @@ export interface Target {
   readonly problem?: AppError
   /** The content of a file, symlink or node. It pulls: see read-file.ts. @throws AppError DAG_INVALID for a directory */
   read(range: ByteRange | undefined, options: ReadOptions): AsyncIterable<Uint8Array>
-  /** The entries of a directory in stored order (a HAMT: in shard order), pulled. @throws AppError DAG_INVALID for others */
-  list(options: Abortable): AsyncIterable<DirectoryEntry>
+  /**
+   * The entries of a directory in stored order (a HAMT: in shard order), pulled.
+   * @throws AppError DAG_INVALID for others; REQUEST_INVALID for an `after` that no entry of this directory has
+   */
+  list(options: ListOptions): AsyncIterable<DirectoryEntry>
   /** One entry by its name, reading only the shards on the way; undefined when there is none. */
   entry(name: string, options: Abortable): Promise<DirectoryEntry | undefined>
 }

@@ -2,7 +2,9 @@ import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import { openPath } from '../../src/dag/open.ts'
+import type { DirectoryEntry, Position, Target } from '../../src/dag/target.ts'
 import { CountingStore, gather, importDag, limits, putNode, putRaw, settled, signal } from '../support/dags.ts'
+import { nameOf, putHugeDirectory } from '../support/huge-directory.ts'
 
 const open = (store: CountingStore, root: CID, ...segments: string[]) =>
   openPath({ root, segments }, store, { signal, limits })
@@ -163,4 +165,84 @@ test('a link whose slot is not the one of its place is DAG_INVALID when looked u
   const links = allSlots.map((slot) => ({ cid: leaf, name: `${label(slot === 255 ? 255 : slot + 1)}a` }))
   const target = await open(store, await putNode(store, shardData(256, allSlots), links))
   await expect(target.entry('a', { signal })).rejects.toEqual(invalid)
+})
+
+/** As an entrance lists: so many entries from a place on. */
+async function page(target: Target, count: number, after?: Position): Promise<DirectoryEntry[]> {
+  const entries: DirectoryEntry[] = []
+  for await (const entry of target.list({ signal, ...(after === undefined ? {} : { after }) })) {
+    if (entries.push(entry) === count) break
+  }
+  return entries
+}
+
+test('a directory of 100,000 entries pages to its end, and a page reads its own shards and those on the way', async () => {
+  const store = new CountingStore()
+  const count = 100_000
+  const pageEntries = 1000
+  const { root } = await putHugeDirectory(store, count)
+  const seen = new Set<string>()
+  let pages = 0
+  let readAhead = 0
+  for (let after: Position | undefined; pages === 0 || after !== undefined; pages++) {
+    const target = await open(store, root)
+    store.forget()
+    const entries = await page(target, pageEntries, after)
+    readAhead = Math.max(readAhead, store.asked.length - shardsOf(entries).size)
+    for (const { name } of entries) seen.add(name)
+    after = entries.length < pageEntries ? undefined : entries.at(-1)?.position
+  }
+  expect(pages).toBeGreaterThanOrEqual(count / pageEntries)
+  expect(seen.size).toBe(count)
+  expect(seen.has(nameOf(count - 1))).toBe(true)
+  expect(store.count).toBeGreaterThan(10_000)
+  expect(readAhead).toBeLessThan(32)
+})
+
+/** Below the root: those that the entries lie in, and those on the way there. */
+function shardsOf(entries: readonly DirectoryEntry[]): Set<string> {
+  const shards = new Set<string>()
+  for (const { position } of entries) {
+    for (let depth = 1; depth < position.length; depth++) shards.add(position.slice(0, depth).join())
+  }
+  return shards
+}
+
+test('a listing goes on right after the place of any entry', async () => {
+  const store = new CountingStore()
+  const { root } = await sharded(store)
+  const flat = await importDag(store, [
+    { path: 'd/a', content: Buffer.from('a') },
+    { path: 'd/b', content: Buffer.from('b') },
+  ])
+  for (const target of [await open(store, root), await open(store, flat)]) {
+    const all = await gather(target.list({ signal }))
+    for (const [index, { name, position }] of all.entries()) {
+      if (index % 97 !== 0 && index < all.length - 3) continue
+      const rest = await page(target, 3, position)
+      expect(rest.map((entry) => entry.name)).toEqual(all.slice(index + 1, index + 4).map((entry) => entry.name))
+      expect((await target.entry(name, { signal }))?.position).toEqual(position)
+    }
+  }
+})
+
+test('a place that no entry has is refused, not guessed at', async () => {
+  const store = new CountingStore()
+  const { root } = await sharded(store)
+  const target = await open(store, root)
+  const [{ position = [] } = {}] = await page(target, 1)
+  const flat = await open(store, await putNode(store, new UnixFS({ type: 'directory' }).marshal(), []))
+  const wrong: [Target, Position][] = [
+    [target, [256]],
+    [target, [-1]],
+    [target, [0.5]],
+    [target, position.slice(0, -1)],
+    [target, [...position, 0]],
+    [target, Array.from({ length: 40 }, () => 0)],
+    [flat, [0]],
+    [flat, [0, 0]],
+  ]
+  for (const [of, after] of wrong) {
+    await expect(page(of, 1, after), JSON.stringify(after)).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+  }
 })
