@@ -29,8 +29,8 @@ type View =
 
 /**
  * Follows a path from its root, one block at a time. Symlinks on the way are not followed.
- * @throws AppError PATH_NOT_FOUND (no such name), CODEC_UNSUPPORTED (the path goes into a codec without paths, or ends at a
- * value inside a block), DAG_INVALID (a block on the way is damaged; a damaged terminus is a target with a `problem`);
+ * @throws AppError PATH_NOT_FOUND (no such name), CODEC_UNSUPPORTED (the path goes into a codec without paths),
+ * PATH_ENDS_IN_BLOCK (it ends at a value that is no link), DAG_INVALID (a block on the way is damaged; a damaged terminus is a target with a `problem`);
  * as `Blockstore.get` for every block on the way
  */
 export async function openPath(path: ContentPath, blocks: Source, options: OpenOptions): Promise<Target> {
@@ -62,6 +62,11 @@ export async function openPath(path: ContentPath, blocks: Source, options: OpenO
     block = await enter(found.entry.cid)
   }
   return targetOf(block, roots, trail, blocks, limits)
+}
+
+/** What one block is, without a path to it: its trail is the block alone. */
+export function openBlock(block: Block, blocks: Source, { limits }: Pick<OpenOptions, 'limits'>): Target {
+  return targetOf(block, [block.cid], [block], blocks, limits)
 }
 
 function notFound(segment: string, why: string, hint?: string): AppError {
@@ -96,7 +101,7 @@ function followData(block: Block, segments: readonly string[]): { cid: CID; used
     const cid = typeof value === 'object' && value !== null ? CID.asCID(value) : null
     if (cid !== null) return { cid, used: index + 1 }
   }
-  throw new AppError('CODEC_UNSUPPORTED', `the path ends at a value inside the block ${block.cid}`, {
+  throw new AppError('PATH_ENDS_IN_BLOCK', `the path ends at a value inside the block ${block.cid}`, {
     hint: 'only whole blocks are served: end the path at a link',
   })
 }
