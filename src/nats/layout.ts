@@ -16,6 +16,10 @@ import { MiB } from '../lib/units.ts'
  * | name index   | KV `<d>_names`, `<space>.<name key>` (projection)        |
  * | names of     | KV `<d>_refs`, `<space>.<root>.<name key>` (projection)  |
  * | out of view  | KV `<d>_deleted`, `<space>.<root>` (projection)          |
+ * | IPNS         | KV `<d>_ipns`, `<space>.<key or domain>` (projection)    |
+ * | placement    | KV `<d>_placement`: sites, stores, roots (projection)     |
+ * | policy       | KV `<d>_policy`, `<space>` (projection)                  |
+ * | moves        | stream `<d>_moves`, `<d>.moves.<site>.>` (work queue)     |
  * | outcomes     | KV `<d>_outcomes`, `<space>.<command id>` (projection)   |
  * | tokens       | KV `<d>_tokens` (hashes only)                            |
  *
@@ -69,7 +73,17 @@ export const deadSubjects = (domain: string): string => `${domain}.dead.>`
 export const nameBucket = (domain: string): string => `${domain}_names`
 export const refBucket = (domain: string): string => `${domain}_refs`
 export const deletedBucket = (domain: string): string => `${domain}_deleted`
+export const ipnsBucket = (domain: string): string => `${domain}_ipns`
 export const outcomeBucket = (domain: string): string => `${domain}_outcomes`
+export const placementBucket = (domain: string): string => `${domain}_placement`
+export const policyBucket = (domain: string): string => `${domain}_policy`
+/** Copies to be made at a site, one message for each root and store. */
+export const moveStream = (domain: string): string => `${domain}_moves`
+export const moveSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'site'>): string =>
+  `${domain}.moves.${site}.>`
+/** What a node says of itself every few seconds; heard by all sites that are connected. Not stored. */
+export const beatSubject = (domain: string, site: string, node: string): string => `${domain}.beat.${site}.${node}`
+export const beatSubjects = (domain: string): string => `${domain}.beat.>`
 /** The JetStream stream behind a KV bucket (ADR-8). */
 export const kvStream = (bucket: string): string => `KV_${bucket}`
 /** How long the outcome of a command is known by its id. */

@@ -1,0 +1,98 @@
+/**
+ * What placement speaks of. A copy is a whole DAG, every block of it verified, in one store; location is kept for each
+ * root, not for each block (design §9).
+ */
+
+/** A store is a set of bucket shards at a site. */
+export interface StoreRef {
+  readonly site: string
+  readonly store: string
+}
+
+export const storeKey = ({ site, store }: StoreRef): string => `${site}/${store}`
+
+/** A place with its own JetStream, which works alone. */
+export interface SiteRecord {
+  readonly site: string
+  /** Its JetStream is reached as `$JS.<jetstreamDomain>.API` from elsewhere. */
+  readonly jetstreamDomain: string
+  /** `region`, `zone`, `role` and whatever else the domain's policy speaks of. */
+  readonly labels: Readonly<Record<string, string>>
+  /** removed: it left for good, and what it held counts no more. */
+  readonly state: 'active' | 'removed'
+}
+
+export interface StoreRecord extends StoreRef {
+  readonly shards: number
+  /** Really set on its streams. */
+  readonly replicas: number
+  /** Failure domains that its replicas lie in: one for a single replica or an unknown spread. */
+  readonly zones: readonly string[]
+  /** draining: it is read, takes nothing new, and is emptied. removed: it is gone. */
+  readonly state: 'active' | 'draining' | 'removed'
+  /** Whether it takes puts; the others hold copies only. */
+  readonly primary: boolean
+  /** Undefined = not known, taken for enough. In bytes. */
+  readonly freeBytes: number | undefined
+  readonly usedBytes: number
+}
+
+/** Sites and stores as the log and their heartbeats have them. Sorted by name, so that equal inventories are equal bytes. */
+export interface Inventory {
+  readonly sites: readonly (SiteRecord & {
+    /** Heard within the time that the settings give it. */
+    readonly up: boolean
+  })[]
+  readonly stores: readonly StoreRecord[]
+}
+
+export interface Copy extends StoreRef {
+  /**
+   * requested: on its way. verified: it was there, whole, at `verifiedAt`. removing: asked to be dropped; it counts no more.
+   * failed: the last try did not succeed, or verification found it damaged.
+   */
+  readonly state: 'requested' | 'verified' | 'removing' | 'failed'
+  /** RFC 3339; of the last time that every block was hashed. Undefined = never. */
+  readonly verifiedAt: string | undefined
+  /** Of the last event about it. */
+  readonly eventId: string
+}
+
+/** What is known of one root, folded from the log. */
+export interface RootFacts {
+  /** CIDv1 base32 as it was put. */
+  readonly root: string
+  /** Of all its blocks together; undefined where nobody counted. In bytes. */
+  readonly bytes: number | undefined
+  readonly blocks: number | undefined
+  /** Where it was put first: that site decides which surplus copies go. */
+  readonly originSite: string
+  readonly owner: string
+  readonly mediaType: string | null
+  readonly addedAt: string
+  /** Out of view: no copy of it is wanted any more. */
+  readonly deleted: boolean
+  /** Sorted by site and store. */
+  readonly copies: readonly Copy[]
+  /** Sequence of the last event folded in. */
+  readonly revision: number
+}
+
+/** Someone at a place shows this content: a website, a service. Pulls it there, unasked. */
+export interface ProjectionRecord {
+  readonly id: string
+  readonly site: string
+  /** A name (or name prefix ending in `/`), or a CID. */
+  readonly subject: { readonly name: string } | { readonly cid: string }
+}
+
+/** Reads a minute, decayed, by the site that they came to. */
+export type Demand = Readonly<Record<string, number>>
+
+/** What a policy's rules may ask about, beside the facts themselves. */
+export interface RootContext {
+  readonly names: readonly string[]
+  readonly demand: Demand
+  /** Sites that project it. */
+  readonly projectedAt: readonly string[]
+}
