@@ -1,11 +1,12 @@
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
-import { type CarScope, carTag, exportCar } from '../dag/car-export.ts'
+import { type CarParams, carTag, exportCar } from '../dag/car-export.ts'
 import { openPath } from '../dag/open.ts'
 import type { ContentPath, DagLimits, ReadOptions, Target } from '../dag/target.ts'
 
 // What an entrance needs to ask for content and to hold the answer.
-export type { CarScope } from '../dag/car-export.ts'
+export type { CarParams, CarScope } from '../dag/car-export.ts'
 export { parseCid } from '../dag/cid.ts'
+export type { EntityBytes } from '../dag/entity.ts'
 export { parseContentPath } from '../dag/path.ts'
 export type { ByteRange, ContentPath, DagLimits, DirectoryEntry, ReadOptions, Target } from '../dag/target.ts'
 
@@ -16,16 +17,19 @@ export interface Get {
    * the signal's reason when aborted
    */
   open(path: ContentPath, options: Abortable): Promise<Target>
-  /** CAR v1 of the blocks on the way to the target, then (scope all) the whole DAG under it, depth first, each block once. */
-  car(target: Target, scope: CarScope, options: ReadOptions): AsyncIterable<Uint8Array>
-  /** What changes exactly when the bytes of that CAR do. */
-  carTag(target: Target, scope: CarScope): string
+  /** CAR v1 of the blocks on the way to the target, then what the params ask of the DAG under it, depth first. */
+  car(target: Target, params: CarParams, options: ReadOptions): AsyncIterable<Uint8Array>
+  /**
+   * What changes exactly when the bytes of that CAR do.
+   * @throws AppError REQUEST_INVALID when the bytes asked for lie outside of the file
+   */
+  carTag(target: Target, params: CarParams): string
 }
 
 export function createGet({ blocks, limits }: { blocks: Blockstore; limits: DagLimits }): Get {
   return {
     open: (path, { signal }) => openPath(path, blocks, { signal, limits }),
-    car: (target, scope, options) => exportCar(target, blocks, { ...options, scope, limits }),
+    car: (target, params, options) => exportCar(target, blocks, { ...options, ...params, limits }),
     carTag,
   }
 }

@@ -6,28 +6,44 @@ import { isIdentity } from '../blocks/block.ts'
 import type { Blockstore } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
 import { KiB } from '../lib/units.ts'
+import { linksOf } from './codecs.ts'
+import { type EntityBytes, type Span, spanOf, walkEntity, walkSpan } from './entity.ts'
 import type { Target } from './target.ts'
 import { type Visited, type WalkOptions, walk } from './walk.ts'
 
-/** IPIP-402 `dag-scope`. block: the way to the terminus and itself. all: and the whole DAG below it. */
-export type CarScope = 'block' | 'all'
+/** IPIP-402 `dag-scope`. block: the way to the terminus and itself. entity: see entity.ts. all: the whole DAG below it. */
+export type CarScope = 'block' | 'entity' | 'all'
 
-export interface CarExportOptions extends WalkOptions {
-  readonly scope?: CarScope
+/** What is asked of a CAR (IPIP-402, IPIP-412). Whatever the order asked for, the one that is sent is depth first. */
+export interface CarParams {
+  readonly scope: CarScope
+  /** Counts for a file; then the scope is entity. */
+  readonly bytes: EntityBytes | undefined
+  readonly dups: boolean
+  readonly order: 'dfs' | 'unk'
 }
+
+/** Without params: the whole DAG, each block once. */
+export interface CarExportOptions extends WalkOptions, Partial<CarParams> {
+  readonly dups?: boolean
+}
+
+/** What a CAR needs to know of what a path leads to. */
+export type CarTarget = Pick<Target, 'trail' | 'kind' | 'size'>
 
 /** Smaller blocks share a chunk; a larger one is a chunk of its own, so that it is not copied. */
 const sharedBytesMax = 16 * KiB
 const chunkBytes = 64 * KiB
 
 /**
- * A CARv1 of what a path leads to: the blocks of the path, root first, then the DAG below the terminus in depth-first
- * pre-order, no block twice, no identity blocks. Header: the one root that the path starts from. The bytes depend on
- * nothing but path, scope and DAG. Memory: the window of `walk` and one chunk.
- * @throws as `walk`, after the chunks before; a CAR that ends without an error is complete
+ * A CARv1 of what a path leads to: the blocks of the path, root first, then what is wanted of the DAG below the terminus in
+ * depth-first pre-order, no block twice unless `dups`, no identity blocks. Header: the one root that the path starts from.
+ * The bytes depend on nothing but path, params and DAG. Memory: the window of `walk` and one chunk.
+ * @throws AppError REQUEST_INVALID as `carTag`; as `walk`, after the chunks before; a CAR that ends without an error is
+ *   complete
  */
 export async function* exportCar(
-  target: Pick<Target, 'trail'>,
+  target: CarTarget,
   blocks: Pick<Blockstore, 'get' | 'getBatch'>,
   options: CarExportOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -49,30 +65,55 @@ export async function* exportCar(
 }
 
 /**
- * A strong entity tag's value (no quotes) for that CAR: equal exactly when root, path and scope are, and with them the
- * bytes. It changes with the order that `exportCar` writes.
+ * An entity tag's value (no quotes) for that CAR: equal exactly when root, path and what is sent of the DAG are, and with
+ * them the bytes. It changes with the order that `exportCar` writes.
+ * @throws AppError REQUEST_INVALID when the bytes asked for lie outside of the file
  */
-export function carTag(target: Pick<Target, 'trail'>, scope: CarScope = 'all'): string {
-  const hash = createHash('sha256').update(`car1 dfs ${scope}`)
+export function carTag(target: CarTarget, params: Partial<CarParams> = {}): string {
+  const part = partOf(target, params)
+  const what = part.kind === 'bytes' ? `${part.span.start}-${part.span.end}` : part.kind
+  const hash = createHash('sha256').update(`car1 dfs ${params.dups ? 'dups ' : ''}${what}`)
   for (const { cid } of target.trail) hash.update(cid.bytes)
   return `${target.trail.at(-1)?.cid}.car.${base32.baseEncode(hash.digest().subarray(0, 10))}`
 }
 
+/** What of the terminus is sent. */
+type Part = { readonly kind: CarScope } | { readonly kind: 'bytes'; readonly span: Span }
+
+function partOf({ kind, size }: CarTarget, { scope = 'all', bytes }: Partial<CarParams>): Part {
+  if (bytes === undefined) return { kind: scope }
+  if (kind !== 'file') return { kind: 'entity' }
+  const span = spanOf(bytes, size)
+  if (span === 'whole') return { kind: 'entity' }
+  // The block tells its size, so a reader can see why it gets no byte.
+  return span === 'none' ? { kind: 'block' } : { kind: 'bytes', span }
+}
+
 async function* visit(
-  target: Pick<Target, 'trail'>,
+  target: CarTarget,
   blocks: Pick<Blockstore, 'get' | 'getBatch'>,
   options: CarExportOptions,
 ): AsyncGenerator<Visited, void, undefined> {
+  const part = partOf(target, options)
   const terminus = target.trail.at(-1)
-  if (options.scope === 'block' || terminus === undefined) {
-    yield* target.trail
-    return
-  }
   yield* target.trail.slice(0, -1)
-  yield* walk(terminus, blocks, options)
+  if (terminus === undefined) return
+  switch (part.kind) {
+    case 'block':
+      yield terminus
+      return
+    case 'entity':
+      yield* walkEntity(terminus, target, blocks, options)
+      return
+    case 'bytes':
+      yield* walkSpan(terminus, part.span, blocks, options)
+      return
+    case 'all':
+      yield* walk(terminus, ({ cid, bytes }) => linksOf(cid, bytes, options.limits), blocks, options)
+  }
 }
 
-function rootOf(target: Pick<Target, 'trail'>): CID {
+function rootOf(target: CarTarget): CID {
   const [root] = target.trail
   if (root === undefined) throw new AppError('INTERNAL', 'a target without the blocks of its path')
   return root.cid

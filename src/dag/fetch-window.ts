@@ -10,6 +10,8 @@ type Share = (typeof shares)[number]
 interface Slot {
   readonly want: Want
   share: Share
+  /** How often it will still be taken: a block can be planned in several places. */
+  uses: number
   /** What it counts for in the window: the hint, and its length once it has arrived. */
   counted: number
   /** Settled when its batch has answered; undefined = not asked for yet. */
@@ -60,19 +62,26 @@ export class FetchWindow {
     return counted < this.#bytesMax[share] || (share === 'planned' && counted === 0)
   }
 
-  /** Takes the block into the window; it is asked for when a batch is worth its round trip, or is needed. */
+  /**
+   * Takes the block into the window; it is asked for when a batch is worth its round trip, or is needed. What is planned
+   * stays until it has been taken as often as it was planned.
+   */
   ask(want: Want, share: Share): void {
     const key = multihashKey(want.cid)
     const known = this.#slots.get(key)
     if (known === undefined) {
       const counted = this.#trustsHints ? Math.max(want.bytes ?? unknownBytes, countedMin) : unknownBytes
-      const slot: Slot = { want, share, counted, answered: undefined, bytes: undefined, error: undefined }
+      const uses = share === 'planned' ? 1 : 0
+      const slot: Slot = { want, share, uses, counted, answered: undefined, bytes: undefined, error: undefined }
       this.#slots.set(key, slot)
       this.#counted[share] += counted
       this.#waiting[share].push(slot)
       this.#waitingBlocks++
       this.#waitingBytes += counted
-    } else if (share === 'planned' && known.share === 'ahead') {
+      return
+    }
+    if (share === 'planned') known.uses++
+    if (share === 'planned' && known.share === 'ahead') {
       known.share = share
       this.#counted.ahead -= known.counted
       this.#counted.planned += known.counted
@@ -101,14 +110,17 @@ export class FetchWindow {
     }
   }
 
-  /** The block, out of the window. @throws as `get`, for this block only */
+  /** The block, out of the window where this was its last use. @throws as `get`, for this block only */
   async take(want: Want): Promise<Uint8Array> {
     const key = multihashKey(want.cid)
     const slot = this.#slots.get(key)
     await slot?.answered
     if (slot !== undefined) {
-      this.#slots.delete(key)
-      this.#counted[slot.share] -= slot.counted
+      slot.uses--
+      if (slot.uses <= 0) {
+        this.#slots.delete(key)
+        this.#counted[slot.share] -= slot.counted
+      }
       if (slot.bytes !== undefined) return slot.bytes
       if (slot.error !== undefined) throw slot.error
     }

@@ -3,12 +3,14 @@ import type { CID } from 'multiformats/cid'
 import { isIdentity, multihashKey } from '../blocks/block.ts'
 import type { Blockstore, Want } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
-import { codecs, linksOf } from './codecs.ts'
+import { codecs } from './codecs.ts'
 import { FetchWindow } from './fetch-window.ts'
 import type { DagLimits, ReadOptions } from './target.ts'
 
 export interface WalkOptions extends ReadOptions {
   readonly limits: DagLimits
+  /** Give a block each time that it is linked, and what is below it each time: IPIP-412 `dups=y`. */
+  readonly dups?: boolean
 }
 
 export interface Visited {
@@ -16,17 +18,31 @@ export interface Visited {
   readonly bytes: Uint8Array
 }
 
+/** A link to be followed. */
+export interface Step extends Want {
+  /**
+   * Names the part of the DAG below it that is wanted; left out when it is all of it. One block can be met for several
+   * parts: it is given once, and followed for each.
+   */
+  readonly part?: string
+}
+
+/** The links of a block that are to be followed, in their order. `step` led to it; undefined at the root. */
+export type Follow<S extends Step> = (block: Visited, step: S | undefined) => readonly S[]
+
 /** A block whose place in the order is settled. */
-interface Planned {
-  readonly want: Want
+interface Planned<S> {
+  readonly want: S
   readonly depth: number
+  /** It was given before, and is wanted for another part of what is below it. */
+  readonly again: boolean
   /** Its links have been put on the stack, or it has none by its codec. */
   expanded: boolean
 }
 
 /** The links of one node that are still to be followed. */
-interface Frame {
-  readonly links: readonly Want[]
+interface Frame<S> {
+  readonly links: readonly S[]
   readonly depth: number
   /** The next link to be planned. */
   next: number
@@ -40,8 +56,8 @@ const plannedMax = 1024
 const linksPendingMax = 131_072
 
 /**
- * The DAG below `root` in depth-first pre-order, each block once, links in the order of their block; identity CIDs are
- * followed and not given. The order depends on nothing but the DAG.
+ * The DAG below `root` in depth-first pre-order, as far as `follow` goes, each block once (or each time, see `dups`), links
+ * in the order of their block; identity CIDs are followed and not given. The order depends on nothing but the DAG.
  *
  * It pulls: at most `readAheadBytes` (by the sizes that the links state) are fetched or under way. Blocks are asked for in
  * batches over the borders of nodes, so that many small files below a directory cost few round trips; and while a node
@@ -51,13 +67,15 @@ const linksPendingMax = 131_072
  * @throws AppError BLOCK_NOT_FOUND, BLOCK_LOST or BLOCK_CORRUPT in the place of that block, after all before it;
  *   DAG_INVALID; LIMIT_EXCEEDED; STORE_UNAVAILABLE; the signal's reason when aborted
  */
-export async function* walk(
+export async function* walk<S extends Step>(
   root: Visited,
+  follow: Follow<S>,
   blocks: Pick<Blockstore, 'get' | 'getBatch'>,
   options: WalkOptions,
 ): AsyncGenerator<Visited, void, undefined> {
-  const { signal, limits } = options
-  const plan = new Plan(root, new FetchWindow(blocks, options), limits)
+  const { signal } = options
+  const plan = new Plan(root, follow, new FetchWindow(blocks, options), options)
+  const budget = budgetOf(options)
   let visited = 0
   let bytesVisited = 0
   for (;;) {
@@ -66,11 +84,20 @@ export async function* walk(
     if (block === undefined) return
     visited++
     bytesVisited += block.bytes.byteLength
-    if (visited > limits.dagBlocksMax) throw exceeded(`more than ${limits.dagBlocksMax} blocks`, 'DAG_BLOCKS_MAX')
-    if (bytesVisited > limits.dagBytesMax) throw exceeded(`more than ${limits.dagBytesMax} bytes`, 'DAG_BYTES_MAX')
-    yield block
+    if (visited > budget.blocksMax) throw exceeded(`more than ${budget.blocksMax} blocks`, 'DAG_BLOCKS_MAX')
+    if (bytesVisited > budget.bytesMax) throw exceeded(`more than ${budget.bytesMax} bytes`, budget.bytesSetting)
+    if (!block.again) yield block
     // Blocks out of a cache arrive without I/O: let other requests, and the abort of this one, have their turn.
     if (visited % 256 === 0) await setImmediate()
+  }
+}
+
+/** What is repeated costs nothing to store and everything to send: a few KB can stand for 2^60 bytes. */
+function budgetOf({ limits, dups = false }: WalkOptions) {
+  return {
+    blocksMax: limits.dagBlocksMax,
+    bytesMax: dups ? Math.min(limits.dagBytesMax, limits.dagExpandedBytesMax) : limits.dagBytesMax,
+    bytesSetting: dups ? 'DAG_EXPANDED_BYTES_MAX' : 'DAG_BYTES_MAX',
   }
 }
 
@@ -84,26 +111,53 @@ function visitKey(cid: CID): string {
   return String.fromCharCode(cid.code) + multihashKey(cid)
 }
 
+/** What has been planned, so that no block comes twice. */
+class Met {
+  /** Blocks with all that is wanted below them. */
+  readonly #whole = new Set<string>()
+  /** Blocks met for a part, by themselves and with the part. Few: a range cuts two blocks of each level. */
+  readonly #parts = new Set<string>()
+
+  /** Whether following this step could give anything new. */
+  isNew({ cid, part }: Step): boolean {
+    const key = visitKey(cid)
+    return !this.#whole.has(key) && (part === undefined || !this.#parts.has(key + part))
+  }
+
+  /** Remembers it. @returns whether its block has been met before, for another part */
+  add({ cid, part }: Step): boolean {
+    const key = visitKey(cid)
+    const again = this.#parts.has(key)
+    if (part === undefined) this.#whole.add(key)
+    else this.#parts.add(key).add(key + part)
+    return again
+  }
+}
+
 /** Settles the order as far as the nodes that have arrived allow, and asks the window for what comes next. */
-class Plan {
+class Plan<S extends Step> {
   readonly #window: FetchWindow
+  readonly #follow: Follow<S>
   readonly #limits: DagLimits
-  readonly #stack: Frame[] = []
-  readonly #met = new Set<string>()
+  readonly #stack: Frame<S>[] = []
+  /** Undefined: nothing is left out for having been met. */
+  readonly #met: Met | undefined
   /** Settled and not yet taken. */
-  #planned: Planned[] = []
+  #planned: Planned<S>[] = []
   #taken = 0
   #linksPending = 0
   #root: Visited | undefined
 
-  constructor(root: Visited, window: FetchWindow, limits: DagLimits) {
+  constructor(root: Visited, follow: Follow<S>, window: FetchWindow, { limits, dups = false }: WalkOptions) {
     this.#window = window
+    this.#follow = follow
     this.#limits = limits
     this.#root = root
-    this.#met.add(visitKey(root.cid))
+    this.#met = dups ? undefined : new Met()
+    this.#met?.add({ cid: root.cid })
   }
 
-  async next(): Promise<Visited | undefined> {
+  async next(): Promise<(Visited & { readonly again: boolean }) | undefined> {
     if (this.#root !== undefined) return this.#takeRoot(this.#root)
     this.#advance()
     const head = this.#planned[this.#taken]
@@ -112,13 +166,13 @@ class Plan {
     const bytes = await this.#window.take(head.want)
     this.#expand(head, bytes)
     this.#shift()
-    return { cid, bytes }
+    return { cid, bytes, again: head.again }
   }
 
-  #takeRoot(root: Visited): Visited {
+  #takeRoot({ cid, bytes }: Visited): Visited & { readonly again: boolean } {
     this.#root = undefined
-    this.#push(root.cid, root.bytes, 0)
-    return root
+    this.#push({ cid, bytes }, undefined, 0)
+    return { cid, bytes, again: false }
   }
 
   /** Plans until the window is full or a node has to arrive first, then looks ahead of that node. */
@@ -147,7 +201,7 @@ class Plan {
   }
 
   /** Settles the place of one more block. @returns undefined when there is none */
-  #plan(): Planned | undefined {
+  #plan(): Planned<S> | undefined {
     for (let frame = this.#stack.at(-1); frame !== undefined; frame = this.#stack.at(-1)) {
       const want = frame.links[frame.next]
       if (want === undefined) {
@@ -156,17 +210,16 @@ class Plan {
         continue
       }
       frame.next++
-      const key = visitKey(want.cid)
-      if (this.#met.has(key)) continue
-      this.#met.add(key)
+      if (this.#met?.isNew(want) === false) continue
+      const again = this.#met?.add(want) ?? false
       if (isIdentity(want.cid)) {
-        this.#push(want.cid, want.cid.multihash.digest, frame.depth)
+        this.#push({ cid: want.cid, bytes: want.cid.multihash.digest }, want, frame.depth)
         continue
       }
       if (frame.depth > this.#limits.dagDepthMax) {
         throw exceeded(`a chain of more than ${this.#limits.dagDepthMax} links`, 'DAG_DEPTH_MAX')
       }
-      const planned = { want, depth: frame.depth, expanded: !mayLink(want.cid) }
+      const planned = { want, depth: frame.depth, again, expanded: !mayLink(want.cid) }
       this.#planned.push(planned)
       this.#window.ask(want, 'planned')
       return planned
@@ -182,19 +235,19 @@ class Plan {
       for (let want = frame.links[frame.ahead]; want !== undefined; want = frame.links[frame.ahead]) {
         if (!this.#window.hasRoom('ahead')) return
         frame.ahead++
-        if (!isIdentity(want.cid) && !this.#met.has(visitKey(want.cid))) this.#window.ask(want, 'ahead')
+        if (!isIdentity(want.cid) && this.#met?.isNew(want) !== false) this.#window.ask(want, 'ahead')
       }
     }
   }
 
-  #expand(planned: Planned, bytes: Uint8Array): void {
+  #expand(planned: Planned<S>, bytes: Uint8Array): void {
     if (planned.expanded) return
     planned.expanded = true
-    this.#push(planned.want.cid, bytes, planned.depth)
+    this.#push({ cid: planned.want.cid, bytes }, planned.want, planned.depth)
   }
 
-  #push(cid: CID, bytes: Uint8Array, depth: number): void {
-    const links = linksOf(cid, bytes, this.#limits)
+  #push(block: Visited, step: S | undefined, depth: number): void {
+    const links = this.#follow(block, step)
     if (links.length === 0) return
     this.#linksPending += links.length
     if (this.#linksPending > linksPendingMax) throw exceeded(`more than ${linksPendingMax} links open at a time`)

@@ -1,5 +1,6 @@
-import type { CarScope } from '../content/get.ts'
+import type { CarParams } from '../content/get.ts'
 import { AppError } from '../errors.ts'
+import { carParams, dependsOnAccept } from './car-params.ts'
 import type { Query } from './request.ts'
 
 /** The IPLD codecs that can be asked for by name (IPIP-328, without the conversions that IPIP-524 took away). */
@@ -9,7 +10,7 @@ export type CodecFormat = 'json' | 'cbor' | 'dag-json' | 'dag-cbor'
 export type Format =
   | { readonly kind: 'unixfs' /** Asked for as a page: dag-json and dag-cbor are shown. */; readonly html: boolean }
   | { readonly kind: 'raw'; readonly fromAccept: boolean }
-  | { readonly kind: 'car'; readonly scope: CarScope; readonly fromAccept: boolean }
+  | { readonly kind: 'car'; readonly params: CarParams; readonly fromAccept: boolean }
   | { readonly kind: 'codec'; readonly codec: CodecFormat; readonly fromAccept: boolean }
 
 type FormatName = 'raw' | 'car' | CodecFormat
@@ -38,14 +39,10 @@ const unixfsPage: Format = Object.freeze({ kind: 'unixfs', html: true })
  * @throws AppError FORMAT_UNSUPPORTED
  */
 export function negotiate(query: Query, accept: string | undefined): Format {
+  if (query.format === 'car') return carOfUrl(query, accept)
   if (query.format !== undefined) return ofName(query.format, query, new Map(), false)
   if (accept === undefined || accept === '*/*') return unixfs
-  if (accept.length > acceptBytesMax) {
-    throw new AppError(
-      'FORMAT_UNSUPPORTED',
-      `the Accept header has ${accept.length} bytes; the limit is ${acceptBytesMax}`,
-    )
-  }
+  checkLength(accept)
   const html = /text\/html/i.test(accept)
   if (!html && !/application\//i.test(accept)) return unixfs
   const best = preferred(accept)
@@ -53,19 +50,36 @@ export function negotiate(query: Query, accept: string | undefined): Format {
   return ofName(best.name, query, best.params, true)
 }
 
+/** `format=car` leaves it to Accept which CAR, where the URL does not say. */
+function carOfUrl(query: Query, accept: string | undefined): Format {
+  if (accept === undefined || !/vnd\.ipld\.car/i.test(accept)) return ofName('car', query, new Map(), false)
+  checkLength(accept)
+  const params = preferred(accept, 'car')?.params ?? new Map()
+  return ofName('car', query, params, dependsOnAccept(query, params))
+}
+
+function checkLength(accept: string): void {
+  if (accept.length <= acceptBytesMax) return
+  throw new AppError(
+    'FORMAT_UNSUPPORTED',
+    `the Accept header has ${accept.length} bytes; the limit is ${acceptBytesMax}`,
+  )
+}
+
 interface Choice {
   readonly name: string
   readonly params: ReadonlyMap<string, string>
 }
 
-function preferred(accept: string): Choice | undefined {
+/** The best-loved of the types, or of those of the one format `only`. */
+function preferred(accept: string, only?: FormatName): Choice | undefined {
   let best: Choice | undefined
   let bestWeight = 0
   for (const item of accept.split(',')) {
     const [mediaType = '', ...rest] = item.split(';').map((part) => part.trim().toLowerCase())
     // `text/html` first and `application/json` further down is a browser-like client that wants the page.
     const name = mediaType === 'text/html' ? 'html' : formatOfMediaType.get(mediaType)
-    if (name === undefined) continue
+    if (name === undefined || (only !== undefined && name !== only)) continue
     const params = new Map(rest.map((part) => pair(part)))
     const weight = Number(params.get('q') ?? '1')
     if (weight > bestWeight) {
@@ -97,7 +111,7 @@ function ofName(name: string, query: Query, params: ReadonlyMap<string, string>,
     case 'raw':
       return { kind: 'raw', fromAccept }
     case 'car':
-      return { kind: 'car', scope: carScope(query, params), fromAccept }
+      return { kind: 'car', params: carParams(query, params), fromAccept }
     case 'json':
     case 'cbor':
     case 'dag-json':
@@ -108,19 +122,4 @@ function ofName(name: string, query: Query, params: ReadonlyMap<string, string>,
     case 'tar':
       throw new AppError('FORMAT_UNSUPPORTED', 'format=tar is not served', { hint: 'use format=car' })
   }
-}
-
-/** The URL beats the parameters of Accept. We send version 1, depth first, each block once, and say so in Content-Type. */
-function carScope(query: Query, params: ReadonlyMap<string, string>): CarScope {
-  const version = query.carVersion ?? params.get('version') ?? '1'
-  const order = query.carOrder ?? params.get('order') ?? 'dfs'
-  const dups = query.carDups ?? params.get('dups') ?? 'n'
-  if (version !== '1') throw new AppError('FORMAT_UNSUPPORTED', 'only CAR version 1 is served')
-  if (order !== 'dfs' && order !== 'unk') throw new AppError('FORMAT_UNSUPPORTED', 'CAR order is dfs or unk')
-  if (dups !== 'y' && dups !== 'n') throw new AppError('FORMAT_UNSUPPORTED', 'CAR dups is y or n')
-  const scope = query.dagScope ?? 'all'
-  if (query.entityBytes === undefined && (scope === 'all' || scope === 'block')) return scope
-  throw new AppError('REQUEST_INVALID', 'of dag-scope, all and block are served, and no entity-bytes', {
-    hint: 'leave dag-scope and entity-bytes out',
-  })
 }

@@ -1,4 +1,5 @@
 import type { Target } from '../content/get.ts'
+import { carSearch } from './car-params.ts'
 import type { Format } from './negotiate.ts'
 import type { Exchange, Reply } from './reply.ts'
 import { blockOf, nodeReply, notConverted, rawReply } from './reply-block.ts'
@@ -21,7 +22,7 @@ async function ofFormat(exchange: Exchange, format: Format, target: Target): Pro
     case 'raw':
       return rawReply(exchange, blockOf(target))
     case 'car':
-      return carReply(exchange, target, format.scope)
+      return carReply(exchange, target, format.params)
     case 'codec':
       if (target.kind === 'node') return nodeReply(exchange, target, format.codec)
       if (target.kind === 'file' && format.codec === 'json') return await unixfsReply(exchange, target)
@@ -53,8 +54,6 @@ function lastSegment({ request: { path, name } }: Exchange): string | undefined 
 /** A format that came from Accept has a URL of its own; caches should know it. */
 function located({ request }: Exchange, format: Format, reply: Reply): Reply {
   if (format.kind === 'unixfs' || !format.fromAccept || reply.status >= 300) return reply
-  const name = formatName(format)
-  const scope = format.kind === 'car' && format.scope !== 'all' ? `&dag-scope=${format.scope}` : ''
-  const params = format.kind === 'car' ? `${scope}&car-version=1&car-order=dfs&car-dups=n` : ''
-  return { ...reply, headers: [...reply.headers, 'Content-Location', `${request.href}?format=${name}${params}`] }
+  const search = format.kind === 'car' ? carSearch(format.params) : `format=${formatName(format)}`
+  return { ...reply, headers: [...reply.headers, 'Content-Location', `${request.href}?${search}`] }
 }

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 import { type HashedBlock, hashBlock } from '../../src/blocks/block.ts'
 import type { Abortable, Want } from '../../src/blocks/blockstore.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
-import { carTag, exportCar } from '../../src/dag/car-export.ts'
+import { type CarTarget, carTag, exportCar } from '../../src/dag/car-export.ts'
 import { importCar } from '../../src/dag/car-import.ts'
 import type { DagLimits } from '../../src/dag/target.ts'
 import { AppError } from '../../src/errors.ts'
@@ -17,7 +17,7 @@ import { carLimits, carV1, cborNode, dagLimits, node, raw, storeOf } from '../su
 
 const signal = new AbortController().signal
 const options = { signal, readAheadBytes: 8 * MiB, limits: dagLimits }
-const trailOf = (...trail: HashedBlock[]) => ({ trail })
+const trailOf = (...trail: { cid: CID; bytes: Uint8Array }[]): CarTarget => ({ trail, kind: 'node', size: 0n })
 
 async function collected(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const parts: Uint8Array[] = []
@@ -125,7 +125,7 @@ test('identity blocks are followed and left out', async () => {
 test('the CAR of an identity root is its header alone', async () => {
   const cid = CID.parse('bafkqaaa')
   const car = await collected(
-    exportCar({ trail: [{ cid, bytes: cid.multihash.digest }] }, await storeOf([], signal), options),
+    exportCar(trailOf({ cid, bytes: cid.multihash.digest }), await storeOf([], signal), options),
   )
   expect(car).toEqual(carV1([cid], []))
 })
@@ -296,13 +296,13 @@ test('an abort ends the export with its reason', async () => {
 test('the tag of a CAR is equal for equal bytes, and another for another root, path or scope', () => {
   const tags = [
     carTag(trailOf(top)),
-    carTag(trailOf(top), 'block'),
+    carTag(trailOf(top), { scope: 'block' }),
     carTag(trailOf(right)),
     carTag(trailOf(top, right)),
     carTag(trailOf(top, left, right)),
   ]
   expect(new Set(tags).size).toBe(tags.length)
-  expect(carTag(trailOf(top), 'all')).toBe(tags[0])
+  expect(carTag(trailOf(top), { scope: 'all' })).toBe(tags[0])
 })
 
 /** Blocks of a random DAG, children before parents, the root last; nodes share children. */
