@@ -5,7 +5,8 @@ import type { Nats } from '../nats/connection.ts'
 import type { StoredMessage } from '../nats/direct-get.ts'
 import { directGetAll, directGetLast, directGetMany } from '../nats/direct-get.ts'
 import { chunkSubject, metaSubject, multiGetSubjectsMax } from '../nats/layout.ts'
-import { lastMessageAtLeader } from '../nats/leader-get.ts'
+import { type LeaderMessage, lastMessageAtLeader, messagesAtLeader } from '../nats/leader-get.ts'
+import { TransientError } from '../nats/requests.ts'
 import type { ObjectMeta } from './block-object.ts'
 import { blockKey, decodeMeta } from './block-object.ts'
 import { blockBytesMax } from './blockstore.ts'
@@ -54,12 +55,10 @@ export class ShardReader {
   /** The meta; undefined for a block that is not here or was deleted. @throws TransientError */
   async meta(cid: CID): Promise<ObjectMeta | undefined> {
     const { bucket, stream, replicas } = this.#bucket
-    const subject = metaSubject(bucket, blockKey(cid))
-    const message =
-      (await directGetLast(this.#nats.requests, stream, subject))?.data ??
-      (replicas > 1 ? await lastMessageAtLeader(this.#nats, stream, subject) : undefined)
-    const meta = message === undefined ? undefined : decodeMeta(message)
-    return meta?.deleted === false ? meta : undefined
+    const message = await directGetLast(this.#nats.requests, stream, metaSubject(bucket, blockKey(cid)))
+    const meta = message === undefined ? undefined : decodeMeta(message.data)
+    if (meta?.deleted === false) return meta
+    return replicas > 1 ? this.#metaAtLeader(cid) : undefined
   }
 
   async #collect(subjects: readonly string[], bytesMax: number, into: Map<string, StoredMessage>): Promise<void> {
@@ -83,20 +82,52 @@ export class ShardReader {
   async #joined(cid: CID, nuid: string, chunks: number): Promise<Uint8Array | undefined> {
     const subject = chunkSubject(this.#bucket.bucket, nuid)
     const parts = await directGetAll(this.#nats.requests, this.#bucket.stream, subject, chunks, blockBytesMax * 2)
-    if (parts.length !== chunks) return undefined
-    const bytes = parts.reduce((sum, part) => sum + part.data.byteLength, 0)
-    if (bytes > blockBytesMax) throw new AppError('BLOCK_CORRUPT', `block ${cid} has ${bytes} bytes`)
-    return Buffer.concat(parts.map((part) => part.data))
+    return parts.length === chunks ? concat(cid, parts) : undefined
   }
 
   /** The way of any Object Store client: the meta names the nuid under which the chunks lie. */
   async #byMeta(cid: CID): Promise<Uint8Array> {
     const meta = await this.meta(cid)
-    if (meta === undefined) throw new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
-    const bytes = meta.size === 0 ? new Uint8Array() : await this.#joined(cid, meta.nuid, meta.chunks)
-    if (bytes !== undefined) return bytes
+    if (meta === undefined) throw notFound(cid)
+    if (meta.size === 0) return new Uint8Array()
+    return (await this.#joined(cid, meta.nuid, meta.chunks)) ?? this.#atLeader(cid)
+  }
+
+  /**
+   * What decides whether a block is lost. A meta stands behind its chunk in the stream, so whoever has the one must have the
+   * other; but the meta may come from the leader and the chunk be asked of a follower that has neither yet.
+   */
+  async #atLeader(cid: CID): Promise<Uint8Array> {
+    const meta = await this.#metaAtLeader(cid)
+    if (meta === undefined) throw notFound(cid)
+    const { bucket, stream } = this.#bucket
+    const parts: LeaderMessage[] = []
+    let bytes = 0
+    for await (const part of messagesAtLeader(this.#nats, stream, chunkSubject(bucket, meta.nuid))) {
+      parts.push(part)
+      bytes += part.data.byteLength
+      if (parts.length === meta.chunks || bytes > blockBytesMax) return concat(cid, parts)
+    }
+    const now = await this.#metaAtLeader(cid)
+    if (now === undefined) throw notFound(cid)
+    if (now.nuid !== meta.nuid) throw new TransientError(`block ${cid} was replaced while it was read`)
     throw new AppError('BLOCK_LOST', `block ${cid} was stored, but its bytes are gone`, {
       hint: 'put the content again, or restore it from another copy',
     })
   }
+
+  async #metaAtLeader(cid: CID): Promise<ObjectMeta | undefined> {
+    const { bucket, stream } = this.#bucket
+    const message = await lastMessageAtLeader(this.#nats, stream, metaSubject(bucket, blockKey(cid)))
+    const meta = message === undefined ? undefined : decodeMeta(message.data)
+    return meta?.deleted === false ? meta : undefined
+  }
+}
+
+const notFound = (cid: CID) => new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
+
+function concat(cid: CID, parts: readonly { readonly data: Uint8Array }[]): Uint8Array {
+  const bytes = parts.reduce((sum, part) => sum + part.data.byteLength, 0)
+  if (bytes > blockBytesMax) throw new AppError('BLOCK_CORRUPT', `block ${cid} has ${bytes} bytes`)
+  return Buffer.concat(parts.map((part) => part.data))
 }

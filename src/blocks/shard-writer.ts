@@ -3,6 +3,7 @@ import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetLast, directGetMany } from '../nats/direct-get.ts'
 import { batchBlocksMax, batchBytesMax } from '../nats/layout.ts'
+import { lastMessageAtLeader } from '../nats/leader-get.ts'
 import { patiently } from '../nats/patience.ts'
 import type { Publication } from '../nats/publish.ts'
 import { isWrongLastSequence, publish } from '../nats/publish.ts'
@@ -27,6 +28,8 @@ const batchesInFlight = 2
 /** Metas of large blocks wait for company while more chunks are under way: so many of them, or so long. */
 const metasGathered = 32
 const gatherMs = 20
+/** Looks at the leader at a time. */
+const confirmationsInFlight = 64
 
 const never = new AbortController().signal
 
@@ -171,7 +174,23 @@ export class ShardWriter {
       const queued = bySubject.get(subject)
       if (queued !== undefined && decodeMeta(data)?.deleted === false) known.add(queued)
     }
-    return known
+    if (this.#bucket.replicas === 1) return known
+    return this.#confirmed([...known])
+  }
+
+  /** What a follower has may be deleted by now: to take it for stored would lose the block that is being put. */
+  async #confirmed(known: readonly Queued[]): Promise<Set<Queued>> {
+    const confirmed = new Set<Queued>()
+    for (let at = 0; at < known.length; at += confirmationsInFlight) {
+      const some = known.slice(at, at + confirmationsInFlight)
+      await Promise.all(
+        some.map(async (queued) => {
+          const message = await lastMessageAtLeader(this.#nats, this.#bucket.stream, metaOf(queued.parcel).subject)
+          if (message !== undefined && decodeMeta(message.data)?.deleted === false) confirmed.add(queued)
+        }),
+      )
+    }
+    return confirmed
   }
 
   /** Chunks first, then the meta; a crash in between leaves chunks that the next put completes. */
@@ -197,7 +216,10 @@ export class ShardWriter {
   async #writeMeta(publication: Publication): Promise<boolean> {
     if (await this.#writeIfAbsent([publication])) return true
     const { requests } = this.#nats
-    const present = await directGetLast(requests, this.#bucket.stream, publication.subject)
+    const { stream, replicas } = this.#bucket
+    const present = await (replicas === 1
+      ? directGetLast(requests, stream, publication.subject)
+      : lastMessageAtLeader(this.#nats, stream, publication.subject))
     if (present === undefined || decodeMeta(present.data)?.deleted !== true) return false
     // `nats object rm` left a marker in the meta's place: replace it, as an Object Store client would.
     await publish(requests, { ...publication, expectedLastSequence: present.seq })

@@ -4,6 +4,13 @@ import { TransientError } from './requests.ts'
 
 const noMessageFound = 10037
 
+type LeaderQuery = { readonly last_by_subj: string } | { readonly seq: number; readonly next_by_subj: string }
+
+export interface LeaderMessage {
+  readonly seq: number
+  readonly data: Uint8Array
+}
+
 /**
  * The last message on `subject` as the stream's leader has it. A Direct Get may be answered by a follower that has not
  * caught up, so its "not here" proves nothing where there are replicas (facts/nats.md §4.5).
@@ -13,10 +20,23 @@ export async function lastMessageAtLeader(
   nats: Nats,
   stream: string,
   subject: string,
-): Promise<Uint8Array | undefined> {
+): Promise<LeaderMessage | undefined> {
+  return atLeader(nats, stream, { last_by_subj: subject })
+}
+
+/** All messages on `subject` as the stream's leader has them, oldest first; one request each. @throws TransientError */
+export async function* messagesAtLeader(nats: Nats, stream: string, subject: string): AsyncGenerator<LeaderMessage> {
+  for (let seq = 1; ; ) {
+    const message = await atLeader(nats, stream, { seq, next_by_subj: subject })
+    if (message === undefined) return
+    yield message
+    seq = message.seq + 1
+  }
+}
+
+async function atLeader(nats: Nats, stream: string, query: LeaderQuery): Promise<LeaderMessage | undefined> {
   try {
-    const message = await nats.jsm.streams.getMessage(stream, { last_by_subj: subject })
-    return message?.data
+    return (await nats.jsm.streams.getMessage(stream, query)) ?? undefined
   } catch (error) {
     if (error instanceof JetStreamApiError && error.code === noMessageFound) return undefined
     throw new TransientError(`the leader of ${stream} does not answer`, { cause: error })

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { type Link, openLink } from './link.ts'
 import { startTestNats, type TestNats, type TestNatsOptions } from './nats.ts'
 import { freePorts } from './ports.ts'
 
@@ -9,6 +10,7 @@ import { freePorts } from './ports.ts'
 export interface ClusterServer {
   readonly name: string
   readonly url: string
+  /** It has a process that is neither paused nor cut off. */
   readonly running: boolean
   /** SIGKILL. The data stay. */
   kill(): Promise<void>
@@ -18,6 +20,10 @@ export interface ClusterServer {
   pause(): void
   /** SIGCONT. */
   resume(): void
+  /** Cuts it off from the other servers; its clients still reach it. Needs `linked`. */
+  isolate(): void
+  /** Mends what `isolate` cut. */
+  rejoin(): void
 }
 
 export interface Cluster {
@@ -37,6 +43,8 @@ export interface Cluster {
 export interface ClusterOptions extends Pick<TestNatsOptions, 'maxPayload' | 'syncAlways' | 'extraConfig'> {
   /** Default 3. */
   readonly size?: number
+  /** Routes go through links in this process, which can be cut: see `isolate`. */
+  readonly linked?: boolean
 }
 
 /** How long `settled` waits: elections take 4 to 9 s each in nats-server, and may follow each other. */
@@ -46,10 +54,12 @@ const settledMsMax = 60_000
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const size = options.size ?? 3
   const folder = await mkdtemp(join(tmpdir(), 'stowage-cluster-'))
-  const ports = await freePorts(size * 3)
-  const members = Array.from({ length: size }, (_, i) => new Member(i, size, ports, folder, options))
+  const ports = await freePorts(size * portsEach)
+  const links = options.linked === true ? await openLinks(size, ports) : []
+  const members = Array.from({ length: size }, (_, i) => new Member(i, size, ports, folder, links, options))
   const stop = async () => {
     await Promise.all(members.map((member) => member.kill()))
+    for (const { link } of links) await link.close()
     await rm(folder, { recursive: true, force: true, maxRetries: 5 })
   }
   const cluster: Cluster = {
@@ -80,6 +90,22 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   }
 }
 
+/** For clients, routes and monitoring, and one on which nobody listens. */
+const portsEach = 4
+
+interface RouteLink {
+  readonly from: number
+  readonly to: number
+  readonly link: Link
+}
+
+/** One from each server to each other. */
+async function openLinks(size: number, ports: readonly number[]): Promise<RouteLink[]> {
+  const indexes = Array.from({ length: size }, (_, i) => i)
+  const pairs = indexes.flatMap((from) => indexes.filter((to) => to !== from).map((to) => ({ from, to })))
+  return Promise.all(pairs.map(async (pair) => ({ ...pair, link: await openLink(ports[size + pair.to] ?? 0) })))
+}
+
 interface StreamState {
   readonly name: string
   readonly leader: string | undefined
@@ -91,16 +117,27 @@ class Member implements ClusterServer {
   readonly #size: number
   readonly #monitorUrl: string
   readonly #options: TestNatsOptions
+  readonly #links: readonly Link[]
   #nats: TestNats | undefined
   #paused = false
+  #isolated = false
 
-  constructor(index: number, size: number, ports: readonly number[], folder: string, options: ClusterOptions) {
+  constructor(
+    index: number,
+    size: number,
+    ports: readonly number[],
+    folder: string,
+    links: readonly RouteLink[],
+    options: ClusterOptions,
+  ) {
     const port = (of: number, kind: number) => ports[kind * size + of] ?? 0
-    const routes = Array.from({ length: size }, (_, i) => `nats-route://127.0.0.1:${port(i, 1)}`)
+    const dial = (to: number) => links.find((one) => one.from === index && one.to === to)?.link.port ?? port(to, 1)
+    const routes = Array.from({ length: size }, (_, to) => JSON.stringify(`nats-route://127.0.0.1:${dial(to)}`))
     this.name = `n${index + 1}`
     this.url = `nats://127.0.0.1:${port(index, 0)}`
     this.#size = size
     this.#monitorUrl = `http://127.0.0.1:${port(index, 2)}`
+    this.#links = links.filter(({ from, to }) => from === index || to === index).map(({ link }) => link)
     this.#options = {
       ...options,
       dataDir: join(folder, this.name),
@@ -111,7 +148,9 @@ class Member implements ClusterServer {
         'cluster {',
         '  name: test',
         `  listen: "127.0.0.1:${port(index, 1)}"`,
-        `  routes: [${routes.map((route) => JSON.stringify(route)).join(', ')}]`,
+        // Else servers tell each other where they really listen, and go round a link that was cut.
+        ...(links.length === 0 ? [] : [`  advertise: "127.0.0.1:${port(index, 3)}"`]),
+        `  routes: [${routes.join(', ')}]`,
         '}',
         options.extraConfig ?? '',
       ].join('\n'),
@@ -119,7 +158,7 @@ class Member implements ClusterServer {
   }
 
   get running(): boolean {
-    return this.#nats !== undefined && !this.#paused
+    return this.#nats !== undefined && !this.#paused && !this.#isolated
   }
 
   async start(): Promise<void> {
@@ -143,6 +182,17 @@ class Member implements ClusterServer {
     this.#paused = false
   }
 
+  isolate(): void {
+    if (this.#links.length === 0) throw new Error('startCluster has to be called with linked: true')
+    for (const link of this.#links) link.cut()
+    this.#isolated = true
+  }
+
+  rejoin(): void {
+    for (const link of this.#links) link.mend()
+    this.#isolated = false
+  }
+
   /** The streams that it has a replica of, and whom it follows there. */
   async streams(): Promise<StreamState[]> {
     const { account_details: accounts } = (await this.#monitor('/jsz?streams=1')) as Jsz
@@ -157,6 +207,9 @@ class Member implements ClusterServer {
     if (health?.status !== 200) return false
     const { meta_cluster: meta } = (await this.#monitor('/jsz')) as Jsz
     if (meta?.cluster_size !== this.#size || !alive.includes(meta.leader ?? '')) return false
+    const { routes } = (await this.#monitor('/routez')) as Routez
+    const near = new Set(routes.map(({ remote_name: name }) => name))
+    if (alive.some((name) => name !== this.name && !near.has(name))) return false
     const heard = (meta.replicas ?? []).filter(({ current, offline }) => current && offline !== true)
     if (meta.leader === this.name && heard.length < alive.length - 1) return false
     // One that was killed is followed until the others notice.
@@ -173,7 +226,11 @@ class Member implements ClusterServer {
   }
 }
 
-/** What is used here of a server's report. */
+/** What is used here of a server's reports. */
+interface Routez {
+  readonly routes: readonly { readonly remote_name: string }[]
+}
+
 interface Jsz {
   readonly meta_cluster?: {
     readonly leader?: string
