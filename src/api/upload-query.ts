@@ -13,6 +13,8 @@ export interface UploadQuery {
   readonly wrap?: boolean
   readonly hidden?: boolean
   readonly filename?: string
+  /** Of a CAR: it is only a bag of blocks. */
+  readonly partial: boolean
   /** Of a single file. */
   readonly attributes: Attributes
   /** Whether an archive's own attributes are kept. */
@@ -42,7 +44,7 @@ const takes: Readonly<Record<UploadKind, Readonly<Record<string, string>>>> = {
     mode: 'true or false: keep the permission bits of the entries',
     mtime: 'true or false: keep the times of the entries',
   },
-  car: {},
+  car: { partial: 'true or false; true stores the blocks without asking whether anything is missing' },
 }
 
 /** @throws AppError REQUEST_INVALID that says what is allowed */
@@ -68,6 +70,7 @@ export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): Uplo
       filename,
     }),
     attributes: defined({ mode, mtime }),
+    partial: kind === 'car' && flag('partial') === true,
     keep: { mode: keeps && flag('mode') === true, mtime: keeps && flag('mtime') === true },
   }
 }
@@ -78,8 +81,9 @@ function readerOf(query: URLSearchParams, kind: UploadKind) {
   const names = Object.keys(allowed)
   for (const name of new Set(query.keys())) {
     if (!names.includes(name)) {
-      const hint = names.length === 0 ? 'a CAR takes no parameters' : `allowed here: ${names.join(', ')}`
-      throw new AppError('REQUEST_INVALID', `unknown parameter ${shown(name)} for this content type`, { hint })
+      throw new AppError('REQUEST_INVALID', `unknown parameter ${shown(name)} for this content type`, {
+        hint: `allowed here: ${names.join(', ')}`,
+      })
     }
     if (query.getAll(name).length > 1) throw new AppError('REQUEST_INVALID', `parameter ${name} is given twice`)
   }

@@ -58,7 +58,7 @@ function uploadOf(
 ): Upload {
   switch (kind) {
     case 'car':
-      return { kind: 'car', source: body }
+      return { kind: 'car', source: body, partial: query.partial }
     case 'archive': {
       const entries = entriesOf(request, query, body, signal)
       return { kind: 'directory', entries, options: { ...query, signal } }

@@ -1,3 +1,4 @@
+import { AppError } from '../errors.ts'
 import { link } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
@@ -24,6 +25,9 @@ export function createPutCommand({ put, names, commands, reach }: PutCommandPart
   return async (context, upload, options) => {
     const { name, signal } = options
     if (name !== undefined) checkName(name)
+    if (name !== undefined && isPartial(upload)) {
+      throw new AppError('REQUEST_INVALID', 'a partial CAR cannot be named: a name stands for content that is all here')
+    }
     let result: PutResult | undefined
     const { events, repeated } = await commands.carryOut(context, {
       failure: { entity: 'object', verb: 'put', key: commandKey(context), subject: name ?? context.id },
@@ -89,7 +93,7 @@ function store(put: Put, upload: Upload, signal: AbortSignal, reach: Reach): Pro
     case 'directory':
       return put.directory(watched(upload.entries, reach), upload.options)
     case 'car':
-      return put.car(watched(upload.source, reach), { signal })
+      return put.car(watched(upload.source, reach), { signal, partial: isPartial(upload) })
   }
 }
 
@@ -102,6 +106,10 @@ async function* watched<T>(source: AsyncIterable<T>, reach: Reach): AsyncGenerat
   }
 }
 
+function isPartial(upload: Upload): boolean {
+  return upload.kind === 'car' && upload.partial === true
+}
+
 function addedStep(result: PutResult, upload: Upload, mediaType: string | undefined): Step {
   const { cid, size, blocks, newBlocks, roots } = result
   const car = upload.kind === 'car'
@@ -112,6 +120,7 @@ function addedStep(result: PutResult, upload: Upload, mediaType: string | undefi
     newBlocks,
     mediaType: mediaType ?? null,
     ...(car ? { roots: roots.slice(0, rootsInEventMax).map(link), rootCount: roots.length } : {}),
+    ...(isPartial(upload) ? { partial: true } : {}),
   }
   const key = keyOf(result)
   return { draft: { entity: 'object', verb: car ? 'imported' : 'added', key, subject: key, data } }

@@ -27,6 +27,10 @@ export interface PutFileOptions extends ImportOptions {
   readonly wrapAs?: string
 }
 
+export interface PutCarOptions extends Abortable {
+  readonly partial?: boolean
+}
+
 export type PutLimits = Pick<
   LimitConfig,
   'uploadBytesMax' | 'uploadEntriesMax' | 'carHeaderBytesMax' | 'carRootsMax' | 'carBlocksMax'
@@ -40,8 +44,11 @@ export interface Put {
   file(source: AsyncIterable<Uint8Array>, options: PutFileOptions): Promise<PutResult>
   /** @throws also AppError REQUEST_INVALID | LIMIT_EXCEEDED for entries that cannot be stored: see `importDirectory` */
   directory(entries: AsyncIterable<ImportEntry>, options: DirectoryImportOptions): Promise<PutResult>
-  /** @throws also AppError CAR_INVALID | BLOCK_TOO_LARGE | LIMIT_EXCEEDED; a CAR that names no root is CAR_INVALID */
-  car(source: AsyncIterable<Uint8Array>, options: Abortable): Promise<PutResult>
+  /**
+   * `partial`: its blocks alone, without a promise that what its roots stand for is all here, or even that they are.
+   * @throws also AppError CAR_INVALID | BLOCK_TOO_LARGE | LIMIT_EXCEEDED; a CAR that names no root is CAR_INVALID
+   */
+  car(source: AsyncIterable<Uint8Array>, options: PutCarOptions): Promise<PutResult>
 }
 
 /** @param parts.pool where chunks come from; only over a store that has no use for a block's bytes once it is written */
@@ -69,8 +76,8 @@ export function createPut(parts: {
         }),
       )
     },
-    async car(source, { signal }) {
-      const car = await importCar(source, blocks, { signal, limits })
+    async car(source, { signal, partial = false }) {
+      const car = await importCar(source, blocks, { signal, partial, limits })
       const [cid] = car.roots
       if (cid === undefined) throw new AppError('CAR_INVALID', 'the CAR names no root')
       return { cid, size: car.bytes, blocks: car.blocks, newBlocks: car.newBlocks, roots: car.roots }

@@ -23,7 +23,7 @@ export type Upload =
       readonly entries: AsyncIterable<ImportEntry>
       readonly options: DirectoryImportOptions
     }
-  | { readonly kind: 'car'; readonly source: AsyncIterable<Uint8Array> }
+  | { readonly kind: 'car'; readonly source: AsyncIterable<Uint8Array>; readonly partial?: boolean }
 
 export interface PutNamed {
   /** Set in the same commit as object.added. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { uuidv7 } from '../../src/lib/uuid.ts'
+import { carV1, inChunks, node, raw } from '../support/cars.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { contextOf, fileOf, openTestVerbs, signal, storyOf } from '../support/verbs.ts'
 
@@ -45,6 +46,23 @@ test('set, remove, rename, history, versions and undo', async ({ onTestFinished 
   expect(await verbs.listNames('', { limit: 10, signal })).toMatchObject({ names: [{ name: 'b/c' }] })
   expect((await verbs.namesOf(two.cid, { signal })).map(({ name }) => name)).toEqual(['b/c'])
   expect(await verbs.namesOf(one.cid, { signal })).toEqual([])
+})
+
+test('a partial CAR tells so in its event, and cannot be named: a name stands for content that is all here', async ({
+  onTestFinished,
+}) => {
+  const { verbs, events } = await openTestVerbs(server.url, onTestFinished)
+  const top = node([raw('not sent')])
+  const upload = () => ({ kind: 'car', source: inChunks(carV1([top.cid], [top]), 64), partial: true }) as const
+  await expect(verbs.put(contextOf(), upload(), { name: 'a', signal })).rejects.toMatchObject({
+    code: 'REQUEST_INVALID',
+  })
+  expect((await verbs.put(contextOf(), upload(), { signal })).cid.toString()).toBe(top.cid.toString())
+  const [imported] = await events()
+  expect(JSON.parse(Buffer.from(imported?.payload ?? []).toString())).toMatchObject({
+    type: expect.stringContaining('object.imported'),
+    data: { partial: true, blocks: 1 },
+  })
 })
 
 test('a stale revision is refused, and the refusal is an event that does not move the revision', async ({

@@ -15,7 +15,7 @@ export function verbsOver(put: Put): Verbs {
       case 'directory':
         return put.directory(upload.entries, upload.options)
       case 'car':
-        return put.car(upload.source, { signal })
+        return put.car(upload.source, { signal, partial: upload.partial ?? false })
     }
   }
   return {
