@@ -73,6 +73,11 @@ export function checkCid(cid: CID): void {
   }
 }
 
+/** The full digest of a multihash function; undefined when we do not have it. */
+export function digestOf(code: number, bytes: Uint8Array): Uint8Array | undefined {
+  return hashFunctions.get(code)?.digest(bytes)
+}
+
 /** The block of `bytes` under sha2-256. `codec` is a multicodec code (0x55 raw, 0x70 dag-pb, …); version 0 is dag-pb only. */
 export function hashBlock(
   bytes: Uint8Array,
