@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { AppError } from './errors.ts'
 import { parseBytes } from './lib/units.ts'
 
@@ -9,6 +10,9 @@ type Kind =
   | 'name'
   | 'path'
   | 'host'
+  | 'domains'
+  | 'domain-patterns'
+  | 'networks'
   | 'port'
   | 'bytes'
   | 'seconds'
@@ -40,6 +44,30 @@ export const settings = {
   DATA: { kind: 'path', default: './stowage-data', help: 'folder of the embedded server, its log and the admin token' },
   GATEWAY_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the IPFS gateway listens on' },
   GATEWAY_PORT: { kind: 'port', default: '8080', help: 'port of the IPFS gateway; 0 = any free port' },
+  SUBDOMAIN_HOSTS: {
+    kind: 'domains',
+    default: 'localhost',
+    help: 'hosts that give each content an origin of its own (<cid>.ipfs.<host>), comma-separated, without ports; off = none',
+  },
+  DNSLINK_HOSTS: {
+    kind: 'switch',
+    default: 'on',
+    help: 'whether a request whose Host is a domain name that is known here (DNSLink) is for its content: on or off',
+  },
+  TRUSTED_PROXIES: {
+    kind: 'networks',
+    help: 'addresses and networks (10.0.0.0/8) of the proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed',
+  },
+  PROXY: {
+    kind: 'switch',
+    default: 'on',
+    help: 'whether the gateway may be set as an HTTP proxy for its own content (CONNECT leads nowhere else): on or off',
+  },
+  DNS_LINKS: {
+    kind: 'domain-patterns',
+    default: 'off',
+    help: 'domain names whose DNSLink is looked up in the DNS, comma-separated: example.org, *.example.org (what is below it) or *; off = none',
+  },
   API_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the API listens on' },
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
   NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
@@ -284,6 +312,16 @@ export interface ListenConfig {
   readonly port: number
 }
 
+/** Which hosts the gateway answers for, and how. */
+export interface HostConfig {
+  /** In lower case, without ports. */
+  readonly subdomainHosts: readonly string[]
+  readonly dnsLinkHosts: boolean
+  /** Addresses and networks in CIDR notation. */
+  readonly trustedProxies: readonly string[]
+  readonly proxy: boolean
+}
+
 /** Bounds on what one request may cost (facts/security.md §10). */
 export interface LimitConfig {
   readonly readAheadBytes: number
@@ -327,6 +365,9 @@ export interface CommsConfig {
 export interface Config {
   readonly dataDir: string
   readonly gateway: ListenConfig
+  readonly hosts: HostConfig
+  /** Patterns of the domain names that may be looked up in the DNS: see `DNS_LINKS`. */
+  readonly dnsLinks: readonly string[]
   readonly api: ListenConfig
   readonly nats: NatsConfig
   readonly layout: LayoutConfig
@@ -357,6 +398,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
   const config: Config = {
     dataDir: read.text('DATA') ?? '',
     gateway: Object.freeze({ host: read.text('GATEWAY_HOST') ?? '', port: read.number('GATEWAY_PORT') }),
+    hosts: Object.freeze({
+      subdomainHosts: listOf(read.text('SUBDOMAIN_HOSTS')),
+      dnsLinkHosts: read.text('DNSLINK_HOSTS') === 'on',
+      trustedProxies: listOf(read.text('TRUSTED_PROXIES')),
+      proxy: read.text('PROXY') === 'on',
+    }),
+    dnsLinks: listOf(read.text('DNS_LINKS')),
     api: Object.freeze({ host: read.text('API_HOST') ?? '', port: read.number('API_PORT') }),
     nats: Object.freeze({
       url: natsUrl,
@@ -470,6 +518,28 @@ function reader(env: Readonly<Record<string, string | undefined>>, flags: Settin
   return { text: raw, optionalNumber, number: (name: SettingName) => optionalNumber(name) ?? 0 }
 }
 
+/** `off` is the empty list. */
+function listOf(value: string | undefined): readonly string[] {
+  if (value === undefined || value === 'off') return []
+  return value.split(',').map((part) => part.trim().toLowerCase())
+}
+
+function isDomain(text: string): boolean {
+  const labels = text.split('.')
+  return (
+    text.length <= 253 &&
+    isIP(text) === 0 &&
+    labels.every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label))
+  )
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || rest.length > 0) return false
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128))
+}
+
 function numberOf(setting: Setting, value: string): number | undefined {
   if (setting.kind === 'bytes') return parseBytes(value)
   return /^\d+(\.\d+)?$/.test(value) ? Number(value) : undefined
@@ -493,6 +563,14 @@ function problemOf(setting: Setting, value: string): string | undefined {
     case 'host':
     case 'secret':
       return undefined
+    case 'domains':
+      return listOf(value).every(isDomain) ? undefined : 'is not a list of domain names'
+    case 'domain-patterns':
+      return listOf(value).every((part) => part === '*' || isDomain(part.replace(/^\*\./, '')))
+        ? undefined
+        : 'is not a list of domain names, *.<domain name> or *'
+    case 'networks':
+      return listOf(value).every(isNetwork) ? undefined : 'is not a list of addresses like 127.0.0.1 or 10.0.0.0/8'
     case 'name':
       return /^[A-Za-z0-9_-]{1,32}$/.test(value) ? undefined : 'is not 1-32 letters, digits, "_" or "-"'
     case 'switch':

@@ -13,10 +13,13 @@ export type ErrorCode =
   | 'RANGE_UNSATISFIABLE'
   | 'CAR_INVALID'
   | 'NAME_INVALID'
+  | 'POLICY_INVALID'
+  | 'IPNS_INVALID'
   // what was asked for is not here
   | 'BLOCK_NOT_FOUND'
   | 'PATH_NOT_FOUND'
   | 'NAME_NOT_FOUND'
+  | 'IPNS_UNRESOLVED'
   | 'ROUTE_NOT_FOUND'
   | 'OBJECT_DELETED'
   // somebody else was first
@@ -28,6 +31,7 @@ export type ErrorCode =
   | 'BLOCK_CORRUPT'
   | 'DAG_INVALID'
   | 'CODEC_UNSUPPORTED'
+  | 'REDIRECTS_INVALID'
   | 'PATH_ENDS_IN_BLOCK'
   // what is here is not to be served
   | 'CONTENT_DENIED'
@@ -94,9 +98,13 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   RANGE_UNSATISFIABLE: 416,
   CAR_INVALID: 400,
   NAME_INVALID: 400,
+  POLICY_INVALID: 400,
+  IPNS_INVALID: 400,
   BLOCK_NOT_FOUND: 404,
   PATH_NOT_FOUND: 404,
   NAME_NOT_FOUND: 404,
+  // As the gateways of the network answer: it may exist, only not be known here.
+  IPNS_UNRESOLVED: 500,
   ROUTE_NOT_FOUND: 404,
   OBJECT_DELETED: 410,
   REVISION_CONFLICT: 412,
@@ -106,6 +114,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   BLOCK_CORRUPT: 500,
   DAG_INVALID: 422,
   CODEC_UNSUPPORTED: 406,
+  REDIRECTS_INVALID: 500,
   PATH_ENDS_IN_BLOCK: 501,
   CONTENT_DENIED: 410,
   CONTENT_DENIED_LEGALLY: 451,

@@ -1,11 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { AppError } from '../errors.ts'
+import type { IpnsName } from '../content/ipns-name.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { ByteLru } from '../lib/lru.ts'
 import { KiB, MiB } from '../lib/units.ts'
+import { withText } from './errors.ts'
 import { homeReply } from './home.ts'
+import type { RequestHost } from './host.ts'
+import { type IpnsContentQuestion, type IpnsLookup, resolveIpnsContent } from './ipns-content.ts'
 import { type NameLookup, resolveNameRequest } from './name-request.ts'
 import type { Reply } from './reply.ts'
-import { type ContentRequest, parseContentRequest, splitTarget } from './request.ts'
+import { type ContentRequest, type Place, parseContentRequest, splitTarget } from './request.ts'
+import { atSubdomain, locationAt, originOf, subdomainLocation, uriLocation } from './subdomain.ts'
 
 /** What a URL leads to: content, or an answer without any (the home page, a redirect). */
 export type Located =
@@ -15,42 +20,158 @@ export type Located =
 export interface LocatorParts {
   /** Undefined: nothing has a name here. */
   readonly names: NameLookup | undefined
+  /** Undefined: nothing is published here. */
+  readonly ipns: IpnsLookup | undefined
   readonly pathSegmentsMax: number
 }
 
 /** A URL and what it was parsed to, in bytes: generous, it bounds the memo. */
 const rememberedBytes = (url: string): number => 4 * url.length + KiB
 
-/** From a URL to what is asked for. */
+/** One URL at one host. */
+interface Question {
+  readonly host: RequestHost
+  readonly pathname: string
+  readonly search: string
+  readonly accept: string | undefined
+  readonly signal: AbortSignal
+}
+
+/** From a host and a URL to what is asked for. */
 export class Locator {
   readonly #parts: LocatorParts
-  readonly #requests = new ByteLru<Located>(4 * MiB)
+  readonly #remembered = new ByteLru<Located>(4 * MiB)
 
   constructor(parts: LocatorParts) {
     this.#parts = parts
   }
 
   /** What is known without looking anything up: the same URL always means the same. */
-  known(url: string): Located | undefined {
-    return this.#requests.get(url)
+  known(host: RequestHost, url: string): Located | undefined {
+    return this.#remembered.get(memoKey(host, url))
   }
 
-  /** @throws AppError ROUTE_NOT_FOUND | PATH_INVALID | CID_INVALID | NAME_INVALID | NAME_NOT_FOUND */
-  async locate(url: string, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<Located> {
-    const { pathname, search } = splitTarget(url)
-    if (pathname === '/') return { kind: 'answer', reply: homeReply(headers.accept) }
+  /**
+   * @throws AppError ROUTE_NOT_FOUND | REQUEST_INVALID | PATH_INVALID | CID_INVALID | NAME_INVALID | NAME_NOT_FOUND |
+   * IPNS_UNRESOLVED
+   */
+  async locate(host: RequestHost, url: string, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<Located> {
+    const question = { host, ...splitTarget(url), accept: headers.accept, signal }
+    const located = await this.#locate(question)
+    if (isConstant(question)) {
+      const key = memoKey(host, url)
+      this.#remembered.set(key, located, rememberedBytes(key))
+    }
+    return located
+  }
+
+  async #locate(question: Question): Promise<Located> {
+    const { host } = question
+    switch (host.kind) {
+      case 'subdomain':
+        return await this.#atSubdomain(host, question)
+      case 'domain':
+        return (await this.#atDomain(host, question)) ?? (await this.#byPath(question))
+      case 'gateway': {
+        const { pathname, search } = question
+        const location = uriOf(question) ?? subdomainLocation(pathname, search, host.gateway)
+        return location === undefined ? await this.#byPath(question) : redirect(location)
+      }
+      case 'path':
+        return await this.#byPath(question)
+    }
+  }
+
+  /** The path gateway: all content at one origin. */
+  async #byPath(question: Question): Promise<Located> {
+    const { pathname, search, accept, signal } = question
+    const uri = uriOf(question)
+    if (uri !== undefined) return redirect(uri)
+    if (pathname === '/') return { kind: 'answer', reply: homeReply(accept, search) }
     const { names, pathSegmentsMax } = this.#parts
     if (names !== undefined && pathname.startsWith('/names/')) {
       return content(await resolveNameRequest(pathname, search, names, { pathSegmentsMax, signal }))
     }
-    if (!pathname.startsWith('/ipfs/')) {
-      throw new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path', {
-        hint: 'content is at /ipfs/<cid> and /names/<name>',
-      })
+    if (pathname.startsWith('/ipfs/')) return content(parseContentRequest(pathname, search, pathSegmentsMax))
+    throw new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path', {
+      hint: 'content is at /ipfs/<cid> and /names/<name>',
+    })
+  }
+
+  /** An origin of its own for each content; the path is what lies below it, `/ipfs/…` too. */
+  async #atSubdomain(host: Extract<RequestHost, { kind: 'subdomain' }>, question: Question): Promise<Located> {
+    const { gateway, namespace, label } = host
+    const { pathname, search, signal } = question
+    const origin = originOf(namespace, label)
+    switch (origin.kind) {
+      case 'moved':
+        return redirect(locationAt(gateway, { namespace, label: origin.label }, pathname, search))
+      case 'content': {
+        const place = atSubdomain(gateway, host, `/ipfs/${origin.cid}`)
+        return content(
+          parseContentRequest(`/ipfs/${origin.cid}${pathname}`, search, this.#parts.pathSegmentsMax, place),
+        )
+      }
+      case 'name': {
+        const { name } = origin
+        const place = atSubdomain(gateway, host, `/ipns/${name.name}`)
+        return content(await this.#ipns({ name, below: pathname, search, place }, signal))
+      }
     }
-    const located = content(parseContentRequest(pathname, search, pathSegmentsMax))
-    this.#requests.set(url, located, rememberedBytes(url))
-    return located
+  }
+
+  /** Undefined when the domain has no DNSLink here. */
+  async #atDomain(host: Extract<RequestHost, { kind: 'domain' }>, question: Question): Promise<Located | undefined> {
+    const { pathname, search, signal } = question
+    const name: IpnsName = { kind: 'domain', name: host.domain }
+    const place: Place = {
+      contentRoot: `/ipns/${host.domain}`,
+      base: '',
+      origin: `//${host.authority}`,
+      gateway: undefined,
+    }
+    try {
+      return content(await this.#ipns({ name, below: pathname, search, place }, signal))
+    } catch (error) {
+      if (isAppError(error, 'IPNS_UNRESOLVED')) return undefined
+      throw error
+    }
+  }
+
+  async #ipns(question: IpnsContentQuestion, signal: AbortSignal): Promise<ContentRequest> {
+    const { ipns, pathSegmentsMax } = this.#parts
+    if (ipns === undefined) throw new AppError('IPNS_UNRESOLVED', 'nothing is published by name here')
+    return await resolveIpnsContent(question, ipns, { pathSegmentsMax, signal })
+  }
+}
+
+/** Not what a name stands for, nor a page that depends on Accept. */
+function isConstant({ host, pathname }: Question): boolean {
+  if (host.kind === 'subdomain') return host.namespace === 'ipfs'
+  return host.kind !== 'domain' && pathname.startsWith('/ipfs/')
+}
+
+/** `?uri=` belongs to the gateway where content has paths; on an origin of its own it belongs to the site. */
+function uriOf({ pathname, search }: Question): string | undefined {
+  return /^\/(ip[fn]s(\/|$)|$)/.test(pathname) ? uriLocation(search) : undefined
+}
+
+function redirect(location: string): Located {
+  const headers = ['Location', location, 'Content-Type', 'text/plain; charset=utf-8']
+  return { kind: 'answer', reply: withText(301, headers, `moved: ${location}\n`) }
+}
+
+function memoKey(host: RequestHost, url: string): string {
+  switch (host.kind) {
+    case 'path':
+      return url
+    // No URL has a space, so none of these is another one's.
+    case 'gateway':
+      return `${host.gateway.scheme}://${host.gateway.authority} ${url}`
+    case 'subdomain':
+      return `${host.gateway.scheme}://${host.label}.${host.namespace}.${host.gateway.authority} ${url}`
+    case 'domain':
+      return `${host.domain} ${url}`
   }
 }
 

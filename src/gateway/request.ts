@@ -17,8 +17,6 @@ export interface Query {
   readonly download: boolean
   /** `?go-get=1`: the go tool wants the page at this very URL, without a redirect. */
   readonly goGet: boolean
-  /** First entry of a page of a listing. */
-  readonly offset: number
 }
 
 /** The name that led to the content, by `/names/<name>`. */
@@ -82,12 +80,11 @@ const noQuery: Query = Object.freeze({
   filename: undefined,
   download: false,
   goGet: false,
-  offset: 0,
 })
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** The target of the request line as path and query, its scheme and host dropped: we are no proxy (bad-input 33). */
+/** The target of the request line as path and query, its scheme and host dropped: `host.ts` reads them. */
 export function splitTarget(target: string): { readonly pathname: string; readonly search: string } {
   if (target.length > urlBytesMax) {
     throw new AppError('PATH_INVALID', `the URL has ${target.length} bytes; the limit is ${urlBytesMax}`)
@@ -99,10 +96,15 @@ export function splitTarget(target: string): { readonly pathname: string; readon
 }
 
 /** `pathname` starts with `/ipfs/`. @throws AppError CID_INVALID | PATH_INVALID */
-export function parseContentRequest(pathname: string, search: string, pathSegmentsMax: number): ContentRequest {
+export function parseContentRequest(
+  pathname: string,
+  search: string,
+  pathSegmentsMax: number,
+  place?: Place,
+): ContentRequest {
   const { path, trailingSlash } = parseContentPath(asUtf8(pathname).slice('/ipfs/'.length), { pathSegmentsMax })
   return contentRequest(path, {
-    place: onPathGateway(`/ipfs/${path.root}`),
+    place: place ?? onPathGateway(`/ipfs/${path.root}`),
     tail: path.segments,
     trailingSlash,
     search,
@@ -132,7 +134,7 @@ export function contentRequest(
     trailingSlash,
     search,
     href: place.base + below,
-    query: search.length > 1 ? parseQuery(search) : noQuery,
+    query: parseQuery(search),
     pathHeaders: pathHeadersOf(path, rootCid, asked),
   }
 }
@@ -167,10 +169,10 @@ export function asUtf8(pathname: string): string {
   }
 }
 
-function parseQuery(search: string): Query {
+export function parseQuery(search: string): Query {
+  if (search.length < 2) return noQuery
   const params = new URLSearchParams(search)
   const text = (name: string): string | undefined => params.get(name) || undefined
-  const offset = params.get('offset') ?? '0'
   return {
     format: text('format'),
     carVersion: text('car-version'),
@@ -181,6 +183,5 @@ function parseQuery(search: string): Query {
     filename: text('filename'),
     download: params.get('download') === 'true',
     goGet: params.get('go-get') === '1',
-    offset: /^\d{1,15}$/.test(offset) ? Number(offset) : 0,
   }
 }

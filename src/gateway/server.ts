@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import Fastify from 'fastify'
 import type { CID } from 'multiformats/cid'
 import type { Logger } from 'pino'
-import type { LimitConfig, ListenConfig } from '../config.ts'
+import type { HostConfig, LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { ReadLog } from '../content/verbs.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
@@ -10,10 +10,13 @@ import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { KiB } from '../lib/units.ts'
 import { type Connection, connectionOf, cutWhenIdle } from './connection.ts'
 import { errorReply } from './errors.ts'
+import { Hosts } from './host.ts'
+import type { IpnsLookup } from './ipns-content.ts'
 import { Locator } from './locate.ts'
 import { MediaTypes } from './media-type.ts'
 import type { NameLookup } from './name-request.ts'
 import { negotiate } from './negotiate.ts'
+import { serveTunnels } from './proxy.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readContextOf } from './read-context.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
@@ -23,6 +26,7 @@ import { type Sent, send } from './send.ts'
 
 export interface GatewayConfig {
   readonly listen: ListenConfig
+  readonly hosts: HostConfig
   readonly limits: LimitConfig
 }
 
@@ -30,6 +34,8 @@ export interface GatewayParts {
   readonly get: Get
   /** Undefined: nothing has a name here. */
   readonly names?: NameLookup
+  /** Undefined: nothing is published here. */
+  readonly ipns?: IpnsLookup
   /** Taken out of view: its answer is 410, at this root and under any name. */
   readonly isDeleted?: (root: CID) => boolean
   readonly reads?: ReadLog
@@ -58,6 +64,7 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
     http: { highWaterMark: 256 * KiB },
   })
   app.server.on('timeout', cutWhenIdle)
+  serveTunnels(app.server, { on: config.hosts.proxy })
   // Any method, any path: the reply is ours from here on, before Fastify would read a body.
   app.addHook('onRequest', (request, reply) => {
     reply.hijack()
@@ -88,12 +95,14 @@ interface Work {
 class Handler {
   readonly #services: Services
   readonly #parts: GatewayParts
+  readonly #hosts: Hosts
   readonly #locator: Locator
 
-  constructor(parts: GatewayParts, { limits }: GatewayConfig) {
+  constructor(parts: GatewayParts, { limits, hosts }: GatewayConfig) {
     const readAhead = new ReadAhead(limits.readAheadBytes, limits.readAheadTotalBytes)
     this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead }
-    this.#locator = new Locator({ names: parts.names, pathSegmentsMax: limits.pathSegmentsMax })
+    this.#hosts = new Hosts(hosts)
+    this.#locator = new Locator({ names: parts.names, ipns: parts.ipns, pathSegmentsMax: limits.pathSegmentsMax })
     this.#parts = parts
   }
 
@@ -123,7 +132,8 @@ class Handler {
       throw new AppError('METHOD_NOT_ALLOWED', 'this gateway is read only', { hint: 'content is added over the API' })
     }
     const url = urlOf(work.incoming)
-    const located = this.#locator.known(url) ?? (await this.#locator.locate(url, headers, signal))
+    const host = this.#hosts.of({ target: url, headers, peer: work.incoming.socket })
+    const located = this.#locator.known(host, url) ?? (await this.#locator.locate(host, url, headers, signal))
     if (located.kind === 'answer') return located.reply
     const { request } = located
     work.request = request
@@ -175,7 +185,7 @@ class Handler {
     }
     const { log } = this.#parts
     const cut = response.headersSent
-    if (cut || !isAppError(error) || statusOf[error.code] >= 500) {
+    if (cut || !isAppError(error) || (statusOf[error.code] >= 500 && error.code !== 'IPNS_UNRESOLVED')) {
       log.error({ err: error, method: incoming.method, url: urlOf(incoming), cut }, 'request failed')
     }
     if (cut) {

@@ -295,7 +295,8 @@ test('a port that is taken is one clear error', async () => {
   const { readConfig } = await import('../../src/config.ts')
   const { silent } = await import('../support/stores.ts')
   const get = { open: () => Promise.reject(new Error()), car: () => [] as never, carTag: () => '' }
-  const config = { listen: { host: '127.0.0.1', port }, limits: readConfig({}).limits }
+  const { hosts, limits } = readConfig({})
+  const config = { listen: { host: '127.0.0.1', port }, hosts, limits }
   const second = createGateway({ get, log: silent }, config)
   await expect(second.listen()).rejects.toMatchObject({ code: 'PORT_TAKEN' })
   await second.close({ graceMs: 0 })

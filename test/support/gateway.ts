@@ -40,7 +40,7 @@ export async function openGateway(
   const logged: Logged[] = []
   const keep = (fields: unknown) => logged.push(fields as Logged)
   const get = createGet({ blocks: inline(store), limits: all })
-  const config = { listen: { host: '127.0.0.1', port: 0 }, limits: all }
+  const config = { listen: { host: '127.0.0.1', port: 0 }, hosts: readConfig({}).hosts, limits: all }
   const gateway = createGateway({ get, log: { error: keep, warn: keep } }, config)
   const { port } = await gateway.listen()
   onFinished(() => gateway.close({ graceMs: 60_000 }))
