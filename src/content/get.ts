@@ -1,14 +1,16 @@
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import { type CarParams, carTag, exportCar } from '../dag/car-export.ts'
 import { openPath } from '../dag/open.ts'
+import { exportTar, tarTag } from '../dag/tar-export.ts'
 import type { ContentPath, DagLimits, ReadOptions, Target } from '../dag/target.ts'
 
 // What an entrance needs to ask for content and to hold the answer.
 export type { CarParams, CarScope } from '../dag/car-export.ts'
 export { parseCid } from '../dag/cid.ts'
+export { decodeData } from '../dag/codecs.ts'
 export type { EntityBytes } from '../dag/entity.ts'
 export { parseContentPath } from '../dag/path.ts'
-export type { ByteRange, ContentPath, DagLimits, DirectoryEntry, ReadOptions, Target } from '../dag/target.ts'
+export type { ByteRange, ContentPath, DagLimits, DirectoryEntry, Position, ReadOptions, Target } from '../dag/target.ts'
 
 export interface Get {
   /**
@@ -24,6 +26,10 @@ export interface Get {
    * @throws AppError REQUEST_INVALID when the bytes asked for lie outside of the file
    */
   carTag(target: Target, params: CarParams): string
+  /** The target and all below it as a tar. @throws AppError as `exportTar`, when its first chunk is asked for or later */
+  tar(target: Target, options: ReadOptions): AsyncIterable<Uint8Array>
+  /** What changes exactly when the content of that tar does. */
+  tarTag(target: Target): string
 }
 
 export function createGet({ blocks, limits }: { blocks: Blockstore; limits: DagLimits }): Get {
@@ -31,5 +37,7 @@ export function createGet({ blocks, limits }: { blocks: Blockstore; limits: DagL
     open: (path, { signal }) => openPath(path, blocks, { signal, limits }),
     car: (target, params, options) => exportCar(target, blocks, { ...options, ...params, limits }),
     carTag,
+    tar: (target, options) => exportTar(target, blocks, { ...options, limits }),
+    tarTag,
   }
 }

@@ -12,6 +12,8 @@ export type Format =
   | { readonly kind: 'raw'; readonly fromAccept: boolean }
   | { readonly kind: 'car'; readonly params: CarParams; readonly fromAccept: boolean }
   | { readonly kind: 'codec'; readonly codec: CodecFormat; readonly fromAccept: boolean }
+  | { readonly kind: 'tar'; readonly fromAccept: boolean }
+  | { readonly kind: 'ipns-record'; readonly fromAccept: boolean }
 
 type FormatName = 'raw' | 'car' | CodecFormat
 
@@ -120,6 +122,6 @@ function ofName(name: string, query: Query, params: ReadonlyMap<string, string>,
     case 'ipns-record':
       throw new AppError('REQUEST_INVALID', 'an IPNS record belongs to /ipns/<key>, not to /ipfs/<cid>')
     case 'tar':
-      throw new AppError('FORMAT_UNSUPPORTED', 'format=tar is not served', { hint: 'use format=car' })
+      return { kind: 'tar', fromAccept }
   }
 }

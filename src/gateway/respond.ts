@@ -6,6 +6,8 @@ import { blockOf, nodeReply, notConverted, rawReply } from './reply-block.ts'
 import { carReply } from './reply-car.ts'
 import { directoryReply } from './reply-directory.ts'
 import { fileReply } from './reply-file.ts'
+import { hasPreview, previewReply } from './reply-preview.ts'
+import { tarReply } from './reply-tar.ts'
 
 /** `unixfs`, `raw`, `car` or the name of a codec. @throws AppError FORMAT_UNSUPPORTED */
 export const formatName = (format: Format): string => (format.kind === 'codec' ? format.codec : format.kind)
@@ -23,11 +25,14 @@ async function ofFormat(exchange: Exchange, format: Format, target: Target): Pro
       return rawReply(exchange, blockOf(target))
     case 'car':
       return carReply(exchange, target, format.params)
+    case 'tar':
+      return tarReply(exchange, target)
     case 'codec':
       if (target.kind === 'node') return nodeReply(exchange, target, format.codec)
       if (target.kind === 'file' && format.codec === 'json') return await unixfsReply(exchange, target)
       throw notConverted()
     case 'unixfs':
+      if (format.html && !exchange.request.query.download && hasPreview(target)) return previewReply(exchange, target)
       return await unixfsReply(exchange, target)
   }
 }

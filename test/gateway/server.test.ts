@@ -294,7 +294,8 @@ test('a port that is taken is one clear error', async () => {
   const { createGateway } = await import('../../src/gateway/server.ts')
   const { readConfig } = await import('../../src/config.ts')
   const { silent } = await import('../support/stores.ts')
-  const get = { open: () => Promise.reject(new Error()), car: () => [] as never, carTag: () => '' }
+  const open = () => Promise.reject(new Error())
+  const get = { open, car: () => [] as never, carTag: () => '', tar: () => [] as never, tarTag: () => '' }
   const { hosts, limits } = readConfig({})
   const config = { listen: { host: '127.0.0.1', port }, hosts, limits }
   const second = createGateway({ get, log: silent }, config)
