@@ -11,8 +11,11 @@ export interface PolicyRule {
   readonly copies: { readonly min: number; readonly max: number }
   /** Where copies may lie: names of sites, or `label=value`. Absent = anywhere. */
   readonly sites?: readonly string[]
-  /** What no two copies should share as long as there is a choice. */
-  readonly spread: 'zone' | 'site' | 'store'
+  /**
+   * What no two copies should share as long as there is a choice (zone, where absent). Where it is given, copies are also
+   * spread evenly over all stores; where it is absent, a copy stays where it lies as long as nothing speaks against that.
+   */
+  readonly spread?: 'zone' | 'site' | 'store'
   /** Where a copy is wanted first: `site:<name>`, `label=value`, `projections`, `demand`. */
   readonly near?: readonly string[]
   readonly avoid?: readonly string[]
@@ -31,7 +34,6 @@ export interface Policy {
 export const defaultRule: PolicyRule = {
   name: 'default',
   copies: { min: 1, max: 1 },
-  spread: 'zone',
   ack: 'local',
 }
 
@@ -56,9 +58,9 @@ export interface Plan {
   /** Verified copies in reach. A store that spans zones counts once for each of its zones. */
   readonly have: number
   readonly failureDomains: number
-  /** min copies are there, where the rule wants them. */
+  /** min copies are there, verified, where the rule allows them. */
   readonly satisfied: boolean
-  /** Satisfied, and on as many failure domains as the rule asks for. */
+  /** On fewer failure domains than copies are wanted. */
   readonly degraded: boolean
   /** Adds before removes; a remove is only there when the policy holds without it. */
   readonly steps: readonly PlanStep[]
