@@ -1,7 +1,8 @@
 import type { DirectoryEntry, Target } from '../content/get.ts'
 import { withText } from './errors.ts'
 import { generated, matchesEtag } from './headers.ts'
-import { type Listing, listingHash, listingHtml } from './listing.ts'
+import { kindOf, kindOrder, type Listing, listingHash, listingHtml } from './listing.ts'
+import { type ListingQuery, listingSearch, parseListingQuery } from './listing-query.ts'
 import { pagePolicy } from './page.ts'
 import { type Exchange, noBody, type Reply } from './reply.ts'
 import { entityHeaders, fileReply } from './reply-file.ts'
@@ -25,7 +26,7 @@ export async function directoryReply(exchange: Exchange, target: Target): Promis
   return await listingReply(exchange, target, roots)
 }
 
-/** Without the slash, relative links of the page would lead astray. `href` starts with `/ipfs/`: it stays on this host. */
+/** Without the slash, relative links of the page would lead astray. `href` begins with one slash: it stays on this host. */
 function slashRedirect(exchange: Exchange): Reply {
   const { request } = exchange
   const headers = ['Location', `${request.href}/${request.search}`, ...request.pathHeaders]
@@ -33,34 +34,44 @@ function slashRedirect(exchange: Exchange): Reply {
 }
 
 async function listingReply(exchange: Exchange, target: Target, roots: string): Promise<Reply> {
-  const { request, conditions, head } = exchange
-  const cid = target.cid.toString()
-  const { offset } = request.query
-  const etag = `"DirIndex-${listingHash}_CID-${cid}${offset === 0 ? '' : `_${offset}`}"`
+  const { request, conditions, head, services } = exchange
+  const { cid } = target
+  const query = parseListingQuery(request.search, cid, services.limits.listingEntriesMax)
+  const search = listingSearch(query, cid)
+  const etag = `"DirIndex-${listingHash}_CID-${cid}${search === '' ? '' : `_${search}`}"`
   const headers = entityHeaders(exchange, etag, roots, generated)
   if (matchesEtag(conditions.ifNoneMatch, etag)) return { status: 304, headers, body: noBody }
   headers.push('Content-Type', 'text/html; charset=utf-8', 'Content-Security-Policy', pagePolicy)
   // HEAD: the length would cost the entries.
   if (head) return { status: 200, headers, body: noBody }
-  const listing = await listPage(exchange, target)
-  const whole = listing.offset === 0 && listing.nextOffset === undefined
-  const dagBytes = whole ? listing.entries.reduce((sum, entry) => sum + entry.dagBytes, 0n) : undefined
-  return withText(200, headers, listingHtml(request, cid, dagBytes, listing))
+  return withText(200, headers, listingHtml(request, cid, await readListing(exchange, target, query)))
 }
 
-/** In the stored order; one page that holds all is sorted by name, which a HAMT does not do. */
-async function listPage({ request, services, signal }: Exchange, target: Target): Promise<Listing> {
-  const { offset } = request.query
+/** In the stored order; a page that holds all is sorted. */
+async function readListing({ services, signal }: Exchange, target: Target, query: ListingQuery): Promise<Listing> {
+  const { cursor, limit } = query
   const entriesMax = services.limits.listingEntriesMax
   const until = performance.now() + listingMsMax
   const entries: DirectoryEntry[] = []
-  let position = 0
-  for await (const entry of target.list({ signal })) {
-    const full = entries.length >= entriesMax || (entries.length > 0 && performance.now() > until)
-    if (full) return { entries, offset, nextOffset: position }
-    if (position >= offset) entries.push(entry)
-    position++
+  for await (const entry of target.list({ signal, ...(cursor === undefined ? {} : { after: cursor.after }) })) {
+    const last = entries.at(-1)
+    if (last !== undefined && (entries.length >= limit || performance.now() > until)) {
+      const next = { after: last.position, before: (cursor?.before ?? 0) + entries.length }
+      return { query, entries, entriesMax, next: { ...query, cursor: next } }
+    }
+    entries.push(entry)
   }
-  if (offset === 0) entries.sort((a, b) => (a.name < b.name ? -1 : 1))
-  return { entries, offset, nextOffset: undefined }
+  if (cursor === undefined) sortEntries(entries, query)
+  return { query, entries, entriesMax, next: undefined }
 }
+
+/** Of equals the name decides. */
+function sortEntries(entries: DirectoryEntry[], { sort, descending }: ListingQuery): void {
+  entries.sort((a, b) => byName(a, b))
+  if (sort === 'size') entries.sort((a, b) => Number(a.dagBytes - b.dagBytes))
+  if (sort === 'kind') entries.sort((a, b) => kindRank(a) - kindRank(b))
+  if (descending) entries.reverse()
+}
+
+const byName = (a: DirectoryEntry, b: DirectoryEntry): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
+const kindRank = ({ name, cid }: DirectoryEntry): number => kindOrder[kindOf(name, cid.code)]

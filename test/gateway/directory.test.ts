@@ -3,8 +3,9 @@ import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
 import { expect, onTestFinished, test } from 'vitest'
 import type { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
-import { importDag, putBytes, putRaw } from '../support/dags.ts'
+import { importDag, putBytes, putNode, putRaw } from '../support/dags.ts'
 import { openGateway } from '../support/gateway.ts'
+import { putHugeDirectory } from '../support/huge-directory.ts'
 
 const text = (content: string) => Buffer.from(content)
 const listingCache = 'public, max-age=604800, stale-while-revalidate=2678400'
@@ -87,7 +88,7 @@ test('98: names that are markup, dots, line breaks or half a character are text 
   expect(html).toContain('&lt;img src=x onerror=alert(1)&gt;')
   expect(html).toContain('&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;')
   expect(html).toContain('&amp;amp;')
-  for (const [, href] of html.matchAll(/href="([^"]*)"/g)) expect(href).toMatch(/^(\/ipfs\/|\?)[\w\-./%?=~…]*$/)
+  for (const [, href] of html.matchAll(/href="([^"]*)"/g)) expect(href).toMatch(/^(\/ipfs\/|\?)[\w\-./%?=~;&]*$/)
 })
 
 test('the path in a title and in the way up is text too', async () => {
@@ -110,10 +111,101 @@ test('a long directory comes in pages, each linked from the one before, with eve
     const found = [...html.matchAll(/">(file-\d\d)<\/a>/g)].map(([, name]) => name ?? '')
     expect(found.length).toBeLessThanOrEqual(10)
     seen.push(...found)
-    next = /rel="next" href="([^"]*)"/.exec(html)?.[1]
+    next = nextOf(html)
   }
   expect(seen).toEqual(names)
   expect(tags.size).toBe(3)
+})
+
+const nextOf = (html: string) => /rel="next" href="([^"]*)"/.exec(html)?.[1]?.replaceAll('&amp;', '&')
+
+test('a page that does not exist in this directory is refused', async () => {
+  const { ask, store } = await openGateway(onTestFinished, { listingEntriesMax: 2 })
+  const { root } = await putDirectory(store, ['a', 'b', 'c'])
+  const { root: other } = await putDirectory(store, ['x', 'y', 'z'])
+  const next = nextOf((await ask(`/ipfs/${root}/`)).text) ?? ''
+  expect((await ask(`/ipfs/${root}/${next}`)).text).toContain('>c</a>')
+  const wrong = [next.slice(0, -1), `${next}0`, '?cursor=', '?cursor=1.1', `?cursor=${'1'.repeat(3000)}`, '?cursor=%00']
+  for (const search of wrong) {
+    expect((await ask(`/ipfs/${root}/${search}`)).status, search).toBe(400)
+    expect((await ask(`/ipfs/${root}/${search}`, { method: 'HEAD' })).status, search).toBe(400)
+  }
+  expect((await ask(`/ipfs/${other}/${next}`)).status).toBe(400)
+})
+
+test('a page of a large directory reads its own shards, and the first one is short by default', async () => {
+  const { ask, store } = await openGateway(onTestFinished)
+  const { root } = await putHugeDirectory(store, 20_000)
+  store.forget()
+  const first = await ask(`/ipfs/${root}/`)
+  const readByFirst = store.asked.length
+  expect(first.text.match(/<tr><td/g)).toHaveLength(1000)
+  expect(first.text).toContain('Entries 1 to 1,000')
+  store.forget()
+  const second = await ask(`/ipfs/${root}/${nextOf(first.text)}`)
+  expect(second.text).toContain('Entries 1,001 to 2,000')
+  expect(store.asked.length).toBeLessThan(readByFirst * 1.5)
+  expect(second.text).not.toContain('?sort=')
+  const more = await ask(`/ipfs/${root}/?limit=999999`)
+  expect(more.text.match(/<tr><td/g)).toHaveLength(10_000)
+})
+
+test('a page that holds everything is sorted by name, size or kind, either way', async () => {
+  const { ask, store } = await openGateway(onTestFinished)
+  const file = await putRaw(store, text('x'))
+  const cbor = await putBytes(store, Uint8Array.of(0xa0), 0x71)
+  const folder = await putNode(store, new UnixFS({ type: 'directory' }).marshal(), [])
+  const Links = [
+    { Hash: file, Name: 'a', Tsize: 30 },
+    { Hash: cbor, Name: 'b', Tsize: 20 },
+    { Hash: folder, Name: 'c', Tsize: 10 },
+    { Hash: folder, Name: 'd.mp4', Tsize: 40 },
+  ]
+  const data = new UnixFS({ type: 'directory' }).marshal()
+  const root = await putBytes(store, encodePb({ Data: data, Links }), 0x70)
+  const order = async (search: string) =>
+    [...(await ask(`/ipfs/${root}/${search}`)).text.matchAll(/<td class=".">.*?>([^<]*)<\/a>/g)].map(([, name]) => name)
+  expect(await order('')).toEqual(['a', 'b', 'c', 'd.mp4'])
+  expect(await order('?desc')).toEqual(['d.mp4', 'c', 'b', 'a'])
+  expect(await order('?sort=size')).toEqual(['c', 'b', 'a', 'd.mp4'])
+  expect(await order('?sort=size&desc')).toEqual(['d.mp4', 'a', 'b', 'c'])
+  expect(await order('?sort=kind')).toEqual(['c', 'd.mp4', 'a', 'b'])
+  expect(await order('?sort=<script>')).toEqual(['a', 'b', 'c', 'd.mp4'])
+  const tags = await Promise.all(
+    ['', '?sort=size', '?desc'].map(async (search) => (await ask(`/ipfs/${root}/${search}`)).headers.etag),
+  )
+  expect(new Set(tags).size).toBe(3)
+})
+
+test('a name that no URL path can lead to is linked by its CID', async () => {
+  const { ask, store } = await openGateway(onTestFinished)
+  const { root, file } = await putDirectory(store, ['', '.', '..', 'a/b', 'a\0b', 'fine'])
+  const { text: html } = await ask(`/ipfs/${root}/`)
+  const hrefs = [...html.matchAll(/<td class="."><a href="([^"]*)"/g)].map(([, href]) => href)
+  expect(hrefs).toHaveLength(6)
+  expect(hrefs.filter((href) => href?.startsWith(`/ipfs/${file}?filename=`))).toHaveLength(5)
+  for (const href of hrefs) expect((await ask(href ?? '')).status).toBe(200)
+})
+
+test('names show what has no shape: controls, line breaks, marks that turn the direction, bytes that are no UTF-8', async () => {
+  const { ask, store } = await openGateway(onTestFinished)
+  const { root } = await putDirectory(store, ['a\r\nb', 'nul\0', 'photo\u202egpj.exe', 'שלום.txt', 'x\u2028y'])
+  const { text: html } = await ask(`/ipfs/${root}/`)
+  expect(html).toContain('>a␍␊b</a>')
+  expect(html).toContain('>nul␀</a>')
+  expect(html).toContain('>photo\ufffdgpj.exe</a>')
+  expect(html).toContain('>שלום.txt</a>')
+  expect(html).toContain('>x\ufffdy</a>')
+  const bytes = Buffer.concat([text('bad '), Buffer.of(0xff), text('.txt')])
+  const block = encodePb({
+    Data: new UnixFS({ type: 'directory' }).marshal(),
+    Links: [{ Hash: root, Name: 'bad ?.txt', Tsize: 1 }],
+  })
+  const at = Buffer.from(block).indexOf('bad ?.txt')
+  bytes.copy(block, at)
+  const broken = await putBytes(store, block, 0x70)
+  const listing = await ask(`/ipfs/${broken}/`)
+  expect([listing.status, listing.text.includes('>bad \ufffd.txt</a>')]).toEqual([200, true])
 })
 
 test('an empty directory says so', async () => {
