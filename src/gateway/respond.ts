@@ -7,7 +7,6 @@ import { carReply } from './reply-car.ts'
 import { directoryReply } from './reply-directory.ts'
 import { fileReply } from './reply-file.ts'
 import { hasPreview, previewReply } from './reply-preview.ts'
-import { hasPreview, previewReply } from './reply-preview.ts'
 import { tarReply } from './reply-tar.ts'
 
 /** `unixfs`, `raw`, `car` or the name of a codec. @throws AppError FORMAT_UNSUPPORTED */
