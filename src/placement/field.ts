@@ -18,87 +18,105 @@ export interface Candidate extends StoreRef {
   readonly why: string
 }
 
+/** Kept free in a store that is chosen anew, so that a plan does not turn with every block: a share of what is needed. */
+const reserveShare = 0.05
+
 /** An inventory as one rule sees it. */
-export interface Field {
+export class Field {
   readonly rule: PolicyRule
   /** Why the rule cannot be met by any content. */
   readonly unmet: readonly string[]
   /** Failure domains that the rule asks for: one where it only wants stores. */
   readonly domainsWanted: number
+  readonly #sites: ReadonlyMap<string, Inventory['sites'][number]>
+  readonly #stores: ReadonlyMap<string, StoreRecord>
+  readonly #existing: readonly Candidate[]
+  readonly #further: readonly Candidate[]
+
+  constructor(rule: PolicyRule, inventory: Inventory, storesPerSiteMax: number) {
+    this.rule = rule
+    this.#sites = new Map(inventory.sites.map((site) => [site.site, site]))
+    const present = inventory.stores.filter(
+      ({ state, site }) => state !== 'removed' && this.#sites.get(site)?.state === 'active',
+    )
+    this.#stores = new Map(present.map((store) => [storeKey(store), store]))
+    const takers = present.filter((store) => this.#isUp(store) && this.isAllowed(store))
+    this.#existing = takers.map((store) => this.#candidate(store, store.freeBytes ?? Number.POSITIVE_INFINITY, false))
+    this.#further = furtherStores(takers, inventory.stores, storesPerSiteMax).map((at) =>
+      this.#candidate(at, Number.POSITIVE_INFINITY, true),
+    )
+    this.unmet = takers.length === 0 ? [`rule ${rule.name}: no store that is up may hold a copy`] : []
+    this.domainsWanted = rule.spread === 'store' ? 1 : Number.POSITIVE_INFINITY
+  }
+
   /** Its store exists and its site is up. */
-  isReachable(at: StoreRef): boolean
+  isReachable(at: StoreRef): boolean {
+    return this.#stores.has(storeKey(at)) && this.#isUp(at)
+  }
+
   /** The rule lets a copy lie there. */
-  isAllowed(at: StoreRef): boolean
-  /** A surplus copy there can be told to go: its site hears it. */
-  mayTakeFrom(at: StoreRef): boolean
-  weightOf(copies: readonly Copy[]): number
-  weightOfCandidates(candidates: readonly Candidate[]): number
-  domainsOf(copies: readonly Copy[]): ReadonlySet<string>
+  isAllowed(at: StoreRef): boolean {
+    return this.#stores.get(storeKey(at))?.state === 'active' && this.#isOneOf(this.rule.sites, at, true)
+  }
+
+  /** How many copies these count for. */
+  weightOf(copies: readonly Copy[]): number {
+    return copies.reduce((sum, copy) => sum + this.#weight(copy), 0)
+  }
+
+  domainsOf(copies: readonly Copy[]): ReadonlySet<string> {
+    return new Set(copies.flatMap((copy) => this.#failureDomains(copy)))
+  }
+
   /** Where the copies should be, the most wanted first: at least `min`, at most `max`, if there is room. */
-  choose(facts: RootFacts, near: readonly string[], held: ReadonlyMap<string, Copy>): readonly Candidate[]
-}
-
-/** Kept free in a store that is chosen anew, so that a plan does not turn with every block: a share of what is free. */
-const reserveShare = 0.05
-
-export function fieldOf(rule: PolicyRule, inventory: Inventory, storesPerSiteMax: number): Field {
-  const sites = new Map(inventory.sites.map((site) => [site.site, site]))
-  const stores = inventory.stores.filter(
-    ({ state, site }) => state !== 'removed' && sites.get(site)?.state === 'active',
-  )
-  const byKey = new Map(stores.map((store) => [storeKey(store), store]))
-  const isUp = ({ site }: StoreRef) => sites.get(site)?.up === true
-  const allows = ({ site }: StoreRef) => {
-    const record = sites.get(site)
-    return record !== undefined && (rule.sites?.some((place) => matches(place, record)) ?? true)
+  choose(facts: RootFacts, near: readonly string[], held: ReadonlyMap<string, Copy>): readonly Candidate[] {
+    return choose({ rule: this.rule, existing: this.#existing, further: this.#further }, facts, near, held)
   }
-  const isAvoided = ({ site }: StoreRef) => {
-    const record = sites.get(site)
-    return record !== undefined && (rule.avoid?.some((place) => matches(place, record)) ?? false)
+
+  #isUp({ site }: StoreRef): boolean {
+    return this.#sites.get(site)?.up === true
   }
-  const failureDomains = (at: StoreRef): readonly string[] => {
-    const zones = byKey.get(storeKey(at))?.zones ?? []
+
+  #isOneOf(places: readonly string[] | undefined, { site }: StoreRef, otherwise: boolean): boolean {
+    const record = this.#sites.get(site)
+    return record !== undefined && (places?.some((place) => matches(place, record)) ?? otherwise)
+  }
+
+  #weight(at: StoreRef): number {
+    return Math.max(1, this.#stores.get(storeKey(at))?.zones.length ?? 1)
+  }
+
+  #failureDomains(at: StoreRef): readonly string[] {
+    const zones = this.#stores.get(storeKey(at))?.zones ?? []
     if (zones.length > 0) return zones
-    const zone = sites.get(at.site)?.labels.zone
-    return [zone === undefined ? `site:${at.site}` : `zone:${zone}`]
+    const zone = this.#sites.get(at.site)?.labels.zone
+    return [zone === undefined ? `site:${at.site}` : zone]
   }
-  const spreadDomains = (at: StoreRef): readonly string[] => {
-    if (rule.spread === 'store') return [storeKey(at)]
-    return rule.spread === 'site' ? [at.site] : failureDomains(at)
+
+  #spreadDomains(at: StoreRef): readonly string[] {
+    if (this.rule.spread === 'store') return [storeKey(at)]
+    return this.rule.spread === 'site' ? [at.site] : this.#failureDomains(at)
   }
-  const weight = (at: StoreRef) => Math.max(1, byKey.get(storeKey(at))?.zones.length ?? 1)
-  const candidateOf = (at: StoreRef, isNew: boolean, freeBytes: number): Candidate => ({
-    site: at.site,
-    store: at.store,
-    key: storeKey(at),
-    hash: hash32(storeKey(at)),
-    isNew,
-    avoided: isAvoided(at),
-    domains: spreadDomains(at),
-    weight: isNew ? 1 : weight(at),
-    freeBytes,
-    why: isNew ? `a further store at ${at.site}, for want of other places` : `${storeKey(at)} may hold it`,
-  })
-  const takers = stores.filter((store) => store.state === 'active' && isUp(store) && allows(store))
-  const existing = takers.map((store) => candidateOf(store, false, store.freeBytes ?? Number.POSITIVE_INFINITY))
-  const further = furtherStores(takers, inventory.stores, storesPerSiteMax).map((at) =>
-    candidateOf(at, true, Number.POSITIVE_INFINITY),
-  )
-  const allowedKeys = new Set(stores.filter((store) => store.state === 'active' && allows(store)).map(storeKey))
-  const choice = { rule, existing, further }
-  return {
-    rule,
-    unmet: takers.length === 0 ? [`rule ${rule.name}: no store that is up may hold a copy`] : [],
-    domainsWanted: rule.spread === 'store' ? 1 : Number.POSITIVE_INFINITY,
-    isReachable: (at) => byKey.has(storeKey(at)) && isUp(at),
-    isAllowed: (at) => allowedKeys.has(storeKey(at)),
-    mayTakeFrom: isUp,
-    weightOf: (copies) => copies.reduce((sum, copy) => sum + weight(copy), 0),
-    weightOfCandidates: (candidates) => candidates.reduce((sum, candidate) => sum + candidate.weight, 0),
-    domainsOf: (copies) => new Set(copies.flatMap((copy) => failureDomains(copy))),
-    choose: (facts, near, held) => choose(choice, facts, near, held),
+
+  #candidate(at: StoreRef, freeBytes: number, isNew: boolean): Candidate {
+    const key = storeKey(at)
+    return {
+      site: at.site,
+      store: at.store,
+      key,
+      hash: hash32(key),
+      isNew,
+      avoided: this.#isOneOf(this.rule.avoid, at, false),
+      domains: this.#spreadDomains(at),
+      weight: this.#weight(at),
+      freeBytes,
+      why: isNew ? `a further store at ${at.site}, for want of other places` : `${key} may hold it`,
+    }
   }
 }
+
+export const weightOfCandidates = (candidates: readonly Candidate[]): number =>
+  candidates.reduce((sum, { weight }) => sum + weight, 0)
 
 /** Names for stores that do not exist yet, round the sites in turn: `b`, `c`, … */
 function furtherStores(takers: readonly StoreRecord[], all: readonly StoreRecord[], perSiteMax: number): StoreRef[] {
@@ -157,7 +175,7 @@ function choose(
     chosen.push(candidate)
     for (const domain of candidate.domains) used.add(domain)
   }
-  const weight = () => chosen.reduce((sum, candidate) => sum + candidate.weight, 0)
+  const weight = () => weightOfCandidates(chosen)
   while (weight() < min && rated.length > 0) {
     for (const one of rated.splice(best(rated, used, rule.spread !== undefined), 1)) take(one)
   }

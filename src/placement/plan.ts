@@ -1,4 +1,4 @@
-import { type Candidate, type Field, fieldOf } from './field.ts'
+import { type Candidate, Field, weightOfCandidates } from './field.ts'
 import { type Copy, type Inventory, type RootContext, type RootFacts, storeKey } from './model.ts'
 import { matches } from './place.ts'
 import type { Plan, PlanStep, PolicyRule } from './plan-model.ts'
@@ -37,7 +37,7 @@ export class Planner {
     const rule = this.#policy.ruleFor(facts, context, this.#options.nowMs)
     let field = this.#fields.get(rule)
     if (field === undefined) {
-      field = fieldOf(rule, this.#inventory, this.#options.storesPerSiteMax)
+      field = new Field(rule, this.#inventory, this.#options.storesPerSiteMax)
       this.#fields.set(rule, field)
     }
     return facts.deleted ? nothingWanted(facts, rule) : planIn(field, facts, this.#nearOf(facts, rule, context))
@@ -80,8 +80,8 @@ function planIn(field: Field, facts: RootFacts, near: readonly string[]): Plan {
   const have = field.weightOf(allowed)
   const failureDomains = field.domainsOf(live).size
   const unmet = [...field.unmet]
-  if (field.weightOfCandidates(targets) < min) {
-    unmet.push(`rule ${rule.name} wants ${min} copies, and there is room for ${field.weightOfCandidates(targets)}`)
+  if (weightOfCandidates(targets) < min) {
+    unmet.push(`rule ${rule.name} wants ${min} copies, and there is room for ${weightOfCandidates(targets)}`)
   }
   if (live.length === 0) unmet.push('no verified copy is in reach')
   return {
@@ -126,7 +126,8 @@ function removalOf(facts: RootFacts, live: readonly Copy[], chosen: ReadonlySet<
   const wanted = live.filter((copy) => chosen.has(storeKey(copy)))
   // A removal waits for every copy that is still to come: what is there may be what it is read from.
   if (wanted.length < chosen.size || field.weightOf(wanted) < field.rule.copies.min) return []
-  const surplus = live.filter((copy) => !chosen.has(storeKey(copy)) && field.mayTakeFrom(copy))
+  // `live` are at sites that are up: one that does not hear it is not told.
+  const surplus = live.filter((copy) => !chosen.has(storeKey(copy)))
   // What should not lie there goes first, then the last by name.
   const [first] = surplus.toSorted(
     (a, b) => Number(field.isAllowed(a)) - Number(field.isAllowed(b)) || (storeKey(a) < storeKey(b) ? 1 : -1),
