@@ -12,9 +12,11 @@ import { startComms } from './comms/comms.ts'
 import type { Config } from './config.ts'
 import { createVerbs } from './content/commands.ts'
 import { createDeadLetterLog } from './content/dead-letter.ts'
+import { DnsLinks } from './content/dns-link.ts'
 import { createGet } from './content/get.ts'
 import { createIndexMaintenance } from './content/index-maintenance.ts'
 import { createPut } from './content/put.ts'
+import { createIpnsResolver } from './content/resolve-ipns.ts'
 import { createInspect } from './content/stat.ts'
 import type { EventSource } from './events/envelope.ts'
 import { Feed } from './events/feed.ts'
@@ -115,8 +117,11 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => names.close())
     const projector = await Projector.start(nats, { stream: eventStream, names, site, reach })
     opened.push(() => projector.close())
-    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, reach })
+    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, reach })
     opened.push(() => verbs.idle())
+    const dnsLinks = new DnsLinks({ patterns: config.dnsLinks })
+    const lookupDnsLink = (domain: string, options: { signal: AbortSignal }) => dnsLinks.lookupDnsLink(domain, options)
+    const ipns = createIpnsResolver({ names, limits, lookupDnsLink })
     const inspect = createInspect({ blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
@@ -124,8 +129,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
 
     const recorded = reads === undefined ? {} : { reads }
     const gateway = createGateway(
-      { get, names: verbs, isDeleted: verbs.isDeleted, ...recorded, log: log.child({ part: 'gateway' }) },
-      { listen: config.gateway, limits },
+      { get, names: verbs, ipns, isDeleted: verbs.isDeleted, ...recorded, log: log.child({ part: 'gateway' }) },
+      { listen: config.gateway, hosts: config.hosts, limits },
     )
     const urls = { gateway: '', api: '' }
     const status = async (): Promise<NodeStatus> => ({
@@ -163,6 +168,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         verbs,
         feed,
         index: createIndexMaintenance(names),
+        ipns: verbs,
         isDeleted: verbs.isDeleted,
         ...recorded,
         get,

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 
 /** The query as it was sent, names in their order, repeats included. */
@@ -46,6 +47,17 @@ export function flagOf(query: URLSearchParams, name: string, absent = false): bo
   if (text === '' || text === 'true' || text === '1') return true
   if (text === 'false' || text === '0') return false
   throw new AppError('REQUEST_INVALID', `${name} is true or false`)
+}
+
+const entriesPerPage = 1000
+
+/** `?limit=` of a page of a listing. @throws AppError REQUEST_INVALID */
+export function limitOf(query: URLSearchParams, { listingEntriesMax }: Pick<LimitConfig, 'listingEntriesMax'>): number {
+  const text = query.get('limit')
+  if (text === null) return Math.min(entriesPerPage, listingEntriesMax)
+  const limit = Number(text)
+  if (/^\d{1,9}$/.test(text) && limit >= 1 && limit <= listingEntriesMax) return limit
+  throw new AppError('REQUEST_INVALID', `limit is 1 to ${listingEntriesMax}`)
 }
 
 const givenTwice = (name: string) => new AppError('REQUEST_INVALID', `parameter ${name} is given twice`)

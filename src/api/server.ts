@@ -6,6 +6,7 @@ import type { Auth } from '../auth/principal.ts'
 import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
+import type { IpnsVerbs } from '../content/ipns-commands.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
@@ -17,6 +18,7 @@ import { deleteHandler } from './routes/delete.ts'
 import { eventsHandler } from './routes/events.ts'
 import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
+import { ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { uploadHandler } from './routes/upload.ts'
 
@@ -25,6 +27,8 @@ export interface ApiParts {
   readonly feed: EventFeed
   readonly reads?: ReadLog
   readonly index?: IndexMaintenance
+  /** Undefined: nothing is published below `/ipns/`. */
+  readonly ipns?: IpnsVerbs
   readonly isDeleted?: (root: CID) => boolean
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
@@ -94,6 +98,8 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/objects\//, allow: 'GET, HEAD, DELETE' },
   { path: /^\/api\/v1\/names$/, allow: 'GET, HEAD, POST' },
   { path: /^\/api\/v1\/names\//, allow: 'GET, HEAD, PUT, DELETE' },
+  { path: /^\/api\/v1\/ipns$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/ipns\//, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
   { path: /^\/(api\/v1\/status|healthz|readyz)$/, allow: 'GET, HEAD' },
@@ -112,6 +118,13 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   app.put(`${namePrefix}*`, withToken, names.put)
   app.delete(`${namePrefix}*`, withToken, names.remove)
   app.get('/api/v1/events', { ...withToken, exposeHeadRoute: false }, eventsHandler({ feed, limits, log, closing }))
+  if (parts.ipns !== undefined) {
+    const ipns = ipnsRoutes(parts.ipns, limits)
+    app.get('/api/v1/ipns', ipns.list)
+    app.get(`${ipnsPrefix}*`, ipns.get)
+    app.put(`${ipnsPrefix}*`, withToken, ipns.put)
+    app.delete(`${ipnsPrefix}*`, withToken, ipns.remove)
+  }
   if (parts.index !== undefined) {
     const index = indexRoutes(parts.index)
     app.post('/api/v1/index/verify', withToken, index.verify)

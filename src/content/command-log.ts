@@ -2,14 +2,14 @@ import { AppError, isAppError } from '../errors.ts'
 import { type CloudEvent, type Context, type Draft, type EventSource, encodeEvent } from '../events/envelope.ts'
 import type { EventLog, Expectation } from '../events/log.ts'
 import { keyToken } from '../names/name.ts'
-import { type NameEffect, type ObjectEffect, readMessage } from '../names/name-fold.ts'
+import { type Effect, readMessage } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
 
 /** An event of a command, as the log has it. */
 export interface Recorded {
   readonly sequence: number
   readonly event: CloudEvent
-  readonly effects: readonly (NameEffect | ObjectEffect)[]
+  readonly effects: readonly Effect[]
 }
 
 export interface Step {

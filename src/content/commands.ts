@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import type { PathOptions } from '../dag/path.ts'
 import { AppError } from '../errors.ts'
 import type { EventLog } from '../events/log.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
@@ -9,6 +10,7 @@ import type { Names } from '../names/names.ts'
 import { CommandLog } from './command-log.ts'
 import { createDeleteCommand } from './delete-command.ts'
 import type { Get } from './get.ts'
+import { createChangeIpns, createIpnsVerbs, type IpnsVerbs } from './ipns-commands.ts'
 import { createDecide, createNameCommands } from './name-commands.ts'
 import { entryOfVersion, nameNotFound } from './name-plan.ts'
 import type { Put } from './put.ts'
@@ -21,11 +23,12 @@ export interface VerbParts {
   readonly blocks: Pick<Blockstore, 'has'>
   readonly log: EventLog
   readonly names: Names
+  readonly limits: PathOptions
   /** For tests that kill the process. */
   readonly reach?: Reach
 }
 
-export interface RunningVerbs extends Verbs {
+export interface RunningVerbs extends Verbs, IpnsVerbs {
   /** The root was taken out of view: its answer is OBJECT_DELETED. In memory; any spelling of the CID. */
   isDeleted(cid: CID): boolean
   /** Resolves when every event that is under way is in the log, or given up. */
@@ -34,14 +37,15 @@ export interface RunningVerbs extends Verbs {
 
 const pageNamesMax = 10_000
 
-export function createVerbs({ put, get, blocks, log, names, reach = passBy }: VerbParts): RunningVerbs {
+export function createVerbs({ put, get, blocks, log, names, limits, reach = passBy }: VerbParts): RunningVerbs {
   const commands = new CommandLog(log, names)
   const decide = createDecide(names)
-  const parts = { put, get, blocks, names, commands, reach }
+  const parts = { put, get, blocks, names, commands, limits, reach }
   return {
     put: createPutCommand(parts, decide),
     ...createNameCommands(parts, decide),
     deleteObject: createDeleteCommand(parts, decide),
+    ...createIpnsVerbs(parts, createChangeIpns(parts)),
     resolveName: (reference, options) => resolve(names, reference, options),
     nameHistory: async (name, { signal }) => {
       checkName(name)

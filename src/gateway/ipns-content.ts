@@ -2,7 +2,7 @@ import { parseContentPath } from '../content/get.ts'
 import type { IpnsName, IpnsResolver } from '../content/resolve-ipns.ts'
 import { asUtf8, type ContentRequest, contentRequest, type Place } from './request.ts'
 
-export type IpnsLookup = Pick<IpnsResolver, 'resolve'>
+export type IpnsLookup = IpnsResolver
 
 export interface IpnsContentQuestion {
   readonly name: IpnsName
@@ -15,7 +15,7 @@ export interface IpnsContentQuestion {
 /** What a URL of an IPNS name leads to now. @throws AppError PATH_INVALID | IPNS_UNRESOLVED */
 export async function resolveIpnsContent(
   { name, below, search, place }: IpnsContentQuestion,
-  ipns: IpnsLookup,
+  ipns: Pick<IpnsLookup, 'resolve'>,
   { pathSegmentsMax, signal }: { readonly pathSegmentsMax: number; readonly signal: AbortSignal },
 ): Promise<ContentRequest> {
   const resolved = await ipns.resolve(name, { signal })

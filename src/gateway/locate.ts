@@ -7,9 +7,19 @@ import { withText } from './errors.ts'
 import { homeReply } from './home.ts'
 import type { RequestHost } from './host.ts'
 import { type IpnsContentQuestion, type IpnsLookup, resolveIpnsContent } from './ipns-content.ts'
+import { parseIpnsPath } from './ipns-request.ts'
 import { type NameLookup, resolveNameRequest } from './name-request.ts'
+import { negotiate } from './negotiate.ts'
 import type { Reply } from './reply.ts'
-import { type ContentRequest, type Place, parseContentRequest, splitTarget } from './request.ts'
+import { recordReply } from './reply-record.ts'
+import {
+  type ContentRequest,
+  onPathGateway,
+  type Place,
+  parseContentRequest,
+  parseQuery,
+  splitTarget,
+} from './request.ts'
 import { atSubdomain, locationAt, originOf, subdomainLocation, uriLocation } from './subdomain.ts'
 
 /** What a URL leads to: content, or an answer without any (the home page, a redirect). */
@@ -34,6 +44,7 @@ interface Question {
   readonly pathname: string
   readonly search: string
   readonly accept: string | undefined
+  readonly ifNoneMatch: string | undefined
   readonly signal: AbortSignal
 }
 
@@ -56,7 +67,13 @@ export class Locator {
    * IPNS_UNRESOLVED
    */
   async locate(host: RequestHost, url: string, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<Located> {
-    const question = { host, ...splitTarget(url), accept: headers.accept, signal }
+    const question = {
+      host,
+      ...splitTarget(url),
+      accept: headers.accept,
+      ifNoneMatch: headers['if-none-match'],
+      signal,
+    }
     const located = await this.#locate(question)
     if (isConstant(question)) {
       const key = memoKey(host, url)
@@ -92,16 +109,17 @@ export class Locator {
     if (names !== undefined && pathname.startsWith('/names/')) {
       return content(await resolveNameRequest(pathname, search, names, { pathSegmentsMax, signal }))
     }
+    if (pathname.startsWith('/ipns/')) return await this.#byIpnsPath(question)
     if (pathname.startsWith('/ipfs/')) return content(parseContentRequest(pathname, search, pathSegmentsMax))
     throw new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path', {
-      hint: 'content is at /ipfs/<cid> and /names/<name>',
+      hint: 'content is at /ipfs/<cid>, /ipns/<name> and /names/<name>',
     })
   }
 
   /** An origin of its own for each content; the path is what lies below it, `/ipfs/…` too. */
   async #atSubdomain(host: Extract<RequestHost, { kind: 'subdomain' }>, question: Question): Promise<Located> {
     const { gateway, namespace, label } = host
-    const { pathname, search, signal } = question
+    const { pathname, search } = question
     const origin = originOf(namespace, label)
     switch (origin.kind) {
       case 'moved':
@@ -115,14 +133,14 @@ export class Locator {
       case 'name': {
         const { name } = origin
         const place = atSubdomain(gateway, host, `/ipns/${name.name}`)
-        return content(await this.#ipns({ name, below: pathname, search, place }, signal))
+        return await this.#ipns({ name, below: pathname, search, place }, question)
       }
     }
   }
 
   /** Undefined when the domain has no DNSLink here. */
   async #atDomain(host: Extract<RequestHost, { kind: 'domain' }>, question: Question): Promise<Located | undefined> {
-    const { pathname, search, signal } = question
+    const { pathname, search } = question
     const name: IpnsName = { kind: 'domain', name: host.domain }
     const place: Place = {
       contentRoot: `/ipns/${host.domain}`,
@@ -131,17 +149,30 @@ export class Locator {
       gateway: undefined,
     }
     try {
-      return content(await this.#ipns({ name, below: pathname, search, place }, signal))
+      return await this.#ipns({ name, below: pathname, search, place }, question)
     } catch (error) {
       if (isAppError(error, 'IPNS_UNRESOLVED')) return undefined
       throw error
     }
   }
 
-  async #ipns(question: IpnsContentQuestion, signal: AbortSignal): Promise<ContentRequest> {
+  /** The canonical spelling of the name first: nothing is looked up for another one. */
+  async #byIpnsPath(question: Question): Promise<Located> {
+    const { pathname, search } = question
+    const { name, below, canonical } = parseIpnsPath(pathname)
+    if (canonical !== undefined) return redirect(canonical + search, 302)
+    return await this.#ipns({ name, below, search, place: onPathGateway(`/ipns/${name.name}`) }, question)
+  }
+
+  /** The record itself where that is asked for, else the content that the name stands for. */
+  async #ipns(asked: IpnsContentQuestion, { accept, ifNoneMatch, signal }: Question): Promise<Located> {
     const { ipns, pathSegmentsMax } = this.#parts
     if (ipns === undefined) throw new AppError('IPNS_UNRESOLVED', 'nothing is published by name here')
-    return await resolveIpnsContent(question, ipns, { pathSegmentsMax, signal })
+    const query = parseQuery(asked.search)
+    if (negotiate(query, accept).kind === 'ipns-record') {
+      return { kind: 'answer', reply: await recordReply({ ...asked, query, ifNoneMatch, signal }, ipns) }
+    }
+    return content(await resolveIpnsContent(asked, ipns, { pathSegmentsMax, signal }))
   }
 }
 
@@ -156,9 +187,9 @@ function uriOf({ pathname, search }: Question): string | undefined {
   return /^\/(ip[fn]s(\/|$)|$)/.test(pathname) ? uriLocation(search) : undefined
 }
 
-function redirect(location: string): Located {
+function redirect(location: string, status = 301): Located {
   const headers = ['Location', location, 'Content-Type', 'text/plain; charset=utf-8']
-  return { kind: 'answer', reply: withText(301, headers, `moved: ${location}\n`) }
+  return { kind: 'answer', reply: withText(status, headers, `moved: ${location}\n`) }
 }
 
 function memoKey(host: RequestHost, url: string): string {

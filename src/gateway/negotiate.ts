@@ -120,7 +120,7 @@ function ofName(name: string, query: Query, params: ReadonlyMap<string, string>,
     case 'dag-cbor':
       return { kind: 'codec', codec: name as CodecFormat, fromAccept }
     case 'ipns-record':
-      throw new AppError('REQUEST_INVALID', 'an IPNS record belongs to /ipns/<key>, not to /ipfs/<cid>')
+      return { kind: 'ipns-record', fromAccept }
     case 'tar':
       return { kind: 'tar', fromAccept }
   }

@@ -17,6 +17,9 @@ export const crashPoints = [
   'delete-decided',
   'delete-committed',
   'delete-indexed',
+  'ipns-decided',
+  'ipns-committed',
+  'ipns-indexed',
   'projector-read',
   'projector-indexed',
 ] as const

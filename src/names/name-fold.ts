@@ -1,6 +1,7 @@
 import { CID } from 'multiformats/cid'
 import { canonicalJson, type Json } from '../events/canonical.ts'
 import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
+import { type IpnsEffect, ipnsBytes, readIpns } from './ipns-entry.ts'
 import { isName, nameKey } from './name.ts'
 import type { NameEntry } from './name-entry.ts'
 
@@ -37,9 +38,12 @@ export interface CommandTrace {
   readonly events: number
 }
 
+/** What an event changes in an index. */
+export type Effect = NameEffect | ObjectEffect | IpnsEffect
+
 export interface Reading {
   readonly event: CloudEvent
-  readonly effects: readonly (NameEffect | ObjectEffect)[]
+  readonly effects: readonly Effect[]
   /** Of a command's first event. */
   readonly command: CommandTrace | undefined
 }
@@ -48,6 +52,17 @@ export interface Reading {
 export function rootKey(cid: CID): string {
   return CID.createV1(0x55, cid.multihash).toString()
 }
+
+/** The events that say something to the indexes. */
+export const indexedVerbs = new Set([
+  'name.set',
+  'name.removed',
+  'object.added',
+  'object.imported',
+  'object.deleted',
+  'ipns.published',
+  'ipns.removed',
+])
 
 /** What one event means for the indexes; undefined for a message that is no event of ours, or lies about its subject. */
 export function readMessage({ subject, sequence, payload }: LogMessage): Reading | undefined {
@@ -60,6 +75,10 @@ export function readMessage({ subject, sequence, payload }: LogMessage): Reading
   try {
     if (entity === 'name') return readName(event, verb, key, sequence)
     if (entity === 'object') return readObject(event, verb, sequence)
+    if (entity === 'ipns') {
+      const effect = readIpns(event, verb, key, sequence)
+      return effect && { event, command: commandOf(event, sequence), effects: [effect] }
+    }
   } catch {
     // A CID that is none: not an event that we made.
   }
@@ -115,11 +134,17 @@ export function linked(value: Json | undefined): CID {
 export interface IndexState {
   readonly names: Map<string, NameEffect>
   readonly objects: Map<string, ObjectEffect>
+  readonly ipns: Map<string, IpnsEffect>
   /** Messages that were no events of ours. */
   skipped: number
 }
 
-export const emptyState = (): IndexState => ({ names: new Map(), objects: new Map(), skipped: 0 })
+export const emptyState = (): IndexState => ({
+  names: new Map(),
+  objects: new Map(),
+  ipns: new Map(),
+  skipped: 0,
+})
 
 /**
  * The reducer. A newer revision wins, so that order and repetition do not matter.
@@ -130,6 +155,7 @@ export function foldMessage(state: IndexState, message: LogMessage): IndexState 
   if (reading === undefined) state.skipped++
   for (const effect of reading?.effects ?? []) {
     if (effect.kind === 'name') keepNewer(state.names, effect.key, effect)
+    else if (effect.kind === 'ipns') keepNewer(state.ipns, effect.key, effect)
     else keepNewer(state.objects, effect.root, effect)
   }
   return state
@@ -150,6 +176,7 @@ export interface IndexImage {
   readonly names: ReadonlyMap<string, Buffer>
   readonly refs: ReadonlyMap<string, Buffer>
   readonly deleted: ReadonlyMap<string, Buffer>
+  readonly ipns: ReadonlyMap<string, Buffer>
 }
 
 export const refKey = (entry: NameEntry): string => `${rootKey(CID.parse(entry.cid))}.${nameKey(entry.name)}`
@@ -159,11 +186,13 @@ export function imageOf(state: IndexState): IndexImage {
   const names = new Map<string, Buffer>()
   const refs = new Map<string, Buffer>()
   const deleted = new Map<string, Buffer>()
+  const ipns = new Map<string, Buffer>()
   for (const { key, entry } of state.names.values()) {
     if (entry === null) continue
     names.set(key, entryBytes(entry))
     refs.set(refKey(entry), refBytes(entry.name, entry.revision))
   }
   for (const effect of state.objects.values()) if (effect.deleted) deleted.set(effect.root, deletedBytes(effect))
-  return { names, refs, deleted }
+  for (const { key, entry } of state.ipns.values()) if (entry !== null) ipns.set(key, ipnsBytes(entry))
+  return { names, refs, deleted, ipns }
 }

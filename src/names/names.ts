@@ -3,10 +3,11 @@ import type { EventSource } from '../events/envelope.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
 import { KvBucket } from '../nats/kv-bucket.ts'
-import { deletedBucket, nameBucket, outcomeBucket, outcomeKeptSeconds, refBucket } from '../nats/layout.ts'
+import { deletedBucket, ipnsBucket, nameBucket, outcomeBucket, outcomeKeptSeconds, refBucket } from '../nats/layout.ts'
 import { LogReader } from '../nats/log-reader.ts'
 import { DeletedSet } from './deleted-set.ts'
-import type { NameEffect, ObjectEffect } from './name-fold.ts'
+import { IpnsIndex } from './ipns-index.ts'
+import type { Effect } from './name-fold.ts'
 import { NameIndex } from './name-index.ts'
 import { NameList } from './name-list.ts'
 import { NameLog } from './name-log.ts'
@@ -16,6 +17,7 @@ export interface NameBuckets {
   readonly names: KvBucket
   readonly refs: KvBucket
   readonly deleted: KvBucket
+  readonly ipns: KvBucket
   readonly outcomes: KvBucket
 }
 
@@ -25,11 +27,12 @@ export interface Names {
   readonly list: NameList
   readonly log: NameLog
   readonly deleted: DeletedSet
+  readonly ipns: IpnsIndex
   readonly outcomes: Outcomes
   readonly reader: LogReader
   readonly buckets: NameBuckets
   readonly source: EventSource
-  apply(effect: NameEffect | ObjectEffect, wasAbsent?: boolean): Promise<void>
+  apply(effect: Effect, wasAbsent?: boolean): Promise<void>
   close(): Promise<void>
 }
 
@@ -56,13 +59,15 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     names: await open(nameBucket(domain), 'Stowage: what names stand for'),
     refs: await open(refBucket(domain), 'Stowage: names by content'),
     deleted: await open(deletedBucket(domain), 'Stowage: content out of view'),
+    ipns: await open(ipnsBucket(domain), 'Stowage: IPNS records and DNSLinks'),
     outcomes: await open(outcomeBucket(domain), 'Stowage: commands by id', outcomeKeptSeconds),
   }
   const reader = new LogReader(nats, stream, { replicas, waitMs })
   const list = new NameList(nats, buckets.names, space, waitMs)
   const deleted = new DeletedSet(nats, buckets.deleted, space)
+  const ipns = new IpnsIndex(buckets.ipns, new NameList(nats, buckets.ipns, space, waitMs), reader, source)
   const index = new NameIndex(buckets, space, (name, present, seq) => list.wrote(name, present, seq), reach)
-  const close = async () => void (await Promise.all([list.close(), deleted.close()]))
+  const close = async () => void (await Promise.all([list.close(), ipns.list.close(), deleted.close()]))
   try {
     await deleted.caughtUp(Math.max(waitMs, 5_000), new AbortController().signal)
   } catch (error) {
@@ -74,11 +79,15 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     list,
     log: new NameLog(reader, source),
     deleted,
+    ipns,
     outcomes: new Outcomes(buckets.outcomes, reader, source),
     reader,
     buckets,
     source,
-    apply: (effect, wasAbsent) => (effect.kind === 'name' ? index.apply(effect, wasAbsent) : deleted.apply(effect)),
+    apply: (effect, wasAbsent) => {
+      if (effect.kind === 'name') return index.apply(effect, wasAbsent)
+      return effect.kind === 'ipns' ? ipns.apply(effect) : deleted.apply(effect)
+    },
     close,
   }
 }

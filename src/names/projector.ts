@@ -3,7 +3,7 @@ import { AppError } from '../errors.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
 import { DurableConsumer } from '../nats/durable-consumer.ts'
-import { type CommandTrace, emptyState, foldMessage, type LogMessage, readMessage } from './name-fold.ts'
+import { type CommandTrace, emptyState, foldMessage, indexedVerbs, type LogMessage, readMessage } from './name-fold.ts'
 import type { Names } from './names.ts'
 
 export interface ProjectorOptions {
@@ -41,7 +41,7 @@ export class Projector {
     projector.#consumer = await DurableConsumer.start(nats, {
       stream: options.stream,
       name: `index-${options.site}-${space}`,
-      filters: ['name.set', 'name.removed', 'object.added', 'object.imported', 'object.deleted'].map(of),
+      filters: [...indexedVerbs].map(of),
       work: (messages) => projector.#project(messages),
     })
     return projector
@@ -72,6 +72,7 @@ export class Projector {
     for (const effect of state.objects.values()) {
       if (!effect.deleted || !(await this.#addedAfter(effect.cid, effect.revision))) await this.#names.apply(effect)
     }
+    for (const effect of state.ipns.values()) await this.#names.apply(effect)
     const traces = messages.flatMap((message): CommandTrace[] => {
       const command = readMessage(message)?.command
       return command === undefined ? [] : [command]

@@ -7,6 +7,7 @@ import {
   type IndexImage,
   type IndexState,
   imageOf,
+  indexedVerbs,
   readMessage,
 } from './name-fold.ts'
 import type { Names } from './names.ts'
@@ -29,7 +30,7 @@ export interface Verification {
   readonly repaired: boolean
 }
 
-const indexes = ['names', 'refs', 'deleted'] as const
+const indexes = ['names', 'refs', 'deleted', 'ipns'] as const
 const writesAtOnce = 64
 const batchMax = 256
 
@@ -67,9 +68,7 @@ export async function verifyIndex(names: Names, { repair, signal }: { repair: bo
  */
 export async function rebuildIndex(names: Names, signal: AbortSignal): Promise<{ events: number; keys: number }> {
   const { space } = names.source
-  for (const bucket of [names.buckets.names, names.buckets.refs, names.buckets.deleted, names.buckets.outcomes]) {
-    await bucket.purge(`${space}.>`)
-  }
+  for (const bucket of Object.values<KvBucket>({ ...names.buckets })) await bucket.purge(`${space}.>`)
   // Read after the purge, so that nothing which was set before it is missed.
   const { state, traces, last } = await foldLog(names, signal)
   const image = imageOf(state)
@@ -114,11 +113,7 @@ async function foldLog(names: Names, signal: AbortSignal): Promise<Folded> {
 /** Other events say nothing to the indexes; only what claims to be one of these can be broken. */
 function isIndexed(subject: string): boolean {
   const [, , , , entity, verb] = subject.split('.')
-  const verbs: Readonly<Record<string, readonly string[]>> = {
-    name: ['set', 'removed'],
-    object: ['added', 'imported', 'deleted'],
-  }
-  return verbs[entity ?? '']?.includes(verb ?? '') === true
+  return indexedVerbs.has(`${entity}.${verb}`)
 }
 
 async function present(names: Names, index: keyof IndexImage, signal: AbortSignal): Promise<Map<string, Buffer>> {

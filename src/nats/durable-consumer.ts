@@ -80,9 +80,22 @@ export class DurableConsumer {
       await this.#nats.jsm.consumers.add(stream, config)
     } catch (cause) {
       // 10148: it is there with other parameters, of another version of ours.
-      if (cause instanceof JetStreamApiError && cause.code === 10148) return
+      const differs = cause instanceof JetStreamApiError && cause.code === 10148
+      if (differs && (await this.#update())) return
       throw new AppError('STORE_UNAVAILABLE', `cannot make the consumer ${name}: ${String(cause)}`, { cause })
     }
+  }
+
+  /** Brings its filters up to date; false when the server does not want that. */
+  async #update(): Promise<boolean> {
+    const { stream, name, filters } = this.#options
+    return this.#nats.jsm.consumers.update(stream, name, { filter_subjects: [...filters] }).then(
+      () => true,
+      (error: unknown) => {
+        this.lastFailure = error
+        return false
+      },
+    )
   }
 
   async #run(): Promise<void> {

@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => server.stop())
 
 interface Case {
-  readonly command: 'put' | 'name' | 'delete' | 'elsewhere'
+  readonly command: 'put' | 'name' | 'delete' | 'ipns' | 'elsewhere'
   /** Whether the command's events are in the log when the process dies at this step. */
   readonly committed: boolean
 }
@@ -38,6 +38,9 @@ const cases: Readonly<Record<CrashPoint, Case>> = {
   'delete-decided': { command: 'delete', committed: false },
   'delete-committed': { command: 'delete', committed: true },
   'delete-indexed': { command: 'delete', committed: true },
+  'ipns-decided': { command: 'ipns', committed: false },
+  'ipns-committed': { command: 'ipns', committed: true },
+  'ipns-indexed': { command: 'ipns', committed: true },
   // The command is another node's; this one dies while it brings the index up.
   'projector-read': { command: 'elsewhere', committed: true },
   'projector-indexed': { command: 'elsewhere', committed: true },
@@ -75,6 +78,8 @@ function send(node: NodeProcess, command: Case['command'], id: string, baseline:
       return of(`names/made?cid=${baseline}`, { method: 'PUT' })
     case 'delete':
       return of(`objects/${baseline}?force=true`, { method: 'DELETE' })
+    case 'ipns':
+      return of('ipns/made.example.org', { method: 'PUT', body: `/ipfs/${baseline}` })
     case 'elsewhere':
       throw new Error('not sent to the node')
   }
@@ -90,6 +95,7 @@ async function eventsOf(near: TestVerbs, id: string): Promise<number> {
 async function expectContent(near: TestVerbs, node: NodeProcess): Promise<void> {
   for (const message of await near.events()) {
     for (const effect of readMessage(message)?.effects ?? []) {
+      if (effect.kind === 'ipns') continue
       const cid = effect.kind === 'object' ? effect.cid : effect.entry?.cid
       if (cid === undefined) continue
       const response = await fetch(`${node.gatewayUrl}/ipfs/${cid}`)

@@ -56,7 +56,7 @@ export async function openTestVerbs(
   })
   const { limits } = config
   const parts = { put: createPut({ blocks, limits }), get: createGet({ blocks, limits }), blocks }
-  const verbs = createVerbs({ ...parts, log, names })
+  const verbs = createVerbs({ ...parts, log, names, limits })
   const events = async () => {
     const messages: LogMessage[] = []
     for await (const message of names.reader.from(`${domain}.evt.>`, 1, signal)) messages.push(message)

@@ -8,7 +8,7 @@ import { expectationOf, orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { readJson } from '../json-body.ts'
 import { type NamesCommand, parseNamesCommand } from '../name-changes.ts'
-import { allowOnly, flagOf, queryOf, takeOne } from '../query.ts'
+import { allowOnly, flagOf, limitOf, queryOf, takeOne } from '../query.ts'
 import { uploadBody } from '../upload-body.ts'
 import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
 import { putReply } from './upload.ts'
@@ -16,7 +16,6 @@ import { putReply } from './upload.ts'
 export type NameLimits = UploadLimits & Pick<LimitConfig, 'listingEntriesMax'>
 
 export const namePrefix = '/api/v1/names/'
-const namesPerPage = 1000
 const historyEnd = '/history'
 
 /**
@@ -195,12 +194,4 @@ async function refuseBody(request: FastifyRequest, limits: UploadLimits & { read
   for await (const chunk of uploadBody(request.raw, { bytesMax, idleMs, signal })) {
     if (chunk.byteLength > 0) throw refusal
   }
-}
-
-function limitOf(query: URLSearchParams, { listingEntriesMax }: NameLimits): number {
-  const text = query.get('limit')
-  if (text === null) return Math.min(namesPerPage, listingEntriesMax)
-  const limit = Number(text)
-  if (/^\d{1,9}$/.test(text) && limit >= 1 && limit <= listingEntriesMax) return limit
-  throw new AppError('REQUEST_INVALID', `limit is 1 to ${listingEntriesMax}`)
 }
