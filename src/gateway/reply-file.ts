@@ -55,7 +55,7 @@ export function entityHeaders({ request }: Exchange, etag: string, roots: string
 }
 
 /** What a name stands for may change at any time; what an IPNS name does, after the time that its publisher said. */
-function cacheControlOf({ name, ipns }: Exchange['request'], immutably: string): string | undefined {
+export function cacheControlOf({ name, ipns }: Exchange['request'], immutably: string): string | undefined {
   if (name !== undefined) return 'no-cache'
   if (ipns === undefined) return immutably
   return ipns.maxAgeSeconds === undefined ? undefined : `public, max-age=${ipns.maxAgeSeconds}`

@@ -3,6 +3,7 @@ import type { Get } from '../content/get.ts'
 import type { HeaderList } from './headers.ts'
 import type { MediaTypes } from './media-type.ts'
 import type { ReadAhead } from './read-ahead.ts'
+import type { RedirectRules } from './redirects.ts'
 import type { ContentRequest } from './request.ts'
 
 /** What is to be sent; nothing of it has been sent yet. The CORS and security headers come on top, in `send.ts`. */
@@ -47,4 +48,5 @@ export interface Services {
   readonly limits: LimitConfig
   readonly mediaTypes: MediaTypes
   readonly readAhead: ReadAhead
+  readonly redirects: RedirectRules
 }

@@ -1,6 +1,8 @@
 import type { Target } from '../content/get.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { carSearch } from './car-params.ts'
 import type { Format } from './negotiate.ts'
+import { redirectsReply } from './redirects.ts'
 import type { Exchange, Reply } from './reply.ts'
 import { blockOf, nodeReply, notConverted, rawReply } from './reply-block.ts'
 import { carReply } from './reply-car.ts'
@@ -14,6 +16,16 @@ export const formatName = (format: Format): string => (format.kind === 'codec' ?
 
 /** Every branch of a request for content. @throws AppError, from anywhere below */
 export async function respond(exchange: Exchange, format: Format): Promise<Reply> {
+  try {
+    return await atPath(exchange, format)
+  } catch (error) {
+    const ownSite = exchange.request.place.origin !== '' && format.kind === 'unixfs'
+    if (!ownSite || !isAppError(error, 'PATH_NOT_FOUND')) throw error
+    return await redirectsReply(exchange, error, (moved) => atPath(moved, format))
+  }
+}
+
+async function atPath(exchange: Exchange, format: Format): Promise<Reply> {
   const { request, services, signal } = exchange
   const target = await services.get.open(request.path, { signal })
   return located(exchange, format, await ofFormat(exchange, format, target))
@@ -31,6 +43,8 @@ async function ofFormat(exchange: Exchange, format: Format, target: Target): Pro
       if (target.kind === 'node') return nodeReply(exchange, target, format.codec)
       if (target.kind === 'file' && format.codec === 'json') return await unixfsReply(exchange, target)
       throw notConverted()
+    case 'ipns-record':
+      throw new AppError('REQUEST_INVALID', 'an IPNS record belongs to /ipns/<key>, not to content')
     case 'unixfs':
       if (format.html && !exchange.request.query.download && hasPreview(target)) return previewReply(exchange, target)
       return await unixfsReply(exchange, target)

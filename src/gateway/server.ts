@@ -5,7 +5,7 @@ import type { Logger } from 'pino'
 import type { HostConfig, LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { ReadLog } from '../content/verbs.ts'
-import { AppError, isAppError, statusOf } from '../errors.ts'
+import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { KiB } from '../lib/units.ts'
 import { type Connection, connectionOf, cutWhenIdle } from './connection.ts'
@@ -19,6 +19,7 @@ import { negotiate } from './negotiate.ts'
 import { serveTunnels } from './proxy.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readContextOf } from './read-context.ts'
+import { RedirectRules } from './redirects.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
 import type { ContentRequest } from './request.ts'
 import { formatName, respond } from './respond.ts'
@@ -77,6 +78,9 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   }
 }
 
+/** Failures of what somebody published, which its visitors learn of: nothing for whoever runs the node to mend. */
+const publishersOwn: ReadonlySet<ErrorCode> = new Set(['IPNS_UNRESOLVED', 'REDIRECTS_INVALID'])
+
 /** As some proxies log a client that left before the answer began. */
 const clientClosedRequest = 499
 
@@ -100,7 +104,7 @@ class Handler {
 
   constructor(parts: GatewayParts, { limits, hosts }: GatewayConfig) {
     const readAhead = new ReadAhead(limits.readAheadBytes, limits.readAheadTotalBytes)
-    this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead }
+    this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead, redirects: new RedirectRules() }
     this.#hosts = new Hosts(hosts)
     this.#locator = new Locator({ names: parts.names, ipns: parts.ipns, pathSegmentsMax: limits.pathSegmentsMax })
     this.#parts = parts
@@ -185,7 +189,7 @@ class Handler {
     }
     const { log } = this.#parts
     const cut = response.headersSent
-    if (cut || !isAppError(error) || (statusOf[error.code] >= 500 && error.code !== 'IPNS_UNRESOLVED')) {
+    if (cut || !isAppError(error) || (statusOf[error.code] >= 500 && !publishersOwn.has(error.code))) {
       log.error({ err: error, method: incoming.method, url: urlOf(incoming), cut }, 'request failed')
     }
     if (cut) {
