@@ -74,6 +74,10 @@ export interface RootFacts {
   readonly deleted: boolean
   /** Sorted by site and store. */
   readonly copies: readonly Copy[]
+  /** What the log last said of the policy for it; undefined = nothing yet. */
+  readonly told: 'satisfied' | 'degraded' | undefined
+  /** Its bytes are gone everywhere, as far as anyone knows. */
+  readonly lost: boolean
   /** Sequence of the last event folded in. */
   readonly revision: number
 }

@@ -65,6 +65,8 @@ function factsOf(copies: readonly string[], more: Partial<RootFacts> = {}): Root
     addedAt: '2026-11-21T10:00:00Z',
     deleted: false,
     copies: copies.map(verified),
+    told: undefined,
+    lost: false,
     revision: 1,
     ...more,
   }

@@ -1,0 +1,144 @@
+import type { CID } from 'multiformats/cid'
+import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
+import { type LogMessage, linked, rootKey } from '../names/name-fold.ts'
+import { type Copy, type RootFacts, type StoreRef, storeKey } from './model.ts'
+
+/** One thing that an event says of one root. */
+export interface RootEffect {
+  /** See `rootKey`: the content, whatever its CID's version and codec say. */
+  readonly key: string
+  readonly sequence: number
+  /** What the facts are afterwards; undefined = this event says nothing without those before it. */
+  apply(facts: RootFacts | undefined): RootFacts | undefined
+}
+
+/**
+ * What one event of the log means for roots: a pure step, of facts and event alone, so that the same log gives the same
+ * facts everywhere. An event that is older than the facts changes nothing.
+ */
+export function rootEffects(message: LogMessage): readonly RootEffect[] {
+  const [, kind, site = '', , entity, verb = ''] = message.subject.split('.')
+  if (kind !== 'evt') return []
+  const event = decodeEvent(message.payload)
+  if (event === undefined) return []
+  try {
+    if (entity === 'object') return objectEffects(event, site, verb, message.sequence)
+    if (entity === 'copy') return copyEffects(event, verb, message.sequence)
+  } catch {
+    // A CID that is none: not an event that we made.
+  }
+  return []
+}
+
+function objectEffects(event: CloudEvent, site: string, verb: string, sequence: number): readonly RootEffect[] {
+  const { cid, roots } = event.data
+  const all = Array.isArray(roots) && roots.length > 0 ? roots.map(linked) : [linked(cid)]
+  switch (verb) {
+    case 'added':
+    case 'imported':
+      return all.map((root) => newer(root, sequence, (facts) => added(facts, root, event, site, all.length === 1)))
+    case 'deleted':
+      return all.map((root) => newer(root, sequence, (facts) => facts && { ...facts, deleted: true }))
+    case 'lost':
+      return all.map((root) => newer(root, sequence, (facts) => facts && { ...facts, lost: true }))
+    case 'restored':
+      return all.map((root) => newer(root, sequence, (facts) => facts && { ...facts, lost: false }))
+    default:
+      return []
+  }
+}
+
+function newer(
+  root: CID,
+  sequence: number,
+  change: (facts: RootFacts | undefined) => RootFacts | undefined,
+): RootEffect {
+  const apply = (facts: RootFacts | undefined) => {
+    if (facts !== undefined && facts.revision >= sequence) return facts
+    const changed = change(facts)
+    return changed === undefined ? undefined : { ...changed, revision: sequence }
+  }
+  return { key: rootKey(root), sequence, apply }
+}
+
+/** A put has had every block of it acknowledged by the store: a verified copy there. */
+function added(
+  facts: RootFacts | undefined,
+  root: CID,
+  event: CloudEvent,
+  site: string,
+  alone: boolean,
+): RootFacts | undefined {
+  const { size, blocks, mediaType, store } = event.data
+  const known = (value: unknown) => (alone && typeof value === 'number' ? value : undefined)
+  const base: RootFacts = facts ?? {
+    root: root.toV1().toString(),
+    bytes: undefined,
+    blocks: undefined,
+    originSite: site,
+    owner: event.owner,
+    mediaType: null,
+    addedAt: event.time,
+    deleted: false,
+    copies: [],
+    told: undefined,
+    lost: false,
+    revision: 0,
+  }
+  const whole: RootFacts = {
+    ...base,
+    bytes: base.bytes ?? known(size),
+    blocks: base.blocks ?? known(blocks),
+    mediaType: typeof mediaType === 'string' ? mediaType : base.mediaType,
+    deleted: false,
+    lost: false,
+  }
+  // Events of before there was placement do not say where.
+  if (typeof store !== 'string') return whole
+  return withCopy(whole, { site, store, state: 'verified', verifiedAt: event.time, eventId: event.id })
+}
+
+function copyEffects(event: CloudEvent, verb: string, sequence: number): readonly RootEffect[] {
+  const { cid, site, store, action, bytes, blocks } = event.data
+  const root = linked(cid)
+  const change = (step: (facts: RootFacts) => RootFacts) => [
+    newer(root, sequence, (facts) => (facts === undefined ? undefined : step(facts))),
+  ]
+  if (verb === 'satisfied' || verb === 'degraded') return change((facts) => ({ ...facts, told: verb }))
+  if (typeof site !== 'string' || typeof store !== 'string') return []
+  const at = { site, store }
+  const copyOf = (facts: RootFacts) => facts.copies.find((copy) => storeKey(copy) === storeKey(at))
+  const put = (facts: RootFacts, state: Copy['state'], verifiedAt: string | undefined) =>
+    withCopy(facts, { ...at, state, verifiedAt, eventId: event.id })
+  switch (verb) {
+    case 'requested':
+      // A copy that is to go is there still, but nobody may count on it.
+      if (action === 'remove') return change((facts) => put(facts, 'removing', copyOf(facts)?.verifiedAt))
+      return change((facts) => (copyOf(facts)?.state === 'verified' ? facts : put(facts, 'requested', undefined)))
+    case 'verified':
+      return change((facts) => {
+        const { bytes: knownBytes, blocks: knownBlocks } = facts
+        const counted = {
+          ...facts,
+          bytes: typeof bytes === 'number' ? bytes : knownBytes,
+          blocks: typeof blocks === 'number' ? blocks : knownBlocks,
+        }
+        return put(counted, 'verified', event.time)
+      })
+    case 'failed':
+      return change((facts) => put(facts, 'failed', copyOf(facts)?.verifiedAt))
+    case 'removed':
+      return change((facts) => withoutCopy(facts, at))
+    default:
+      return []
+  }
+}
+
+function withCopy(facts: RootFacts, copy: Copy): RootFacts {
+  const others = withoutCopy(facts, copy).copies
+  return { ...facts, copies: [...others, copy].sort((a, b) => (storeKey(a) < storeKey(b) ? -1 : 1)) }
+}
+
+function withoutCopy(facts: RootFacts, at: StoreRef): RootFacts {
+  return { ...facts, copies: facts.copies.filter((copy) => storeKey(copy) !== storeKey(at)) }
+}
