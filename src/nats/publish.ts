@@ -1,5 +1,6 @@
-import type { Channel, RequestMux } from './requests.ts'
+import type { RequestMux } from './requests.ts'
 import { TransientError } from './requests.ts'
+import type { Frames } from './wire-frames.ts'
 import type { WireMessage } from './wire-parser.ts'
 import { encodeHeaders } from './wire-parser.ts'
 
@@ -59,26 +60,31 @@ export async function publish(requests: RequestMux, publication: Publication): P
   return pubAck(reply)
 }
 
+/** What takes messages without a reply subject, as they go over the wire. */
+export interface FrameChannel {
+  /** @throws Error when they cannot be sent now */
+  publishFrames(frames: Buffer): void
+}
+
 /**
  * Publishes one after the other and waits for the acknowledgement of the last only: a stream takes what one connection sends
  * in its order. Neither atomic nor safe from a single message being refused: for logs of use, not of state.
  * @throws JetStreamRefusal | TransientError; then some of them may be stored
  */
 export async function publishRun(
-  connection: Channel,
+  connection: FrameChannel,
   requests: RequestMux,
-  publications: readonly Publication[],
+  run: readonly Frames[],
 ): Promise<PubAck> {
-  const last = publications.at(-1)
-  if (last === undefined) throw new RangeError('nothing to publish')
-  for (const publication of publications.slice(0, -1)) {
-    try {
-      connection.publish(publication.subject, '', headersOf(publication), publication.payload)
-    } catch (error) {
-      throw new TransientError('cannot publish to NATS', { cause: error })
-    }
+  const tail = run.at(-1)
+  const last = tail?.last
+  if (tail === undefined || last === undefined) throw new RangeError('nothing to publish')
+  try {
+    for (const frames of run) connection.publishFrames(frames === tail ? frames.allButLast : frames.all)
+  } catch (error) {
+    throw new TransientError('cannot publish to NATS', { cause: error })
   }
-  return publish(requests, last)
+  return pubAck(await requests.one(last.subject, last.payload, last.headers, ackTimeoutMs))
 }
 
 export function headersOf(publication: Publication, extra: readonly [string, string][] = []): Buffer | undefined {

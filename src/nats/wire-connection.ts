@@ -1,6 +1,7 @@
 import { createConnection, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Access } from './access.ts'
+import { isSubject } from './subject.ts'
 import { WireHandshake } from './wire-handshake.ts'
 import { WireOutbox } from './wire-outbox.ts'
 import type { WireMessage } from './wire-parser.ts'
@@ -29,7 +30,6 @@ const reconnectMs = 250
 const pingMsDefault = 20_000
 /** Node overwrites it with each read; the parser copies out of it. */
 const readBufferBytes = 256 * 1024
-const subjectPattern = /^[\x21-\x7e]+$/
 
 /**
  * The connection that carries blocks: one subscription, publishes, nothing else. It reconnects for ever.
@@ -87,8 +87,7 @@ export class WireConnection {
   publish(subject: string, reply: string, headers: Buffer | undefined, payload: Uint8Array): void {
     const outbox = this.#outbox
     if (!this.#ready || outbox === undefined) throw new Error('not connected to NATS')
-    // A blank or a line break in a subject would be read by the server as something else.
-    if (!subjectPattern.test(subject) || (reply !== '' && !subjectPattern.test(reply))) {
+    if (!isSubject(subject) || (reply !== '' && !isSubject(reply))) {
       throw new RangeError('a subject with characters that no subject has')
     }
     const replyPart = reply === '' ? '' : `${reply} `
@@ -101,6 +100,13 @@ export class WireConnection {
         ? `PUB ${subject} ${replyPart}${total}\r\n`
         : `HPUB ${subject} ${replyPart}${headerBytes} ${total}\r\n`
     outbox.send(line, headers, payload)
+  }
+
+  /** What `Frames` holds. It must not change until a later message is answered. @throws Error while disconnected */
+  publishFrames(frames: Buffer): void {
+    const outbox = this.#outbox
+    if (!this.#ready || outbox === undefined) throw new Error('not connected to NATS')
+    outbox.sendFrames(frames)
   }
 
   async close(): Promise<void> {

@@ -42,6 +42,12 @@ export class WireOutbox {
     })
   }
 
+  /** Whole messages, control lines and all: sent from where they lie. */
+  sendFrames(frames: Buffer): void {
+    this.#flush()
+    if (frames.byteLength > 0 && !this.#socket.destroyed) this.#socket.write(frames)
+  }
+
   #flush(): void {
     if (this.#staged === 0) return
     // A copy of what is there: the socket may hold it for a while, and the stage is filled again.

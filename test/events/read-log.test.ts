@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { canonicalJson, type Json } from '../../src/events/canonical.ts'
 import { type CloudEvent, decodeEvent } from '../../src/events/envelope.ts'
-import { encodeRead, type ReadContext, type ReadEntry } from '../../src/events/read-event.ts'
+import type { ReadContext, ReadEntry } from '../../src/events/read-event.ts'
 import { EventReadLog } from '../../src/events/read-log.ts'
+import { ReadTemplates } from '../../src/events/read-template.ts'
+import { isUuid } from '../../src/lib/uuid.ts'
 import type { Nats } from '../../src/nats/connection.ts'
 import { directGetFrom } from '../../src/nats/direct-get.ts'
 import { openReadStream } from '../../src/nats/event-stream.ts'
@@ -91,15 +93,75 @@ test('each read becomes an event with who, what and how much, in order', async (
 
 describe('the event of a read', () => {
   const source = { domain: 'd', site: 's', space: 'main', node: 'n' }
+  const timeMs = 1_700_000_000_000
+  const written = (templates: ReadTemplates, context: ReadContext, record: ReadEntry): string => {
+    const template = templates.of(context, record)
+    if (template === undefined) throw new Error('no template')
+    const target = Buffer.alloc(template.bytesMax)
+    return target.toString('utf8', 0, template.write(target, 0, record.latencyMs, timeMs))
+  }
+
   test.each<[string, ReadContext, Partial<ReadEntry>]>([
     ['plain', reader, {}],
     ['traced', { ...reader, traceparent: '00-aa-bb-01', correlation: 'x"y' }, { status: 404 }],
-    ['by the node', { ...reader, via: 'node', principal: 'node' }, { name: 'é\n"', range: 'bytes=1-2', latencyMs: 0 }],
+    ['by the node', { ...reader, via: 'node', principal: 'né' }, { name: 'é\n"', range: 'bytes=1-2', latencyMs: 0 }],
     ['lone surrogate', reader, { path: '/ipfs/\ud800', bytes: 2 ** 40 }],
-  ])('%s: is canonical JSON', (_label, context, changed) => {
-    const { payload } = encodeRead({ context, record: { ...entry, ...changed }, timeMs: 1_700_000_000_000 }, source)
-    const text = Buffer.from(payload).toString()
-    expect(text).toBe(canonicalJson(JSON.parse(text) as Json))
+  ])('%s: is canonical JSON, at the second time too', (_label, context, changed) => {
+    const templates = new ReadTemplates(source)
+    const record = { ...entry, ...changed }
+    const texts = [written(templates, context, record), written(templates, { ...context }, { ...record })]
+    const events = texts.map((text) => JSON.parse(text) as CloudEvent)
+    for (const [at, text] of texts.entries()) {
+      expect(text).toBe(canonicalJson(events[at] as unknown as Json))
+      expect(events[at]).toMatchObject({
+        source: '//d/s/n',
+        time: '2023-11-14T22:13:20.000Z',
+        correlationid: context.correlation ?? events[at]?.id,
+        causationid: context.correlation ?? events[at]?.id,
+        authid: context.principal,
+        ...(context.via === 'node' ? { authtype: 'system' } : {}),
+        data: { bytes: record.bytes, status: record.status, range: record.range, name: record.name },
+      })
+      expect(isUuid(events[at]?.id ?? '')).toBe(true)
+    }
+    expect(events[0]?.id).not.toBe(events[1]?.id)
+  })
+
+  test.each([
+    0, 0.0004, 0.0005, 0.001, 0.01, 0.1, 0.25, 1, 9.9996, 10, 10.01, 99.999, 1234.5, 1e5, 999_999.999, 1e6, 1e9,
+  ])('a latency of %s ms is written as JSON writes it', (latencyMs) => {
+    const { data } = JSON.parse(written(new ReadTemplates(source), reader, { ...entry, latencyMs })) as CloudEvent
+    expect(data.latencyMs).toBe(Math.round(latencyMs * 1000) / 1000)
+    expect(written(new ReadTemplates(source), reader, { ...entry, latencyMs })).toContain(
+      `"latencyMs":${Math.round(latencyMs * 1000) / 1000},`,
+    )
+  })
+
+  test('whatever differs from a read before is in it', () => {
+    const templates = new ReadTemplates(source)
+    const changes: Partial<ReadEntry>[] = [
+      {},
+      { bytes: 6 },
+      { status: 206 },
+      { status: 500 },
+      { range: 'bytes=0-0' },
+      { format: 'raw' },
+      { name: 'docs/b' },
+      { cid: `${cid}2` },
+      { path: '/ipfs/x' },
+    ]
+    const contexts: ReadContext[] = [reader, { ...reader, principal: 'admin' }, { ...reader, via: 'node' }]
+    for (const context of [...contexts, ...contexts]) {
+      for (const change of [...changes, ...changes]) {
+        const record = { ...entry, ...change }
+        const event = JSON.parse(written(templates, context, record)) as CloudEvent
+        const { cid: root, latencyMs: _, ...rest } = record
+        expect(event.data).toMatchObject({ ...rest, cid: { '/': root } })
+        expect(event.subject).toBe(root)
+        expect([event.authid, event.owner]).toEqual([context.principal, context.principal])
+        expect(event.type).toBe(`d.object.${record.status < 400 ? 'read' : 'missed'}.v1`)
+      }
+    }
   })
 })
 
@@ -111,6 +173,33 @@ test('beyond its bound reads are dropped, and their number is an event', async (
     subject.startsWith(`${domain}.reads.local.main.reads.dropped.`),
   )
   expect(dropped.map(({ event }) => event.data.count)).toEqual([250])
+})
+
+test('the bytes that wait are bounded, however long the paths, and what cannot be written is counted', async ({
+  onTestFinished,
+}) => {
+  const { reads, logged } = await openReads(server.url, onTestFinished)
+  const long = `/ipfs/${'a'.repeat(30_000)}`
+  for (let i = 0; i < 400; i++) reads.read(reader, { ...entry, path: long })
+  reads.read(reader, { ...entry, path: 'a'.repeat(70_000) })
+  reads.read(reader, { ...entry, cid: 'not a\r\ntoken' })
+  await vi.waitFor(async () => expect(await logged()).toHaveLength(257), waiting)
+  const all = await logged()
+  expect(all.map(({ event }) => event.data.count).filter((count) => count !== undefined)).toEqual([146])
+  expect(all.filter(({ event }) => event.data.path === long)).toHaveLength(256)
+})
+
+test('reads that the stream did not take are counted, although only the last of a run is acknowledged', async ({
+  onTestFinished,
+}) => {
+  const { reads, logged, nats, stream } = await openReads(server.url, onTestFinished)
+  reads.read(reader, entry)
+  await vi.waitFor(async () => expect(await logged()).toHaveLength(1), waiting)
+  const { config } = await nats.jsm.streams.info(stream)
+  await nats.jsm.streams.update(stream, { ...config, max_msg_size: 2_000 })
+  for (let i = 0; i < 10; i++) reads.read(reader, { ...entry, path: i < 4 ? `/ipfs/${'a'.repeat(2_000)}` : entry.path })
+  await vi.waitFor(async () => expect(await logged()).toHaveLength(8), waiting)
+  expect((await logged()).map(({ event }) => event.data.count).filter((count) => count !== undefined)).toEqual([4])
 })
 
 test('close writes what is left', async ({ onTestFinished }) => {
