@@ -134,9 +134,12 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
   }
 }
 
+/** A copy that was asked to go does not count again because somebody has looked at it: only its end changes that. */
 function withCopy(facts: RootFacts, copy: Copy): RootFacts {
+  const isGoing = facts.copies.some(({ state, ...at }) => state === 'removing' && storeKey(at) === storeKey(copy))
+  const kept: Copy = isGoing && copy.state === 'verified' ? { ...copy, state: 'removing' } : copy
   const others = withoutCopy(facts, copy).copies
-  return { ...facts, copies: [...others, copy].sort((a, b) => (storeKey(a) < storeKey(b) ? -1 : 1)) }
+  return { ...facts, copies: [...others, kept].sort((a, b) => (storeKey(a) < storeKey(b) ? -1 : 1)) }
 }
 
 function withoutCopy(facts: RootFacts, at: StoreRef): RootFacts {

@@ -1,0 +1,110 @@
+import { CID } from 'multiformats/cid'
+import { expect, test } from 'vitest'
+import { link } from '../../src/events/canonical.ts'
+import { type Context, type Draft, type EventSource, encodeEvent } from '../../src/events/envelope.ts'
+import { rootKey } from '../../src/names/name-fold.ts'
+import { copyEvents } from '../../src/placement/copy-events.ts'
+import { rootEffects } from '../../src/placement/fold.ts'
+import type { RootFacts } from '../../src/placement/model.ts'
+import { rootNamed } from '../support/placement.ts'
+
+const root = rootNamed('song')
+const context: Context = {
+  ...{ id: 'c1', correlation: 'c1', causation: undefined, owner: 'ann', principal: 'ann' },
+  ...{ via: 'node', traceparent: undefined },
+}
+
+function message(sequence: number, draft: Draft, site: string) {
+  const source: EventSource = { domain: 'stowage', site, space: 'main', node: 'n' }
+  const { natsSubject, payload } = encodeEvent(draft, context, source)
+  return { subject: natsSubject, sequence, payload }
+}
+
+function put(store: string | undefined, cid: string = root): Draft {
+  const data = { cid: link(cid), size: 10, blocks: 1, newBlocks: 1, mediaType: 'text/plain', store }
+  return { entity: 'object', verb: 'added', key: cid, subject: cid, data }
+}
+
+/** The facts after these, each `[draft, site]`, numbered from 1. */
+function folded(...drafts: readonly (readonly [Draft, string])[]): RootFacts | undefined {
+  let facts: RootFacts | undefined
+  for (const [index, [draft, site]] of drafts.entries()) {
+    for (const effect of rootEffects(message(index + 1, draft, site))) facts = effect.apply(facts)
+  }
+  return facts
+}
+
+const paris = { site: 'paris', store: 'a' }
+const rule = { rule: 'r', why: 'because' }
+const size = { blocks: 1, bytes: 10 }
+
+test('a put is a verified copy in the store that took it', () => {
+  expect(folded([put('a'), 'hub'])).toMatchObject({
+    ...{ root, bytes: 10, blocks: 1, originSite: 'hub', owner: 'ann', mediaType: 'text/plain', revision: 1 },
+    copies: [{ site: 'hub', store: 'a', state: 'verified' }],
+  })
+})
+
+test('a put of before there was placement says what it is, and not where', () => {
+  expect(folded([put(undefined), 'hub'])).toMatchObject({ originSite: 'hub', copies: [] })
+})
+
+test('the same content put at a second site keeps its origin and gains a copy', () => {
+  const facts = folded([put('a'), 'hub'], [put('a'), 'paris'])
+  expect(facts?.originSite).toBe('hub')
+  expect(facts?.copies.map(({ site }) => site)).toEqual(['hub', 'paris'])
+})
+
+test('a copy goes from requested to verified, and a failure leaves it failed', () => {
+  const requested = [copyEvents.requested(root, 'add', paris, rule), 'paris'] as const
+  expect(folded([put('a'), 'hub'], requested)?.copies.map(({ state }) => state)).toEqual(['verified', 'requested'])
+  const made = [copyEvents.made(root, paris, { ...size, newBlocks: 1, seconds: 1 }), 'paris'] as const
+  expect(folded([put('a'), 'hub'], requested, made)?.copies[1]?.state).toBe('requested')
+  const verified = [copyEvents.verified(root, paris, size), 'paris'] as const
+  expect(folded([put('a'), 'hub'], requested, made, verified)?.copies[1]).toMatchObject({ ...paris, state: 'verified' })
+  const failed = [copyEvents.failed(root, paris, { code: 'x', message: 'y' }), 'paris'] as const
+  expect(folded([put('a'), 'hub'], requested, failed)?.copies[1]?.state).toBe('failed')
+})
+
+test('a copy that is asked to go counts no more, also when it is looked at once more, and then is gone', () => {
+  const remove = [copyEvents.requested(root, 'remove', paris, rule), 'hub'] as const
+  const verified = [copyEvents.verified(root, paris, size), 'paris'] as const
+  const going = [[put('a'), 'hub'], verified, remove] as const
+  expect(folded(...going, verified)?.copies[1]?.state).toBe('removing')
+  expect(folded(...going, [put('a'), 'paris'])?.copies[1]?.state).toBe('removing')
+  expect(folded(...going, [copyEvents.removed(root, paris), 'paris'])?.copies).toHaveLength(1)
+})
+
+test('a request for what is there already changes nothing', () => {
+  const requested = [copyEvents.requested(root, 'add', { site: 'hub', store: 'a' }, rule), 'hub'] as const
+  expect(folded([put('a'), 'hub'], requested)?.copies[0]?.state).toBe('verified')
+})
+
+test('what was told of the policy is kept, deletion and loss too, and a new put takes those back', () => {
+  const plan = { rule: 'r', have: 1, failureDomains: 1, wanted: { min: 1, max: 1 }, unmet: [] }
+  const told = [copyEvents.told(root, 'degraded', plan), 'hub'] as const
+  expect(folded([put('a'), 'hub'], told)?.told).toBe('degraded')
+  const deleted = [{ ...put(undefined), verb: 'deleted' } as Draft, 'hub'] as const
+  const lost = [{ ...put(undefined), verb: 'lost' } as Draft, 'hub'] as const
+  expect(folded([put('a'), 'hub'], deleted, lost)).toMatchObject({ deleted: true, lost: true })
+  expect(folded([put('a'), 'hub'], deleted, lost, [put('a'), 'hub'])).toMatchObject({ deleted: false, lost: false })
+})
+
+test('an event that is older than the facts changes nothing, so that a log may be read twice', () => {
+  const facts = folded([put('a'), 'hub'], [copyEvents.verified(root, paris, size), 'paris'])
+  const [again] = rootEffects(message(1, put('b'), 'hub'))
+  expect(again?.apply(facts)).toBe(facts)
+})
+
+test('a CIDv0 and a CIDv1 of one block are one root', () => {
+  const v0 = CID.parse(root).toV0().toString()
+  const [effect] = rootEffects(message(1, put('a', v0), 'hub'))
+  expect(effect?.key).toBe(rootKey(CID.parse(root)))
+  expect(effect?.apply(undefined)?.root).toBe(root)
+})
+
+test('a message that is no event of ours has no effect', () => {
+  const subject = 'stowage.evt.hub.main.copy.verified.x'
+  expect(rootEffects({ subject, sequence: 1, payload: Buffer.from('{"specversion":"1.0"') })).toEqual([])
+  expect(rootEffects({ ...message(1, put('a'), 'hub'), subject: 'other' })).toEqual([])
+})
