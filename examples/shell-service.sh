@@ -27,7 +27,7 @@ sum() { sha256sum < "$1" | cut -d' ' -f1; }
 # 1. Put it under a name. The id makes the command safe to repeat; it also groups the events of this run.
 nats request "$domain.cmd.$space.put" --raw --no-templates --force-stdin \
   --header "Name:$name" --header "Content-Type:text/plain" \
-  --header "Stowage-Command-Id:$id" --header "Stowage-Token:${STOWAGE_TOKEN:-none}" \
+  --header "Stowage-Command-Id:$id" ${STOWAGE_TOKEN:+--header "Stowage-Token:$STOWAGE_TOKEN"} \
   < "$file" > "$work/put.json" || fail 'no answer to put'
 cid=$(sed -n 's/.*"cid":"\(ba[a-z2-7]*\)".*/\1/p' "$work/put.json")
 [ -n "$cid" ] || fail "put: $(cat "$work/put.json")"
@@ -46,7 +46,7 @@ done
 
 # 3. A durable command: stored first, carried out at least once, also when no node runs right now.
 nats publish "$domain.queue.$space.name" "$cid" --jetstream --quiet \
-  --header "Name:$name.copy" --header "Stowage-Correlation-Id:$id" --header "Stowage-Token:${STOWAGE_TOKEN:-none}" \
+  --header "Name:$name.copy" --header "Stowage-Correlation-Id:$id" ${STOWAGE_TOKEN:+--header "Stowage-Token:$STOWAGE_TOKEN"} \
   > "$work/queued" 2>&1 || fail "$(cat "$work/queued")"
 tries=0
 until nats request "$domain.qry.$space.has" "$name.copy" --raw 2> /dev/null | grep -q '"has":true'; do

@@ -47,6 +47,7 @@ export type ErrorCode =
   | 'REQUEST_TIMEOUT'
   // rights
   | 'UNAUTHORIZED'
+  | 'FORBIDDEN'
   // the store
   | 'STORE_UNAVAILABLE'
   | 'STORE_FULL'
@@ -127,6 +128,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   RETRIEVAL_TIMEOUT: 504,
   REQUEST_TIMEOUT: 504,
   UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
   STORE_UNAVAILABLE: 503,
   STORE_FULL: 507,
   STORE_MISMATCH: 500,

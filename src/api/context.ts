@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Auth, Principal } from '../auth/principal.ts'
+import { type Auth, anonymous, ownerFor, type Principal } from '../auth/principal.ts'
 import type { Context, ReadContext } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { correlationOf, traceparentOf } from '../lib/message-ids.ts'
@@ -21,15 +21,15 @@ export function needsToken(auth: Auth) {
  *   Stowage-Command-Id      UUID; the idempotency key (`Idempotency-Key` means the same); made up where absent
  *   Stowage-Correlation-Id  groups messages of one undertaking; the command's id where absent
  *   Stowage-Causation-Id    the message that caused this one
- *   Stowage-Owner           whom it belongs to; the principal where absent
+ *   Stowage-Owner           whom it belongs to; the principal where absent. Only an admin may name another
  *   traceparent             W3C; a broken one is left out
  *
  * The reply tells the correlation, whatever becomes of the command.
- * @throws AppError REQUEST_INVALID
+ * @throws AppError REQUEST_INVALID | FORBIDDEN (an owner that the principal may not name)
  */
 export function contextOf(request: FastifyRequest, reply: FastifyReply): Context {
   const { headers } = request
-  const principal = principals.get(request)?.name ?? 'anonymous'
+  const principal = principals.get(request) ?? anonymous
   const given = commandId(request)
   const id = given ?? uuidv7()
   const correlation = idHeader(request, 'stowage-correlation-id') ?? id
@@ -39,8 +39,8 @@ export function contextOf(request: FastifyRequest, reply: FastifyReply): Context
     ...(given === undefined ? { fresh: true } : {}),
     correlation,
     causation: idHeader(request, 'stowage-causation-id'),
-    owner: ownerOf(headers['stowage-owner']) ?? principal,
-    principal,
+    owner: ownerFor(principal, ownerOf(headers['stowage-owner'])),
+    principal: principal.name,
     via: 'http',
     traceparent: traceparentOf(headers.traceparent),
   }

@@ -62,7 +62,7 @@ export async function settleAdminToken(
 
 /** The one principal of this stage: whoever holds the admin token. */
 export function createAuth(hashes: TokenHashes): Auth {
-  const admin: Principal = { name: adminId }
+  const admin: Principal = { name: adminId, kind: 'admin' }
   let known: { readonly hash: Buffer | undefined; readonly untilMs: number } | undefined
   const current = async (): Promise<Buffer | undefined> => {
     if (known === undefined || known.untilMs < performance.now()) {

@@ -61,6 +61,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   RETRIEVAL_TIMEOUT: exitCodes.failure,
   REQUEST_TIMEOUT: exitCodes.failure,
   UNAUTHORIZED: exitCodes.notAuthorized,
+  FORBIDDEN: exitCodes.notAuthorized,
   STORE_UNAVAILABLE: exitCodes.failure,
   STORE_FULL: exitCodes.storageFull,
   STORE_MISMATCH: exitCodes.failure,

@@ -1,4 +1,4 @@
-import type { Auth } from '../auth/principal.ts'
+import { type Auth, anonymous, ownerFor, type Principal } from '../auth/principal.ts'
 import type { Context } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { correlationOf, traceparentOf } from '../lib/message-ids.ts'
@@ -14,15 +14,12 @@ export interface ContextParts {
   readonly commandAccess: CommandAccess
 }
 
-/** The principal where the NATS server alone decides who may publish. */
-export const natsPrincipal = 'nats'
-
 const ownerLengthMax = 256
 
 /**
  * Who acts, and in what undertaking: what the message says, stamped where it says nothing.
  * @param fallbackId of a message that names none, so that a stored one keeps its id when it is delivered again
- * @throws AppError UNAUTHORIZED | REQUEST_INVALID
+ * @throws AppError UNAUTHORIZED | FORBIDDEN (an owner that the principal may not name) | REQUEST_INVALID
  */
 export async function contextOf(
   request: Request,
@@ -30,7 +27,7 @@ export async function contextOf(
   { auth, commandAccess }: ContextParts,
   fallbackId: () => string = uuidv7,
 ): Promise<Context> {
-  const principal = kind === 'command' && commandAccess === 'token' ? await authenticated(request, auth) : natsPrincipal
+  const principal = kind === 'command' ? await principalOf(request, auth, commandAccess) : anonymous
   const { envelope, headers } = request
   const value = (name: 'id' | 'correlation' | 'causation' | 'owner' | 'traceparent') =>
     headers.get(header[name].toLowerCase()) ?? envelope?.[name] ?? fieldOf(request, name)
@@ -41,17 +38,19 @@ export async function contextOf(
     ...(id === undefined && fallbackId === uuidv7 ? { fresh: true } : {}),
     correlation: checkId('correlation', value('correlation')) ?? known,
     causation: checkId('causation', value('causation')),
-    owner: checkOwner(value('owner')) ?? principal,
-    principal,
+    owner: ownerFor(principal, checkOwner(value('owner'))),
+    principal: principal.name,
     via: 'nats',
     traceparent: traceparentOf(value('traceparent')),
   }
 }
 
-async function authenticated(request: Request, auth: Auth): Promise<string> {
+/** Whoever shows a token is taken at its word, also where none is needed. */
+async function principalOf(request: Request, auth: Auth, access: CommandAccess): Promise<Principal> {
   const token = request.headers.get(header.token.toLowerCase())
+  if (token === undefined && access === 'open') return anonymous
   try {
-    return (await auth.authenticate(token === undefined ? undefined : `Bearer ${token}`)).name
+    return await auth.authenticate(token === undefined ? undefined : `Bearer ${token}`)
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== 'UNAUTHORIZED') throw error
     throw new AppError('UNAUTHORIZED', 'this needs the admin token', {

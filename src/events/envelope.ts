@@ -98,12 +98,18 @@ export function encodeEvent(draft: Draft, context: Context, source: EventSource,
     causationid: context.causation ?? context.id,
     owner: context.owner,
     authid: context.principal,
-    authtype: context.via === 'node' ? 'system' : 'user',
+    authtype: authType(context),
     ...(context.traceparent === undefined ? {} : { traceparent: context.traceparent }),
     data: draft.data,
   }
   const natsSubject = `${domain}.evt.${site}.${space}.${draft.entity}.${draft.verb}.${draft.key}`
   return { id, natsSubject, event, payload: Buffer.from(canonicalJson(event as unknown as Json)) }
+}
+
+/** As the auth context extension of CloudEvents has it. */
+export function authType({ via, principal }: { readonly via: string; readonly principal: string }): string {
+  if (via === 'node') return 'system'
+  return principal === 'anonymous' ? 'unauthenticated' : 'user'
 }
 
 /** Undefined for what is not one of our events. */

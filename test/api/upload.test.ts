@@ -161,7 +161,7 @@ describe('authorization', () => {
     })
     const authenticate = async () => {
       await asked
-      return { name: 'late' }
+      return { name: 'late', kind: 'admin' } as const
     }
     const { url } = await startApi(onTestFinished, { auth: { authenticate } })
     const reply = upload(url, 'hello world')

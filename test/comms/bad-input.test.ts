@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { headersFrom, startTestComms, type TestComms } from '../support/comms.ts'
+import { headersFrom, startTestComms, type TestComms, token, userToken } from '../support/comms.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { waiting } from '../support/serving.ts'
 
@@ -92,6 +92,63 @@ test('each bad message gets its error, quickly and in one shape, and the service
     expect(reply.string()).not.toMatch(/\n\s+at |node_modules/)
   }
   await isWell(comms)
+})
+
+const user = { 'Stowage-Token': userToken }
+const owned = envelope({ type: 'x.put.v1', owner: 'bob', data: { content: 'x' } })
+
+/** bad-input 111: owner != account user. What comes of it: an error's code, or who the context says that it is for. */
+const owners = [
+  ['a user names another owner', 'x', { ...user, 'Stowage-Owner': 'bob' }, 403],
+  ['a user names the admin', 'x', { ...user, 'Stowage-Owner': 'admin' }, 403],
+  [
+    'a user names another owner in an attribute',
+    'x',
+    { ...user, 'ce-id': 'i', 'ce-type': 'x.put.v1', 'ce-owner': 'bob' },
+    403,
+  ],
+  ['a user names another owner in an envelope', owned, { ...user, ...cloud }, 403],
+  ['a user names another owner in a field', '{"content":"x","owner":"bob"}', { ...user, 'Stowage-Body': 'json' }, 403],
+  ['a user names itself', 'x', { ...user, 'Stowage-Owner': 'ann' }, { owner: 'ann', principal: 'ann' }],
+  ['a user names nobody', 'x', user, { owner: 'ann', principal: 'ann' }],
+  [
+    'an admin names another owner',
+    'x',
+    { 'Stowage-Token': token, 'Stowage-Owner': 'bob' },
+    { owner: 'bob', principal: 'admin' },
+  ],
+  ['nobody knows who names an owner', 'x', { 'Stowage-Owner': 'bob' }, { owner: 'bob', principal: 'anonymous' }],
+  ['a token that is wrong is no claim', 'x', { 'Stowage-Token': 'wrong', 'Stowage-Owner': 'bob' }, 401],
+] as const
+
+test.each(owners)('%s: refused, or recorded with who said so', async (_what, body, headers, expected) => {
+  const comms = await start()
+  const reply = await comms.connection.request(`${comms.domain}.cmd.main.put`, body, {
+    timeout: 5_000,
+    headers: headersFrom(headers),
+  })
+  const code = reply.headers?.get('Nats-Service-Error-Code')
+  if (typeof expected === 'number') {
+    expect(Number(code)).toBe(expected)
+    expect(comms.acts).toEqual([])
+    expect(await comms.events()).toEqual([])
+    return
+  }
+  expect(comms.acts.map(({ context }) => context)).toMatchObject([expected])
+  const authtype = expected.principal === 'anonymous' ? 'unauthenticated' : 'user'
+  expect(await comms.events()).toMatchObject([{ owner: expected.owner, authid: expected.principal, authtype }])
+})
+
+test('a queued command whose owner is not who sent it is a dead letter with its reason', async () => {
+  const comms = await start()
+  const headers = headersFrom({ ...user, Name: 'n', 'Stowage-Owner': 'bob' })
+  await jetstream(comms.connection).publish(`${comms.domain}.queue.main.put`, 'x', { headers })
+  const jsm = await jetstreamManager(comms.connection)
+  await expect.poll(async () => (await jsm.streams.info(`${comms.domain}_queue`)).state.messages, waiting).toBe(0)
+  const letter = await jsm.streams.getMessage(`${comms.domain}_dead`, { seq: 1 })
+  expect(letter?.header.get('Stowage-Dead-Code')).toBe('403')
+  expect(letter?.header.get('Stowage-Dead-Reason')).toContain('another owner than ann')
+  expect((await comms.events()).map(({ type }) => type.split('.').slice(1, 3).join('.'))).toEqual(['message.dead'])
 })
 
 test('a verb that does not exist has no responders', async () => {

@@ -51,7 +51,7 @@ test('a stored command is carried out once, and its events name the message as t
   expect(Buffer.from((await comms.client.request('get', 'q')).data).toString()).toBe('hello')
   expect(await stories(comms)).toEqual(['object.added', 'name.set q'])
   for (const event of await comms.events()) {
-    expect(event).toMatchObject({ causationid: 'order-7', correlationid: 'order-7', owner: 'ann', authid: 'nats' })
+    expect(event).toMatchObject({ causationid: 'order-7', correlationid: 'order-7', owner: 'ann', authid: 'anonymous' })
   }
 })
 

@@ -136,9 +136,15 @@ test('the id, correlation, causation and owner of a message reach the verb, and 
   await ask(comms, 'cmd.main.put', 'w')
   const [first, second, third, fourth] = comms.acts.map(({ context }) => context)
   expect(first).toMatchObject({ id: 'order-1', correlation: 'order', causation: 'click', owner: 'ann', traceparent })
-  expect(second).toMatchObject({ id: 'order-2', correlation: 'order', owner: 'bob', principal: 'nats', via: 'nats' })
+  expect(second).toMatchObject({
+    id: 'order-2',
+    correlation: 'order',
+    owner: 'bob',
+    principal: 'anonymous',
+    via: 'nats',
+  })
   expect(third).toMatchObject({ id: 'order-3', owner: 'José' })
-  expect(fourth).toMatchObject({ correlation: fourth?.id, causation: undefined, owner: 'nats' })
+  expect(fourth).toMatchObject({ correlation: fourth?.id, causation: undefined, owner: 'anonymous' })
   expect(fourth?.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/)
 })
 

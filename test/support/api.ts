@@ -65,7 +65,7 @@ export async function startApi(
 
 async function authenticate(header: string | undefined) {
   if (header !== authorization) throw new AppError('UNAUTHORIZED', 'a valid token is needed')
-  return { name: 'test' }
+  return { name: 'test', kind: 'admin' } as const
 }
 
 /** Sends bytes as they are and gives all that comes back until the server closes. */

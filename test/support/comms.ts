@@ -19,6 +19,8 @@ import { openTestVerbs } from './verbs.ts'
 type OnFinished = TestContext['onTestFinished']
 
 export const token = 'test-token'
+/** Of `ann`, who is no admin. */
+export const userToken = 'user-token'
 
 export interface TestComms {
   readonly domain: string
@@ -128,8 +130,9 @@ function recording(verbs: Verbs, acts: { verb: string; context: Context }[]): Ve
 }
 
 async function authenticate(header: string | undefined) {
-  if (header !== `Bearer ${token}`) throw new AppError('UNAUTHORIZED', 'a valid token is needed')
-  return { name: 'admin' }
+  if (header === `Bearer ${token}`) return { name: 'admin', kind: 'admin' } as const
+  if (header === `Bearer ${userToken}`) return { name: 'ann', kind: 'user' } as const
+  throw new AppError('UNAUTHORIZED', 'a valid token is needed')
 }
 
 /** A message's headers from plain values. */
