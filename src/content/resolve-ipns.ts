@@ -32,6 +32,8 @@ export interface IpnsResolver {
    * or its record does not hold any more)
    */
   resolve(name: IpnsName, options: Abortable): Promise<ResolvedIpns>
+  /** Whether anything is known of the name itself, be it good for something or not. @throws AppError IPNS_UNRESOLVED */
+  isKnown(name: IpnsName, options: Abortable): Promise<boolean>
   /** The record of a key, verified. @throws AppError IPNS_UNRESOLVED */
   record(
     name: IpnsName,
@@ -62,18 +64,22 @@ export function createIpnsResolver({ names, limits, lookupDnsLink }: IpnsResolve
   const records = new VerifiedRecords()
 
   async function lookUp(name: IpnsName, signal: AbortSignal): Promise<Hop> {
+    const hop = await find(name, signal)
+    if (hop !== undefined) return hop
+    throw unresolved(name, name.kind === 'key' ? 'no record of it is here' : 'it has no DNSLink here')
+  }
+
+  async function find(name: IpnsName, signal: AbortSignal): Promise<Hop | undefined> {
     const entry = await findIpns(names, name.name, signal)
     if (name.kind === 'key') {
-      if (entry === undefined) throw unresolved(name, 'no record of it is here')
+      if (entry === undefined) return undefined
       const record = records.read(entry, name)
       return { value: record.value, ttlSeconds: maxAgeOf(record) }
     }
     if (entry !== undefined) return { value: entry.value, ttlSeconds: entry.ttlSeconds ?? undefined }
     const named = isName(name.name) ? await names.index.get(name.name, signal) : undefined
     if (named !== undefined) return { value: `/ipfs/${named.cid}`, ttlSeconds: undefined }
-    const found = await lookupDnsLink?.(name.name, { signal })
-    if (found === undefined) throw unresolved(name, 'it has no DNSLink here')
-    return found
+    return await lookupDnsLink?.(name.name, { signal })
   }
 
   return {
@@ -96,6 +102,8 @@ export function createIpnsResolver({ names, limits, lookupDnsLink }: IpnsResolve
       }
       throw new AppError('PATH_INVALID', `${asked.name} leads to more than ${hopsMax} names, perhaps to itself`)
     },
+
+    isKnown: async (name, { signal }) => (await find(name, signal)) !== undefined,
 
     async record(name, { signal }) {
       const entry = name.kind === 'key' ? await findIpns(names, name.name, signal) : undefined

@@ -140,7 +140,7 @@ export class Locator {
 
   /** Undefined when the domain has no DNSLink here. */
   async #atDomain(host: Extract<RequestHost, { kind: 'domain' }>, question: Question): Promise<Located | undefined> {
-    const { pathname, search } = question
+    const { pathname, search, signal } = question
     const name: IpnsName = { kind: 'domain', name: host.domain }
     const place: Place = {
       contentRoot: `/ipns/${host.domain}`,
@@ -151,8 +151,9 @@ export class Locator {
     try {
       return await this.#ipns({ name, below: pathname, search, place }, question)
     } catch (error) {
-      if (isAppError(error, 'IPNS_UNRESOLVED')) return undefined
-      throw error
+      const isSite = !isAppError(error, 'IPNS_UNRESOLVED') || (await this.#parts.ipns?.isKnown(name, { signal }))
+      if (isSite) throw error
+      return undefined
     }
   }
 

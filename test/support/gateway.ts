@@ -1,9 +1,10 @@
 import { request as httpRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http'
 import type { TestContext } from 'vitest'
 import { inline } from '../../src/blocks/inline.ts'
-import { type LimitConfig, readConfig } from '../../src/config.ts'
+import { type HostConfig, type LimitConfig, readConfig } from '../../src/config.ts'
 import { createGet } from '../../src/content/get.ts'
-import { createGateway, type Gateway } from '../../src/gateway/server.ts'
+import { createGateway, type Gateway, type GatewayParts } from '../../src/gateway/server.ts'
+import { LimitHits } from '../../src/observability/limits.ts'
 import { CountingStore } from './dags.ts'
 
 export interface Answer {
@@ -26,8 +27,15 @@ export interface OpenGateway {
   readonly port: number
   readonly store: CountingStore
   readonly logged: readonly Logged[]
+  readonly limitHits: LimitHits
   /** The path goes onto the wire as it is. Rejects when the reply is cut. */
   ask(path: string, asked?: Asked): Promise<Answer>
+}
+
+/** What a test sets of its own, beside the limits. */
+export interface MoreParts {
+  readonly hosts?: Partial<HostConfig>
+  readonly parts?: Partial<GatewayParts>
 }
 
 /** A gateway over a memory store on a socket of its own. */
@@ -35,16 +43,17 @@ export async function openGateway(
   onFinished: TestContext['onTestFinished'],
   limits: Partial<LimitConfig> = {},
   store: CountingStore = new CountingStore(),
+  { hosts = {}, parts = {} }: { readonly hosts?: Partial<HostConfig>; readonly parts?: Partial<GatewayParts> } = {},
 ): Promise<OpenGateway> {
   const all = { ...readConfig({}).limits, ...limits }
   const logged: Logged[] = []
   const keep = (fields: unknown) => logged.push(fields as Logged)
   const get = createGet({ blocks: inline(store), limits: all })
-  const config = { listen: { host: '127.0.0.1', port: 0 }, hosts: readConfig({}).hosts, limits: all }
-  const gateway = createGateway({ get, log: { error: keep, warn: keep } }, config)
+  const config = { listen: { host: '127.0.0.1', port: 0 }, hosts: { ...readConfig({}).hosts, ...hosts }, limits: all }
+  const gateway = createGateway({ get, log: { error: keep, warn: keep }, ...parts }, config)
   const { port } = await gateway.listen()
   onFinished(() => gateway.close({ graceMs: 60_000 }))
-  return { gateway, port, store, logged, ask: (path, asked = {}) => ask(port, path, asked) }
+  return { gateway, port, store, logged, limitHits, ask: (path, asked = {}) => ask(port, path, asked) }
 }
 
 function ask(port: number, path: string, { method = 'GET', headers = {} }: Asked): Promise<Answer> {
