@@ -64,29 +64,29 @@ export function errorReply(
   const code = isAppError(error) ? error.code : 'INTERNAL'
   const status = options.onlyIfCached === true && code === 'BLOCK_NOT_FOUND' ? 412 : statusOf[code]
   const { message, ...rest } = errorBody(error)
-  const hint = rest.hint ?? hintFor(code, status)
-  const body: ErrorBody = hint === undefined ? { ...rest, message } : { ...rest, message, hint }
+  const body = { ...rest, message, hint: rest.hint ?? hintFor(code, status) }
   const headers: HeaderList = ['Cache-Control', 'no-store']
   if (code === 'METHOD_NOT_ALLOWED') headers.push('Allow', 'GET, HEAD, OPTIONS')
-  if (status === 503) headers.push('Retry-After', '5')
+  if (status === 503 || status === 504) headers.push('Retry-After', '5')
+  if (status === 429) headers.push('Retry-After', '60')
   return written(status, headers, body, accept ?? '')
 }
 
 /** The status may be another than that of the code: 412 for what was to come out of the cache only. */
-function hintFor(code: ErrorCode, status: number): string | undefined {
-  return (status === statusOf[code] ? hintOfCode[code] : undefined) ?? hintOf[status]
+function hintFor(code: ErrorCode, status: number): string {
+  const byCode = status === statusOf[code] ? hintOfCode[code] : undefined
+  return byCode ?? hintOf[status] ?? (status < 500 ? 'Check the request.' : 'Tell whoever runs this gateway.')
 }
 
-function written(status: number, headers: HeaderList, body: ErrorBody, accept: string): Reply {
+function written(status: number, headers: HeaderList, body: Required<ErrorBody>, accept: string): Reply {
   if (accept.includes('text/html')) {
     const title = titleOf[status] ?? 'Error'
-    const hint = body.hint === undefined ? '' : `<p class="hint">${shown(body.hint)}</p>`
     const text = page({
       title: `${status} ${title}`,
       main: `<p class="status">${status}</p>
 <h1>${title}</h1>
 <p>${shown(body.message)}</p>
-${hint}
+<p class="hint">${shown(body.hint)}</p>
 <p class="code">${shown(body.code)} · <a href="/">Start page</a></p>`,
     })
     headers.push('Content-Type', 'text/html; charset=utf-8', 'Content-Security-Policy', pagePolicy)
@@ -97,7 +97,7 @@ ${hint}
     return withText(status, headers, `${JSON.stringify(body)}\n`)
   }
   headers.push('Content-Type', 'text/plain; charset=utf-8')
-  return withText(status, headers, body.hint === undefined ? `${body.message}\n` : `${body.message}\n${body.hint}\n`)
+  return withText(status, headers, `${body.message}\n${body.hint}\n`)
 }
 
 export function withText(status: number, headers: HeaderList, text: string): Reply {

@@ -87,7 +87,7 @@ function sortLink(directory: DirectoryEntry['cid'], query: ListingQuery, sort: S
 
 function parentRow({ href, tail }: ContentRequest): string {
   if (tail.length === 0) return ''
-  return `<tr><td class="d"><a href="${href}/..">..</a></td><td class="cid"></td><td class="size"></td></tr>\n`
+  return `<tr><td class="u"><a href="${href}/..">..</a></td><td class="cid"></td><td class="size"></td></tr>\n`
 }
 
 function row({ href, place }: ContentRequest, { name, cid, dagBytes }: DirectoryEntry): string {

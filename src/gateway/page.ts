@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** No scripts, no fonts, nothing fetched: the page is one file. Light and dark follow the reader's system. */
+/** No scripts, no fonts, nothing fetched: the page is one file, its icons are shapes cut out of a square. Light and dark follow the reader's system. */
 const style = `
 :root{color-scheme:light dark;--ink:#1a2230;--soft:#5c6779;--line:#e3e7ee;--paper:#fff;--back:#f4f6f9;--link:#0b5cad;--hover:#f0f5fb;--dir:#c98a12;--num:#8a3ffc;--text:#116b4f}
 @media (prefers-color-scheme:dark){:root{--ink:#e4e9f1;--soft:#97a3b6;--line:#2b3442;--paper:#171d27;--back:#0f141b;--link:#74b4f7;--hover:#1e2733;--dir:#e0b04a;--num:#c49bff;--text:#7fd4b4}}
@@ -34,6 +34,7 @@ th [aria-current]{color:var(--ink)}
 tbody td:first-child{padding-left:3.1rem}
 tbody td:first-child::before{content:"";display:inline-block;width:18px;height:18px;margin:0 .55rem 0 calc(-18px - .55rem);vertical-align:-.22em;background:var(--soft)}
 td.d::before{background:var(--dir)!important;content:""/"directory or large file";clip-path:path("M1 3h6l2 2h8v11H1z")}
+td.u::before{content:""/"up";clip-path:path("M9 2l6 6.500h-4V16H7V8.500H3z")}
 td.f::before,td.l::before{content:""/"file";clip-path:path(evenodd,"M3 1h8l4 4v12H3zM4.500 2.500v13h9V6.500h-4v-4z")}
 td.l::before{content:""/"likely a large file";clip-path:path("M3 1h8l4 4v12H3z")!important}
 td.n::before{content:""/"data";background:var(--num)!important;clip-path:path(evenodd,"M9 1l8 8-8 8-8-8zM9 4.500l-4.500 4.500 4.500 4.500 4.500-4.500z")}
@@ -53,8 +54,9 @@ input,button{font:inherit;color:inherit;border:1px solid var(--line);border-radi
 input{flex:1;min-width:0}
 button{background:var(--link);border-color:var(--link);color:var(--paper);cursor:pointer}
 .node{padding:.9rem 1.4rem;overflow-wrap:anywhere}
-.node ul{list-style:none;margin:0;padding:0 0 0 1.1rem;border-left:1px solid var(--line)}
-.node>ul{padding:0;border:0}
+.node ul{list-style:none;margin:0;padding:0}
+.node ul ul{padding-left:1.1rem;border-left:1px solid var(--line)}
+.node b,.node span{unicode-bidi:isolate}
 .node li{padding:.1rem 0}
 .node b{font-weight:600}
 .node b::after{content:":";color:var(--soft);font-weight:400}
@@ -62,7 +64,7 @@ button{background:var(--link);border-color:var(--link);color:var(--paper);cursor
 .node .text{color:var(--text)}
 .node .scalar{color:var(--num)}
 .node .bytes,.node .empty{color:var(--soft);padding:0}
-@media (max-width:36rem){main{margin:.8rem auto;padding:0 .6rem}.card{padding:1rem}.cid{display:none}.size{width:6.2rem}td:last-child,th:last-child{padding-right:1rem}th:first-child,.list header,nav,.note,.node{padding-left:1rem}tbody td:first-child{padding-left:2.7rem}.list header,.node{padding-right:1rem}.node ul{padding-left:.7rem}}
+@media (max-width:36rem){main{margin:.8rem auto;padding:0 .6rem}.card{padding:1rem}.cid{display:none}.size{width:6.2rem}td:last-child,th:last-child{padding-right:1rem}th:first-child,.list header,nav,.note,.node{padding-left:1rem}tbody td:first-child{padding-left:2.7rem}.list header,.node{padding-right:1rem}.node ul ul{padding-left:.7rem}}
 `
 
 const styleHash = createHash('sha256').update(style).digest('base64')
