@@ -7,6 +7,7 @@ import { doctorCommand } from './commands/doctor.ts'
 import { eventsCommand } from './commands/events.ts'
 import { getCommand } from './commands/get.ts'
 import { indexCommand } from './commands/index-command.ts'
+import { ipnsCommand } from './commands/ipns.ts'
 import { lsCommand } from './commands/ls.ts'
 import { nameCommand } from './commands/name.ts'
 import { namesCommand } from './commands/names.ts'
@@ -77,6 +78,7 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     rmCommand(io),
     nameCommand(io),
     namesCommand(io),
+    ipnsCommand(io),
     eventsCommand(io),
     indexCommand(io, setExitCode),
     statusCommand(io),

@@ -1,7 +1,8 @@
 import { AppError } from '../errors.ts'
-import { type ClientPath, urlPath } from './content-path.ts'
+import { type ClientPath, gatewayPath, urlPath } from './content-path.ts'
 import { createEventsClient, type EventsClient } from './events.ts'
 import { contentOf, createHttp, type Http, type HttpRequest, type OnProgress } from './http.ts'
+import { createIpnsClient, type IpnsClient } from './ipns.ts'
 import { createMaintenanceClient, type MaintenanceClient } from './maintenance.ts'
 import { conditionHeaders, createNamesClient, type NameCondition, type NamesClient } from './names.ts'
 import { createNodeCall, type NodeAccess, type NodeCall, queryText } from './node-call.ts'
@@ -36,6 +37,8 @@ export interface PutOptions extends CallOptions, NameCondition {
 }
 
 export interface ReadOptions extends CallOptions {
+  /** What the path is known to lead to: a gateway that says otherwise is not believed. */
+  readonly cid?: string | undefined
   /** The block itself: what a node that is no file has for content. */
   readonly raw?: boolean | undefined
   /** Offsets in bytes, both inclusive. */
@@ -54,6 +57,7 @@ export interface Client {
   readonly apiUrl: string
   readonly gatewayUrl: string
   readonly names: NamesClient
+  readonly ipns: IpnsClient
   readonly events: EventsClient
   readonly maintenance: MaintenanceClient
   putFile(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
@@ -84,6 +88,7 @@ export function createClient(options: ClientOptions): Client {
     apiUrl,
     gatewayUrl,
     names: createNamesClient(call),
+    ipns: createIpnsClient(call),
     events: createEventsClient(call),
     maintenance: createMaintenanceClient(call),
     putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),
@@ -92,8 +97,8 @@ export function createClient(options: ClientOptions): Client {
     stat: async (path, options_) => statReplyOf(await getJson(`objects/${urlPath(path)}`, options_)),
     list: (path, options_) => listPages(`objects/${urlPath(path)}`, (page) => getJson(page, options_)),
     read: (path, read) =>
-      download(http, `${gatewayUrl}/ipfs/${urlPath(path)}`, read.raw === true ? 'raw' : undefined, read),
-    car: (path, read) => download(http, `${gatewayUrl}/ipfs/${urlPath(path)}`, 'car', read),
+      download(http, `${gatewayUrl}/${gatewayPath(path)}`, read.raw === true ? 'raw' : undefined, read),
+    car: (path, read) => download(http, `${gatewayUrl}/${gatewayPath(path)}`, 'car', read),
     status: async (options_) => {
       const status = await getJson('status', options_)
       return typeof status === 'object' && status !== null ? (status as Record<string, unknown>) : {}
@@ -148,6 +153,13 @@ async function download(
     response.destroy()
     throw new AppError('INTERNAL', `${url} answered ${status}`, {
       hint: 'is this a Stowage gateway? See STOWAGE_GATEWAY_URL',
+    })
+  }
+  const led = String(response.headers['x-ipfs-roots'] ?? '').split(',').at(-1)
+  if (options.cid !== undefined && led !== options.cid) {
+    response.destroy()
+    throw new AppError('INTERNAL', `${url} led to ${led || 'nothing known'}, not to ${options.cid}`, {
+      hint: 'are STOWAGE_API_URL and STOWAGE_GATEWAY_URL of the same domain?',
     })
   }
   const length = response.headers['content-length']
