@@ -158,6 +158,48 @@ export const settings = {
     min: 1,
     help: 'an upload that sends nothing for so long is ended',
   },
+  REQUESTS_MAX: {
+    kind: 'count',
+    default: '4096',
+    min: 1,
+    help: 'most requests that the gateway works on at a time; more get 429',
+  },
+  REQUESTS_PER_CLIENT_MAX: {
+    kind: 'count',
+    default: '256',
+    min: 0,
+    help: 'most of them from one address (of IPv6: /64), requests from this machine itself apart; 0 = no bound',
+  },
+  CONNECTIONS_MAX: {
+    kind: 'count',
+    default: '16384',
+    min: 1,
+    help: 'most connections to the gateway; further ones are closed at once',
+  },
+  REQUEST_HEAD_SECONDS: {
+    kind: 'seconds',
+    default: '15',
+    min: 1,
+    help: 'a client of the gateway that takes longer to send the head of a request gets 408',
+  },
+  RETRIEVAL_SECONDS: {
+    kind: 'seconds',
+    default: '30',
+    min: 0.1,
+    help: 'a request of the gateway for which the store gives nothing for so long is ended: 504, or a cut after the first byte',
+  },
+  REQUEST_SECONDS: {
+    kind: 'seconds',
+    default: '3600',
+    min: 0.1,
+    help: 'longest that one request of the gateway may take: 504, or a cut after the first byte',
+  },
+  FILE_BYTES_MAX: {
+    kind: 'bytes',
+    default: '0',
+    min: 0,
+    help: 'larger files are served as blocks and CARs only, else 410; 0 = no bound',
+  },
   SEND_IDLE_SECONDS: {
     kind: 'seconds',
     default: '30',
@@ -330,6 +372,14 @@ export interface LimitConfig {
   readonly uploadEntriesMax: number
   readonly uploadIdleMs: number
   readonly sendIdleMs: number
+  readonly requestsMax: number
+  readonly requestsPerClientMax: number
+  readonly connectionsMax: number
+  readonly requestHeadMs: number
+  readonly retrievalMs: number
+  readonly requestMs: number
+  /** 0 = no bound. */
+  readonly fileBytesMax: number
   readonly carHeaderBytesMax: number
   readonly carRootsMax: number
   readonly carBlocksMax: number
@@ -443,6 +493,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       uploadEntriesMax: read.number('UPLOAD_ENTRIES_MAX'),
       uploadIdleMs: read.number('UPLOAD_IDLE_SECONDS') * 1000,
       sendIdleMs: read.number('SEND_IDLE_SECONDS') * 1000,
+      requestsMax: read.number('REQUESTS_MAX'),
+      requestsPerClientMax: read.number('REQUESTS_PER_CLIENT_MAX'),
+      connectionsMax: read.number('CONNECTIONS_MAX'),
+      requestHeadMs: read.number('REQUEST_HEAD_SECONDS') * 1000,
+      retrievalMs: read.number('RETRIEVAL_SECONDS') * 1000,
+      requestMs: read.number('REQUEST_SECONDS') * 1000,
+      fileBytesMax: read.number('FILE_BYTES_MAX'),
       carHeaderBytesMax: read.number('CAR_HEADER_BYTES_MAX'),
       carRootsMax: read.number('CAR_ROOTS_MAX'),
       carBlocksMax: read.number('CAR_BLOCKS_MAX'),

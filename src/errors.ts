@@ -1,3 +1,5 @@
+import type { LimitName } from './observability/limits.ts'
+
 /**
  * Every failure a caller can meet, once. The codes are stable: HTTP bodies and NATS replies carry them in lower case.
  * Adding a code makes tsc name every table that has to learn it.
@@ -70,17 +72,21 @@ export interface AppErrorOptions {
   readonly cause?: unknown
   /** What the reader can do about it: one sentence. */
   readonly hint?: string
+  /** The limit that was met, for the counters. */
+  readonly limit?: LimitName
 }
 
 export class AppError extends Error {
   readonly code: ErrorCode
   readonly hint: string | undefined
+  readonly limit: LimitName | undefined
 
   constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'AppError'
     this.code = code
     this.hint = options.hint
+    this.limit = options.limit
   }
 }
 

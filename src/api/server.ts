@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { CID } from 'multiformats/cid'
 import type { Logger } from 'pino'
@@ -11,6 +10,7 @@ import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
+import { answerMalformed } from '../lib/malformed-request.ts'
 import { needsToken } from './context.ts'
 import { refuseTokenInQuery } from './query.ts'
 import { failureOf, holdBody, sendFailure } from './respond.ts'
@@ -62,7 +62,7 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
     logger: false,
     routerOptions: { maxParamLength: paramLengthMax },
     forceCloseConnections: 'idle',
-    clientErrorHandler: answerMalformed,
+    clientErrorHandler: (error, socket) => void answerMalformed(error, socket),
     frameworkErrors: (error, request, reply) => {
       sendFailure(request, reply, failureOf(error))
     },
@@ -165,21 +165,3 @@ function handleError(error: unknown, request: FastifyRequest, reply: FastifyRepl
   }
   return sendFailure(request, reply, failure)
 }
-
-/** What is no HTTP request, or was cut short, gets the same shape of answer, written by hand. */
-function answerMalformed(error: Error & { readonly code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy()
-    return
-  }
-  const [status, message] = malformed.get(error.code ?? '') ?? ['400 Bad Request', 'the request is malformed']
-  const body = JSON.stringify({ code: 'request_invalid', message })
-  const head = `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\nconnection: close`
-  socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy())
-}
-
-const malformed: ReadonlyMap<string, readonly [string, string]> = new Map([
-  ['HPE_HEADER_OVERFLOW', ['431 Request Header Fields Too Large', 'the headers are too large']],
-  ['HPE_CHUNK_EXTENSIONS_OVERFLOW', ['413 Payload Too Large', 'the chunk extensions are too large']],
-  ['ERR_HTTP_REQUEST_TIMEOUT', ['408 Request Timeout', 'the headers did not arrive in time']],
-])

@@ -38,6 +38,7 @@ export async function* uploadBody(request: IncomingMessage, options: UploadBodyO
 function refuseTooLarge(bytes: number, bytesMax: number): void {
   if (bytes <= bytesMax) return
   throw new AppError('UPLOAD_TOO_LARGE', `the upload is larger than ${formatBytes(bytesMax)}`, {
+    limit: 'upload_bytes',
     hint: 'the setting is STOWAGE_UPLOAD_BYTES_MAX',
   })
 }
@@ -59,7 +60,11 @@ function moreToRead(request: IncomingMessage, idleMs: number, signal: AbortSigna
     const onAbort = () => settle(() => reject(signal.reason))
     const timer = setTimeout(() => {
       const seconds = idleMs / 1000
-      settle(() => reject(new AppError('UPLOAD_STALLED', `the upload sent nothing for ${seconds} s`)))
+      settle(() =>
+        reject(
+          new AppError('UPLOAD_STALLED', `the upload sent nothing for ${seconds} s`, { limit: 'upload_idle_time' }),
+        ),
+      )
     }, idleMs)
     request.once('readable', onMore).once('end', onMore).once('error', onError).once('close', onClose)
     signal.addEventListener('abort', onAbort, { once: true })

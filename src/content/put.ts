@@ -112,6 +112,7 @@ async function* atMost(source: AsyncIterable<Uint8Array>, allowance: Allowance):
     allowance.left -= chunk.byteLength
     if (allowance.left < 0) {
       throw new AppError('UPLOAD_TOO_LARGE', `the upload is larger than ${formatBytes(allowance.bytesMax)}`, {
+        limit: 'upload_bytes',
         hint: 'the setting is STOWAGE_UPLOAD_BYTES_MAX',
       })
     }

@@ -97,7 +97,9 @@ async function refuseManyRoots(reader: ByteReader, rootsMax: number): Promise<vo
 const rootsPrefix = Buffer.from('a265726f6f7473', 'hex')
 
 function tooManyRoots(roots: number, rootsMax: number): AppError {
-  return new AppError('LIMIT_EXCEEDED', `the CAR names ${roots} roots; the limit is ${rootsMax}`)
+  return new AppError('LIMIT_EXCEEDED', `the CAR names ${roots} roots; the limit is ${rootsMax}`, {
+    limit: 'car_roots',
+  })
 }
 
 function decodeCbor(bytes: Uint8Array): unknown {

@@ -50,7 +50,9 @@ async function* readSections(reader: ByteReader, header: CarHeader, limits: CarL
     if (reader.available < prefixBytesMax) await reader.fill(prefixBytesMax)
     if (reader.available === 0 && header.dataEnd === undefined) return
     if (block > limits.carBlocksMax) {
-      throw new AppError('LIMIT_EXCEEDED', `the CAR has more than ${limits.carBlocksMax} blocks`)
+      throw new AppError('LIMIT_EXCEEDED', `the CAR has more than ${limits.carBlocksMax} blocks`, {
+        limit: 'car_blocks',
+      })
     }
     const { cid, bytes, prefixBytes } = readPrefix(reader.peek(prefixBytesMax), block)
     if (reader.position + prefixBytes + bytes > dataEnd) {
@@ -119,7 +121,8 @@ async function* bounded(source: AsyncIterable<Uint8Array>, bytesMax: number): As
   let bytes = 0
   for await (const chunk of source) {
     bytes += chunk.byteLength
-    if (bytes > bytesMax) throw new AppError('UPLOAD_TOO_LARGE', `the CAR is larger than ${bytesMax} bytes`)
+    if (bytes > bytesMax)
+      throw new AppError('UPLOAD_TOO_LARGE', `the CAR is larger than ${bytesMax} bytes`, { limit: 'upload_bytes' })
     yield chunk
   }
 }

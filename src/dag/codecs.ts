@@ -79,6 +79,7 @@ function dataLinks(value: unknown, limits: NodeLimits, found: CID[] = []): CID[]
     if (found.push(cid) > limits.nodeLinksMax) {
       throw new AppError('LIMIT_EXCEEDED', `the node has more than ${limits.nodeLinksMax} links`, {
         hint: 'the setting NODE_LINKS_MAX bounds it',
+        limit: 'node_links',
       })
     }
   } else if (Array.isArray(value)) {

@@ -106,6 +106,7 @@ function readNode(bytes: Uint8Array, linksMax: number): PbNode {
       if (positions.length / stride >= linksMax) {
         throw new AppError('LIMIT_EXCEEDED', `the node has more than ${linksMax} links`, {
           hint: 'the setting NODE_LINKS_MAX bounds it',
+          limit: 'node_links',
         })
       }
       const length = reader.varint()

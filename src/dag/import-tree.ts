@@ -33,6 +33,7 @@ export const roomFor = (entriesMax = Number.POSITIVE_INFINITY): Room => ({ entri
 function takeRoom(room: Room): void {
   if (room.left-- > 0) return
   throw new AppError('LIMIT_EXCEEDED', `the upload has more than ${room.entriesMax} files and directories`, {
+    limit: 'upload_entries',
     hint: 'the setting is STOWAGE_UPLOAD_ENTRIES_MAX; or send it as a CAR, whose blocks need no memory',
   })
 }

@@ -96,6 +96,7 @@ async function* listShards(
       if (++visited > limits.dagBlocksMax) {
         throw new AppError('LIMIT_EXCEEDED', `the directory has more than ${limits.dagBlocksMax} shards`, {
           hint: 'the setting DAG_BLOCKS_MAX bounds it',
+          limit: 'dag_blocks',
         })
       }
       frames.push(open(decodeSubShard(fetched.cid, fetched.bytes, shard, limits), [...path, index]))

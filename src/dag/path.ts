@@ -28,7 +28,9 @@ export function parseContentPath(text: string, options: PathOptions): ParsedPath
 /** The path of names that are already apart and decoded. @throws AppError PATH_INVALID */
 export function contentPath(root: CID, segments: readonly string[], options: PathOptions): ContentPath {
   if (segments.length > options.pathSegmentsMax) {
-    throw new AppError('PATH_INVALID', `the path has more than ${options.pathSegmentsMax} segments`)
+    throw new AppError('PATH_INVALID', `the path has more than ${options.pathSegmentsMax} segments`, {
+      limit: 'path_segments',
+    })
   }
   for (const segment of segments) checkSegment(segment)
   return { root, segments }

@@ -129,10 +129,13 @@ function checkHeld(heldBytes: number, depth: number, { limits }: ReadFileOptions
   if (depth > limits.dagDepthMax) {
     throw new AppError('LIMIT_EXCEEDED', `the file is a tree of more than ${limits.dagDepthMax} levels`, {
       hint: 'the setting DAG_DEPTH_MAX bounds it',
+      limit: 'dag_depth',
     })
   }
   if (heldBytes > heldBytesMax) {
-    throw new AppError('LIMIT_EXCEEDED', `the nodes on the way into the file have more than ${heldBytesMax} bytes`)
+    throw new AppError('LIMIT_EXCEEDED', `the nodes on the way into the file have more than ${heldBytesMax} bytes`, {
+      limit: 'held_bytes',
+    })
   }
 }
 

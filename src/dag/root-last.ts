@@ -28,7 +28,9 @@ export function rootLast(blocks: Pick<Blockstore, 'openWriter'>, options: Aborta
       signal.throwIfAborted()
       const { byteLength } = block.bytes
       if (byteLength > blockBytesMax) {
-        throw new AppError('BLOCK_TOO_LARGE', `a block of ${byteLength} bytes; the limit is ${blockBytesMax}`)
+        throw new AppError('BLOCK_TOO_LARGE', `a block of ${byteLength} bytes; the limit is ${blockBytesMax}`, {
+          limit: 'block_bytes',
+        })
       }
       const previous = last
       last = block

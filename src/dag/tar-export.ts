@@ -5,6 +5,7 @@ import { AppError } from '../errors.ts'
 import { collect } from '../lib/streams.ts'
 import { type TarEntry, tarEndBytes, tarHeaders, tarPadding } from '../lib/tar-headers.ts'
 import { KiB, MiB } from '../lib/units.ts'
+import type { LimitName } from '../observability/limits.ts'
 import { codecs } from './codecs.ts'
 import { openBlock } from './open.ts'
 import { TarPaths } from './tar-path.ts'
@@ -89,7 +90,7 @@ async function* entriesOf(
   const frames: Frame[] = []
   const open = ({ path, target }: Entry): void => {
     if (frames.length >= limits.dagDepthMax) {
-      throw exceeded(`directories more than ${limits.dagDepthMax} deep`, 'DAG_DEPTH_MAX')
+      throw exceeded(`directories more than ${limits.dagDepthMax} deep`, 'DAG_DEPTH_MAX', 'dag_depth')
     }
     const share = Math.floor(readAheadBytes / 2 ** (frames.length + 2))
     const children = getMany(blocks, childrenOf(target, options), {
@@ -191,16 +192,18 @@ class Budget {
   take(bytes: bigint): void {
     const { dagBlocksMax, dagExpandedBytesMax } = this.#limits
     this.#bytes += bytes
-    if (++this.#entries > dagBlocksMax) throw exceeded(`more than ${dagBlocksMax} entries`, 'DAG_BLOCKS_MAX')
+    if (++this.#entries > dagBlocksMax)
+      throw exceeded(`more than ${dagBlocksMax} entries`, 'DAG_BLOCKS_MAX', 'dag_blocks')
     if (this.#bytes > BigInt(dagExpandedBytesMax)) {
-      throw exceeded(`more than ${dagExpandedBytesMax} bytes`, 'DAG_EXPANDED_BYTES_MAX')
+      throw exceeded(`more than ${dagExpandedBytesMax} bytes`, 'DAG_EXPANDED_BYTES_MAX', 'dag_expanded_bytes')
     }
   }
 }
 
-function exceeded(what: string, setting: string): AppError {
+function exceeded(what: string, setting: string, limit: LimitName): AppError {
   return new AppError('LIMIT_EXCEEDED', `the tar would have ${what}`, {
     hint: `the setting ${setting} bounds it`,
+    limit,
   })
 }
 

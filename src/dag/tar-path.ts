@@ -21,7 +21,9 @@ export class TarPaths {
   below(parent: string, name: string, isSymlink: boolean): string {
     const path = resolved(parent, name).join('/')
     if (Buffer.byteLength(path) > pathBytesMax) {
-      throw new AppError('LIMIT_EXCEEDED', `a path in the tar has more than ${pathBytesMax} bytes`)
+      throw new AppError('LIMIT_EXCEEDED', `a path in the tar has more than ${pathBytesMax} bytes`, {
+        limit: 'path_bytes',
+      })
     }
     this.#checkSymlinks(path, name)
     if (isSymlink) this.#remember(path)
@@ -45,6 +47,7 @@ export class TarPaths {
       throw new AppError(
         'LIMIT_EXCEEDED',
         `the symlinks in the tar have more than ${symlinkPathBytesMax} bytes of paths`,
+        { limit: 'held_bytes' },
       )
     }
   }

@@ -98,12 +98,22 @@ function budgetOf({ limits, dups = false }: WalkOptions) {
     blocksMax: limits.dagBlocksMax,
     bytesMax: dups ? Math.min(limits.dagBytesMax, limits.dagExpandedBytesMax) : limits.dagBytesMax,
     bytesSetting: dups ? 'DAG_EXPANDED_BYTES_MAX' : 'DAG_BYTES_MAX',
-  }
+  } as const
 }
 
-function exceeded(what: string, setting?: string): AppError {
-  const hint = setting === undefined ? {} : { hint: `the setting ${setting} bounds it` }
-  return new AppError('LIMIT_EXCEEDED', `the DAG has ${what}`, hint)
+const limitOf = {
+  DAG_DEPTH_MAX: 'dag_depth',
+  DAG_BLOCKS_MAX: 'dag_blocks',
+  DAG_BYTES_MAX: 'dag_bytes',
+  DAG_EXPANDED_BYTES_MAX: 'dag_expanded_bytes',
+} as const
+
+function exceeded(what: string, setting?: keyof typeof limitOf): AppError {
+  const bound =
+    setting === undefined
+      ? ({ limit: 'held_bytes' } as const)
+      : { hint: `the setting ${setting} bounds it`, limit: limitOf[setting] }
+  return new AppError('LIMIT_EXCEEDED', `the DAG has ${what}`, bound)
 }
 
 /** One block in one codec: the same bytes have links or not by how they are linked. */

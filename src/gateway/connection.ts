@@ -7,6 +7,8 @@ import type { Socket } from 'node:net'
 export interface Connection {
   /** Aborts when the connection is closed, by whichever side. */
   readonly signal: AbortSignal
+  /** Ends what is being worked on for it; the connection itself stays open for an answer. */
+  abort(reason: Error): void
   /** Requests that wait for content. */
   working: number
 }
@@ -17,7 +19,8 @@ export function connectionOf(socket: Socket): Connection {
   const known = connections.get(socket)
   if (known !== undefined) return known
   const controller = new AbortController()
-  const connection: Connection = { signal: controller.signal, working: 0 }
+  const abort = (reason: Error): void => controller.abort(reason)
+  const connection: Connection = { signal: controller.signal, abort, working: 0 }
   if (socket.destroyed) controller.abort(clientGone())
   else socket.once('close', () => controller.abort(clientGone()))
   connections.set(socket, connection)
@@ -32,7 +35,9 @@ function clientGone(): Error {
  * For a connection on which no byte moved for a while: cuts it, unless we are the ones who keep the client waiting.
  * Node has looked at the kernel's queue by then: a slow client that takes something now and then is not idle.
  */
-export function cutWhenIdle(socket: Socket): void {
-  const waitsForUs = (connections.get(socket)?.working ?? 0) > 0 && socket.writableLength === 0
-  if (!waitsForUs) socket.destroy()
+export function cutWhenIdle(socket: Socket): 'waits' | 'unread' | 'idle' {
+  const unread = socket.writableLength > 0
+  if (!unread && (connections.get(socket)?.working ?? 0) > 0) return 'waits'
+  socket.destroy()
+  return unread ? 'unread' : 'idle'
 }

@@ -58,6 +58,28 @@ export function matchesEtag(header: string | undefined, etag: string): boolean {
   })
 }
 
+/** A time that a UnixFS node holds, as HTTP writes one; undefined for times that it cannot write. */
+export function httpDate(seconds: bigint): string | undefined {
+  const date = new Date(Number(seconds) * 1000)
+  const year = date.getUTCFullYear()
+  return year >= 1 && year <= 9999 ? date.toUTCString() : undefined
+}
+
+/**
+ * If-Modified-Since: only where there is no If-None-Match, which knows better (RFC 9110 §13.1.3). A date that is none is
+ * ignored.
+ */
+export function notModifiedSince(
+  {
+    ifNoneMatch,
+    ifModifiedSince,
+  }: { readonly ifNoneMatch: string | undefined; readonly ifModifiedSince: string | undefined },
+  lastModified: string | undefined,
+): boolean {
+  if (lastModified === undefined || ifNoneMatch !== undefined || ifModifiedSince === undefined) return false
+  return Date.parse(ifModifiedSince) >= Date.parse(lastModified)
+}
+
 const filenameBytesMax = 255
 
 /** Cut to 255 bytes of UTF-8 between code points, control characters replaced: fit for a header and for a disk. */

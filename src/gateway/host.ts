@@ -74,6 +74,19 @@ export class Hosts {
     return host
   }
 
+  /** The address that asks: of what a believed proxy forwards, the nearest one that is no such proxy itself. */
+  clientOf({ headers, peer }: Pick<HostQuestion, 'headers' | 'peer'>): string | undefined {
+    const forwarded = headers['x-forwarded-for']
+    if (forwarded === undefined || !this.#isProxy(peer)) return peer.remoteAddress
+    const addresses = [forwarded].flat().join(',').split(',')
+    for (const text of addresses.reverse()) {
+      const remoteAddress = text.trim()
+      if (isIP(remoteAddress) === 0) break
+      if (!this.#isProxy({ remoteAddress })) return remoteAddress
+    }
+    return peer.remoteAddress
+  }
+
   /** Only a host of ours can be forwarded; anything else is what the proxy itself asked for. */
   #forwarded(sent: string, headers: HostQuestion['headers']): RequestHost {
     const scheme = lastOf(headers['x-forwarded-proto'])?.toLowerCase() === 'https' ? 'https' : 'http'

@@ -56,7 +56,7 @@ export async function redirectsReply(exchange: Exchange, missing: AppError, resp
   if (verdict.status === 200) return await respond(shown)
   // An error page is what it is: it has no ranges, and nobody has it already.
   const { accept } = exchange.conditions
-  const conditions = { accept, range: undefined, ifRange: undefined, ifNoneMatch: undefined }
+  const conditions = { accept, range: undefined, ifRange: undefined, ifNoneMatch: undefined, ifModifiedSince: undefined }
   const page = await respond({ ...shown, conditions })
   return page.status === 200 ? { ...page, status: verdict.status } : page
 }

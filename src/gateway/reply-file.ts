@@ -1,13 +1,15 @@
 import type { ByteRange, Target } from '../content/get.ts'
-import { isAppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { collect } from '../lib/streams.ts'
 import { unsatisfiable } from './errors.ts'
 import {
   contentDisposition,
   type HeaderList,
+  httpDate,
   immutable,
   isActive,
   matchesEtag,
+  notModifiedSince,
   safeFilename,
   sandboxHeaders,
 } from './headers.ts'
@@ -29,7 +31,12 @@ export async function fileReply(exchange: Exchange, target: Target, shown: Shown
   const { conditions, request } = exchange
   const etag = `"${shown.etagCid}"`
   const headers = entityHeaders(exchange, etag, shown.roots)
-  if (matchesEtag(conditions.ifNoneMatch, etag)) return { status: 304, headers, body: noBody }
+  const lastModified = lastModifiedOf(request, target)
+  if (lastModified !== undefined) headers.push('Last-Modified', lastModified)
+  if (matchesEtag(conditions.ifNoneMatch, etag) || notModifiedSince(conditions, lastModified)) {
+    return { status: 304, headers, body: noBody }
+  }
+  refuseTooLarge(exchange, target)
   const choice = ifRangeHolds(conditions.ifRange, etag) ? chooseRange(conditions.range, target.size) : 'whole'
   if (choice === 'unsatisfiable') return unsatisfiable(target.size, conditions.accept)
   const name = request.query.filename === undefined ? shown.name : safeFilename(request.query.filename)
@@ -43,6 +50,24 @@ export async function fileReply(exchange: Exchange, target: Target, shown: Shown
   headers.push('Content-Length', length.toString())
   if (range !== undefined) headers.push('Content-Range', contentRange(range, target.size))
   return { status: range === undefined ? 200 : 206, headers, body: content(exchange, target, range, length) }
+}
+
+/** Where the node has a time. What a name stands for may go back to an older file, so there only the tag counts. */
+function lastModifiedOf({ name, ipns }: Exchange['request'], { mtime }: Target): string | undefined {
+  return mtime === undefined || name !== undefined || ipns !== undefined ? undefined : httpDate(mtime.secs)
+}
+
+function refuseTooLarge({ services }: Exchange, target: Target): void {
+  const { fileBytesMax } = services.limits
+  if (fileBytesMax === 0 || target.size <= BigInt(fileBytesMax)) return
+  throw new AppError(
+    'FILE_TOO_LARGE',
+    `the file has ${target.size} bytes; as a file, ${fileBytesMax} at the most are served here`,
+    {
+      limit: 'file_bytes',
+      hint: 'ask for ?format=car, or for the blocks with ?format=raw',
+    },
+  )
 }
 
 /** ETag, cache, path and roots: what a 304 carries too. */

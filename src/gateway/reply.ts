@@ -30,6 +30,7 @@ export interface Conditions {
   readonly range: string | undefined
   readonly ifRange: string | undefined
   readonly ifNoneMatch: string | undefined
+  readonly ifModifiedSince: string | undefined
 }
 
 /** One request on its way through `respond.ts` and the reply files. */

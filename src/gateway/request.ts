@@ -87,7 +87,9 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 /** The target of the request line as path and query, its scheme and host dropped: `host.ts` reads them. */
 export function splitTarget(target: string): { readonly pathname: string; readonly search: string } {
   if (target.length > urlBytesMax) {
-    throw new AppError('PATH_INVALID', `the URL has ${target.length} bytes; the limit is ${urlBytesMax}`)
+    throw new AppError('PATH_INVALID', `the URL has ${target.length} bytes; the limit is ${urlBytesMax}`, {
+      limit: 'path_bytes',
+    })
   }
   const own = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '')
   const question = own.indexOf('?')

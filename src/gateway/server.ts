@@ -7,11 +7,15 @@ import type { Get } from '../content/get.ts'
 import type { ReadLog } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
+import { answerMalformed } from '../lib/malformed-request.ts'
 import { KiB } from '../lib/units.ts'
-import { type Connection, connectionOf, cutWhenIdle } from './connection.ts'
+import type { LimitHits } from '../observability/limits.ts'
+import { cutWhenIdle } from './connection.ts'
 import { errorReply } from './errors.ts'
 import { Hosts } from './host.ts'
 import type { IpnsLookup } from './ipns-content.ts'
+import { Admission, clientKey } from './limits-admission.ts'
+import { TimeWatch } from './limits-watch.ts'
 import { Locator } from './locate.ts'
 import { MediaTypes } from './media-type.ts'
 import type { NameLookup } from './name-request.ts'
@@ -21,9 +25,9 @@ import { ReadAhead } from './read-ahead.ts'
 import { readContextOf } from './read-context.ts'
 import { RedirectRules } from './redirects.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
-import type { ContentRequest } from './request.ts'
 import { formatName, respond } from './respond.ts'
-import { type Sent, send } from './send.ts'
+import { send } from './send.ts'
+import { Work } from './work.ts'
 
 export interface GatewayConfig {
   readonly listen: ListenConfig
@@ -40,6 +44,7 @@ export interface GatewayParts {
   /** Taken out of view: its answer is 410, at this root and under any name. */
   readonly isDeleted?: (root: CID) => boolean
   readonly reads?: ReadLog
+  readonly limitHits?: LimitHits
   readonly log: Pick<Logger, 'error' | 'warn'>
 }
 
@@ -55,16 +60,31 @@ export interface Gateway {
  * because it decodes paths (`%2F`, `..`) and bounds parameters at 100 characters: `request.ts` reads the raw URL.
  */
 export function createGateway(parts: GatewayParts, config: GatewayConfig): Gateway {
+  const { limits } = config
+  const { limitHits } = parts
   const handler = new Handler(parts, config)
   const app = Fastify({
     logger: false,
     forceCloseConnections: 'idle',
-    connectionTimeout: config.limits.sendIdleMs,
+    connectionTimeout: limits.sendIdleMs,
     rewriteUrl: () => '/',
     // Lets many small chunks of a CAR gather before a write waits for the client; large ones wait anyway.
-    http: { highWaterMark: 256 * KiB },
+    http: {
+      highWaterMark: 256 * KiB,
+      headersTimeout: limits.requestHeadMs,
+      connectionsCheckingInterval: Math.max(100, limits.requestHeadMs / 10),
+    },
+    requestTimeout: limits.requestHeadMs,
+    clientErrorHandler: (error, socket) => {
+      const kind = answerMalformed(error, socket)
+      if (kind === 'head_bytes' || kind === 'head_time') limitHits?.hit(kind)
+    },
   })
-  app.server.on('timeout', cutWhenIdle)
+  app.server.maxConnections = limits.connectionsMax
+  app.server.on('drop', () => limitHits?.hit('connections'))
+  app.server.on('timeout', (socket) => {
+    if (cutWhenIdle(socket) === 'unread') limitHits?.hit('send_idle_time')
+  })
   serveTunnels(app.server, { on: config.hosts.proxy })
   // Any method, any path: the reply is ours from here on, before Fastify would read a body.
   app.addHook('onRequest', (request, reply) => {
@@ -74,7 +94,10 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   app.get('/', () => undefined)
   return {
     listen: () => listenOn(app, config.listen, { name: 'gateway', setting: 'GATEWAY' }),
-    close: ({ graceMs }) => closeWithin(app, graceMs),
+    close: async ({ graceMs }) => {
+      await closeWithin(app, graceMs)
+      handler.close()
+    },
   }
 }
 
@@ -84,45 +107,44 @@ const publishersOwn: ReadonlySet<ErrorCode> = new Set(['IPNS_UNRESOLVED', 'REDIR
 /** As some proxies log a client that left before the answer began. */
 const clientClosedRequest = 499
 
-/** One request on its way, for whoever is told how it ended. */
-interface Work {
-  readonly incoming: IncomingMessage
-  readonly response: ServerResponse
-  readonly connection: Connection
-  readonly beganMs: number
-  readonly sent: Sent
-  /** Undefined until it is known to be for content. */
-  request?: ContentRequest
-  format?: string
-}
-
 class Handler {
   readonly #services: Services
   readonly #parts: GatewayParts
   readonly #hosts: Hosts
+  readonly #admission: Admission
+  readonly #timeWatch: TimeWatch
   readonly #locator: Locator
 
   constructor(parts: GatewayParts, { limits, hosts }: GatewayConfig) {
     const readAhead = new ReadAhead(limits.readAheadBytes, limits.readAheadTotalBytes)
     this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead, redirects: new RedirectRules() }
     this.#hosts = new Hosts(hosts)
+    this.#admission = new Admission(limits)
+    this.#timeWatch = new TimeWatch(limits)
     this.#locator = new Locator({ names: parts.names, ipns: parts.ipns, pathSegmentsMax: limits.pathSegmentsMax })
     this.#parts = parts
   }
 
   handle(incoming: IncomingMessage, response: ServerResponse): void {
-    const connection = connectionOf(incoming.socket)
-    connection.working++
-    const work: Work = { incoming, response, connection, beganMs: performance.now(), sent: { bytes: 0 } }
+    const client = clientKey(this.#hosts.clientOf({ headers: incoming.headers, peer: incoming.socket }))
+    const work = new Work(incoming, response, client)
+    work.connection.working++
     this.#answer(work).then(
       () => this.#ended(work),
       (error: unknown) => this.#fail(error, work).finally(() => this.#ended(work)),
     )
   }
 
+  close(): void {
+    this.#timeWatch.close()
+  }
+
   async #answer(work: Work): Promise<void> {
     const { incoming, response, connection, sent } = work
     const { signal } = connection
+    this.#admission.enter(work.client)
+    work.admitted = true
+    this.#timeWatch.add(work)
     const reply = await this.#reply(work, signal)
     await send(response, reply, { head: incoming.method === 'HEAD', signal, sent })
   }
@@ -155,6 +177,7 @@ class Handler {
         range: headers.range,
         ifRange: headers['if-range'] as string | undefined,
         ifNoneMatch: headers['if-none-match'],
+        ifModifiedSince: headers['if-modified-since'],
       },
       head: method === 'HEAD',
       signal,
@@ -164,8 +187,11 @@ class Handler {
   }
 
   /** The one place where a request ends, whatever became of it. */
-  #ended({ incoming, response, connection, beganMs, sent, request, format }: Work): void {
+  #ended(work: Work): void {
+    const { incoming, response, connection, beganMs, sent, request, format } = work
     connection.working--
+    if (work.admitted) this.#admission.leave(work.client)
+    this.#timeWatch.remove(work)
     const { reads } = this.#parts
     if (reads === undefined || request === undefined) return
     const url = urlOf(incoming)
@@ -182,12 +208,16 @@ class Handler {
     })
   }
 
-  async #fail(error: unknown, { incoming, response, connection: { signal } }: Work): Promise<void> {
-    if (signal.aborted) {
+  async #fail(cause: unknown, { incoming, response, connection: { signal } }: Work): Promise<void> {
+    const { log, limitHits } = this.#parts
+    // Ended by us, the connection still takes an answer; otherwise the client has left.
+    const endedByUs = signal.aborted && isAppError(signal.reason)
+    const error = endedByUs ? signal.reason : cause
+    if (signal.aborted && !endedByUs) {
       response.destroy()
       return
     }
-    const { log } = this.#parts
+    limitHits?.failed(error)
     const cut = response.headersSent
     if (cut || !isAppError(error) || (statusOf[error.code] >= 500 && !publishersOwn.has(error.code))) {
       log.error({ err: error, method: incoming.method, url: urlOf(incoming), cut }, 'request failed')
@@ -199,7 +229,8 @@ class Handler {
     const onlyIfCached = incoming.headers['cache-control']?.includes('only-if-cached') ?? false
     const reply = errorReply(error, incoming.headers.accept, { onlyIfCached })
     // What is left of an upload is not read.
-    if (incoming.method !== 'GET' && incoming.method !== 'HEAD') reply.headers.push('Connection', 'close')
+    if (endedByUs || (incoming.method !== 'GET' && incoming.method !== 'HEAD'))
+      reply.headers.push('Connection', 'close')
     try {
       // An error is no content: its bytes are not counted.
       await send(response, reply, { head: incoming.method === 'HEAD', signal, sent: { bytes: 0 } })

@@ -32,12 +32,6 @@ export interface OpenGateway {
   ask(path: string, asked?: Asked): Promise<Answer>
 }
 
-/** What a test sets of its own, beside the limits. */
-export interface MoreParts {
-  readonly hosts?: Partial<HostConfig>
-  readonly parts?: Partial<GatewayParts>
-}
-
 /** A gateway over a memory store on a socket of its own. */
 export async function openGateway(
   onFinished: TestContext['onTestFinished'],
@@ -50,7 +44,8 @@ export async function openGateway(
   const keep = (fields: unknown) => logged.push(fields as Logged)
   const get = createGet({ blocks: inline(store), limits: all })
   const config = { listen: { host: '127.0.0.1', port: 0 }, hosts: { ...readConfig({}).hosts, ...hosts }, limits: all }
-  const gateway = createGateway({ get, log: { error: keep, warn: keep }, ...parts }, config)
+  const limitHits = new LimitHits()
+  const gateway = createGateway({ get, limitHits, log: { error: keep, warn: keep }, ...parts }, config)
   const { port } = await gateway.listen()
   onFinished(() => gateway.close({ graceMs: 60_000 }))
   return { gateway, port, store, logged, limitHits, ask: (path, asked = {}) => ask(port, path, asked) }

@@ -1,0 +1,42 @@
+import type { Socket } from 'node:net'
+
+export type Malformed = 'head_bytes' | 'head_time' | 'other'
+
+interface Answer {
+  readonly kind: Malformed
+  readonly status: string
+  readonly message: string
+}
+
+const answers: ReadonlyMap<string, Answer> = new Map([
+  [
+    'HPE_HEADER_OVERFLOW',
+    { kind: 'head_bytes', status: '431 Request Header Fields Too Large', message: 'the headers are too large' },
+  ],
+  [
+    'HPE_CHUNK_EXTENSIONS_OVERFLOW',
+    { kind: 'other', status: '413 Payload Too Large', message: 'the chunk extensions are too large' },
+  ],
+  [
+    'ERR_HTTP_REQUEST_TIMEOUT',
+    { kind: 'head_time', status: '408 Request Timeout', message: 'the headers did not arrive in time' },
+  ],
+])
+const malformed: Answer = { kind: 'other', status: '400 Bad Request', message: 'the request is malformed' }
+
+/**
+ * What is no HTTP request, or was cut short, gets an answer of the usual shape, written by hand; then the connection ends.
+ * @returns what it was; undefined when nobody is there to hear of it, or nobody has asked anything yet
+ */
+export function answerMalformed(error: Error & { readonly code?: string }, socket: Socket): Malformed | undefined {
+  // A connection that a browser opens ahead of need and that never asks is no bad request.
+  if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesRead === 0) {
+    socket.destroy()
+    return undefined
+  }
+  const { kind, status, message } = answers.get(error.code ?? '') ?? malformed
+  const body = JSON.stringify({ code: 'request_invalid', message })
+  const head = `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\nconnection: close`
+  socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy())
+  return kind
+}
