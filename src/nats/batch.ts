@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { nuid } from '@nats-io/transport-node'
 import type { PubAck, Publication } from './publish.ts'
 import { headersOf, pubAck } from './publish.ts'
-import type { Channel, RequestMux } from './requests.ts'
+import type { Channel, Requests } from './requests.ts'
 import { TransientError } from './requests.ts'
 import type { WireMessage } from './wire-parser.ts'
 
@@ -22,7 +22,7 @@ const silenceMs = 2_000
  */
 export async function publishBatch(
   connection: Channel,
-  requests: RequestMux,
+  requests: Requests,
   publications: readonly Publication[],
 ): Promise<PubAck> {
   const last = publications.length - 1
@@ -62,7 +62,7 @@ export async function publishBatch(
  * @returns never; @throws JetStreamRefusal when it is refused
  */
 async function refusalAfterSilence(
-  requests: RequestMux,
+  requests: Requests,
   publication: Publication | undefined,
   signal: AbortSignal,
 ): Promise<never> {

@@ -44,6 +44,42 @@ export async function openBlockBuckets(nats: Nats, layout: LayoutConfig): Promis
   )
 }
 
+/**
+ * The buckets of a store that is there already, as their metadata tells; undefined when it is not. Makes nothing: for a
+ * store of another site, or one that may have been removed.
+ * @throws AppError STORE_MISMATCH | STORE_UNAVAILABLE
+ */
+export async function findBlockBuckets(
+  nats: Nats,
+  layout: Omit<LayoutConfig, 'shards' | 'replicas'>,
+): Promise<BlockBucket[] | undefined> {
+  const first = { ...layout, shards: 1, replicas: 1 }
+  const shards = Number(await existingShards(nats, first))
+  if (!(shards >= 1)) return undefined
+  return Promise.all(
+    Array.from({ length: shards }, async (_, shard) => {
+      const bucket = blockBucket(first, shard)
+      const stream = objectStream(bucket)
+      const info = await findStream(nats, stream)
+      if (info === undefined) {
+        throw new AppError('STORE_MISMATCH', `bucket ${bucket} is missing; its store has ${shards} shards`)
+      }
+      return { bucket, stream, replicas: info.config.num_replicas }
+    }),
+  )
+}
+
+/** The store is gone with all that it holds. @throws AppError STORE_UNAVAILABLE */
+export async function deleteBlockBuckets(nats: Nats, buckets: readonly BlockBucket[]): Promise<void> {
+  // The first one last: it is the one that says that there is a store.
+  for (const { stream } of buckets.toReversed()) {
+    await nats.jsm.streams.delete(stream).catch((cause: unknown) => {
+      if (cause instanceof JetStreamApiError && cause.code === streamNotFound) return
+      throw new AppError('STORE_UNAVAILABLE', `cannot delete stream ${stream}`, { cause })
+    })
+  }
+}
+
 /** @throws AppError STORE_UNAVAILABLE, at once while the connection is lost */
 export async function storeUsage(nats: Nats, buckets: readonly BlockBucket[]): Promise<StoreUsage> {
   if (!nats.connected) {

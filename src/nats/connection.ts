@@ -7,7 +7,7 @@ import type { NatsConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Access } from './access.ts'
 import { readAccess } from './access.ts'
-import { RequestMux } from './requests.ts'
+import { RequestMux, type Requests } from './requests.ts'
 import { minimumServerVersion, olderThan } from './server-version.ts'
 import { WireConnection } from './wire-connection.ts'
 
@@ -21,9 +21,9 @@ export interface Nats {
   readonly jsm: JetStreamManager
   readonly data: WireConnection
   /** Requests over `data`. */
-  readonly requests: RequestMux
+  readonly requests: Requests
   /** For the event log: an event must not wait behind a window of blocks. */
-  readonly log: { readonly channel: WireConnection; readonly requests: RequestMux }
+  readonly log: { readonly channel: WireConnection; readonly requests: Requests }
   readonly serverVersion: string
   /** Largest message in bytes, headers included. */
   readonly payloadBytesMax: number

@@ -1,4 +1,4 @@
-import type { RequestMux } from './requests.ts'
+import type { Requests } from './requests.ts'
 import { TransientError } from './requests.ts'
 import type { WireMessage } from './wire-parser.ts'
 import { wireHeader, wireStatus } from './wire-parser.ts'
@@ -25,7 +25,7 @@ const apiSubject = (stream: string): string => `$JS.API.DIRECT.GET.${stream}`
 
 /** The last message on `subject`; undefined when there is none. @throws TransientError */
 export async function directGetLast(
-  requests: RequestMux,
+  requests: Requests,
   stream: string,
   subject: string,
 ): Promise<StoredMessage | undefined> {
@@ -42,7 +42,7 @@ export async function directGetLast(
  * @throws TransientError
  */
 export function directGetMany(
-  requests: RequestMux,
+  requests: Requests,
   stream: string,
   subjects: readonly string[],
   bytesMax: number,
@@ -57,7 +57,7 @@ export function directGetMany(
 
 /** All messages on one subject, oldest first, `countMax` at the most. @throws TransientError */
 export async function directGetAll(
-  requests: RequestMux,
+  requests: Requests,
   stream: string,
   subject: string,
   countMax: number,
@@ -72,7 +72,7 @@ export async function directGetAll(
  * @throws TransientError
  */
 export function directGetFrom(
-  requests: RequestMux,
+  requests: Requests,
   stream: string,
   filter: string,
   fromSeq: number,
@@ -84,7 +84,7 @@ export function directGetFrom(
 
 /** The first message on `filter` that was stored at this time or later. @throws TransientError */
 export async function directGetSince(
-  requests: RequestMux,
+  requests: Requests,
   stream: string,
   filter: string,
   time: Date,
@@ -95,7 +95,7 @@ export async function directGetSince(
 
 /** As `directGetFrom`, from the first message that was stored at or after `since`. */
 export function directGetFromTime(
-  requests: RequestMux,
+  requests: Requests,
   stream: string,
   filter: string,
   since: Date,
@@ -105,7 +105,7 @@ export function directGetFromTime(
   return batch(requests, stream, ask)
 }
 
-async function batch(requests: RequestMux, stream: string, ask: Record<string, unknown>): Promise<BatchReply> {
+async function batch(requests: Requests, stream: string, ask: Record<string, unknown>): Promise<BatchReply> {
   const messages: StoredMessage[] = []
   let next: BatchReply['next']
   const payload = Buffer.from(JSON.stringify(ask))

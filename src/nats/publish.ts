@@ -1,4 +1,4 @@
-import type { RequestMux } from './requests.ts'
+import type { Requests } from './requests.ts'
 import { TransientError } from './requests.ts'
 import type { Frames } from './wire-frames.ts'
 import type { WireMessage } from './wire-parser.ts'
@@ -55,7 +55,7 @@ export interface PubAck {
 const ackTimeoutMs = 10_000
 
 /** Resolves once the message is durable in the stream. @throws JetStreamRefusal | TransientError */
-export async function publish(requests: RequestMux, publication: Publication): Promise<PubAck> {
+export async function publish(requests: Requests, publication: Publication): Promise<PubAck> {
   const reply = await requests.one(publication.subject, publication.payload, headersOf(publication), ackTimeoutMs)
   return pubAck(reply)
 }
@@ -73,7 +73,7 @@ export interface FrameChannel {
  */
 export async function publishRun(
   connection: FrameChannel,
-  requests: RequestMux,
+  requests: Requests,
   run: readonly Frames[],
 ): Promise<PubAck> {
   const tail = run.at(-1)

@@ -20,6 +20,9 @@ export interface Channel {
   publish(subject: string, reply: string, headers: Buffer | undefined, payload: Uint8Array): void
 }
 
+/** What there is to ask with: a connection's own requests, or those that go to another site. */
+export type Requests = Pick<RequestMux, 'one' | 'many'>
+
 interface Pending {
   readonly onReply: OnReply
   readonly resolve: () => void

@@ -1,6 +1,6 @@
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { type Json, link } from '../events/canonical.ts'
 import type { Draft } from '../events/envelope.ts'
-import { type StoreRef, storeKey } from './model.ts'
 
 /**
  * The events about copies, each written in one place, so that `fold.ts` reads what is written here. The key of all of them

@@ -1,4 +1,5 @@
-import { type Copy, type Inventory, type RootFacts, type StoreRecord, type StoreRef, storeKey } from './model.ts'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
+import type { Copy, Inventory, RootFacts, StoreRecord } from './model.ts'
 import { matches } from './place.ts'
 import type { PolicyRule } from './plan-model.ts'
 import { hash32, rendezvousScore } from './rendezvous.ts'

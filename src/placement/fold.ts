@@ -1,7 +1,8 @@
 import type { CID } from 'multiformats/cid'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
 import { type LogMessage, linked, rootKey } from '../names/name-fold.ts'
-import { type Copy, type RootFacts, type StoreRef, storeKey } from './model.ts'
+import type { Copy, RootFacts } from './model.ts'
 
 /** One thing that an event says of one root. */
 export interface RootEffect {

@@ -1,15 +1,9 @@
+import type { StoreRef } from '../blocks/store-ref.ts'
+
 /**
  * What placement speaks of. A copy is a whole DAG, every block of it verified, in one store; location is kept for each
  * root, not for each block (design §9).
  */
-
-/** A store is a set of bucket shards at a site. */
-export interface StoreRef {
-  readonly site: string
-  readonly store: string
-}
-
-export const storeKey = ({ site, store }: StoreRef): string => `${site}/${store}`
 
 /** A place with its own JetStream, which works alone. */
 export interface SiteRecord {

@@ -1,4 +1,4 @@
-import type { StoreRef } from './model.ts'
+import type { StoreRef } from '../blocks/store-ref.ts'
 
 /** JSON-Logic; see `json-logic.ts` for the operators. */
 export type Expression = unknown

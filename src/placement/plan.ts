@@ -1,5 +1,6 @@
+import { storeKey } from '../blocks/store-ref.ts'
 import { type Candidate, Field, weightOfCandidates } from './field.ts'
-import { type Copy, type Inventory, type RootContext, type RootFacts, storeKey } from './model.ts'
+import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
 import { matches } from './place.ts'
 import type { Plan, PlanStep, PolicyRule } from './plan-model.ts'
 import type { CompiledPolicy } from './policy.ts'

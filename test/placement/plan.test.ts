@@ -1,14 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import {
-  type Copy,
-  type Inventory,
-  type RootContext,
-  type RootFacts,
-  type StoreRecord,
-  type StoreRef,
-  storeKey,
-} from '../../src/placement/model.ts'
+import { type StoreRef, storeKey } from '../../src/blocks/store-ref.ts'
+import type { Copy, Inventory, RootContext, RootFacts, StoreRecord } from '../../src/placement/model.ts'
 import { Planner } from '../../src/placement/plan.ts'
 import type { Plan, PolicyRule } from '../../src/placement/plan-model.ts'
 import { compilePolicy } from '../../src/placement/policy.ts'
