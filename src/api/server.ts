@@ -1,5 +1,4 @@
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import type { CID } from 'multiformats/cid'
 import type { Logger } from 'pino'
 import type { Auth } from '../auth/principal.ts'
 import type { LimitConfig, ListenConfig } from '../config.ts'
@@ -7,7 +6,7 @@ import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { IpnsVerbs } from '../content/ipns-commands.ts'
 import type { Inspect } from '../content/stat.ts'
-import type { EventFeed, ReadLog, Verbs } from '../content/verbs.ts'
+import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed } from '../lib/malformed-request.ts'
@@ -29,7 +28,7 @@ export interface ApiParts {
   readonly index?: IndexMaintenance
   /** Undefined: nothing is published below `/ipns/`. */
   readonly ipns?: IpnsVerbs
-  readonly isDeleted?: (root: CID) => boolean
+  readonly isDeleted?: IsDeleted
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
   readonly auth: Auth

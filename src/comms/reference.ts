@@ -1,6 +1,5 @@
-import type { CID } from 'multiformats/cid'
 import { type ContentPath, type Get, parseContentPath, type Target } from '../content/get.ts'
-import type { NameEntry, Verbs } from '../content/verbs.ts'
+import type { IsDeleted, NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { argument, plainText, type Request } from './request.ts'
 
@@ -83,7 +82,7 @@ export interface OpenParts {
   readonly get: Pick<Get, 'open'>
   readonly verbs: Pick<Verbs, 'resolveName'>
   /** The root was taken out of view. */
-  isDeleted(root: CID): boolean
+  readonly isDeleted: IsDeleted
   readonly limits: ReferenceLimits
 }
 
@@ -95,6 +94,6 @@ export async function openReference(request: Request, parts: OpenParts, signal: 
 /** @throws AppError OBJECT_DELETED and what `get.open` throws */
 export async function openResolved(resolved: Resolved, parts: OpenParts, signal: AbortSignal): Promise<Opened> {
   const { root } = resolved.path
-  if (parts.isDeleted(root)) throw new AppError('OBJECT_DELETED', `${root} was deleted`)
+  if (await parts.isDeleted(root, { signal })) throw new AppError('OBJECT_DELETED', `${root} was deleted`)
   return { ...resolved, target: await parts.get.open(resolved.path, { signal }) }
 }

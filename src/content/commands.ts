@@ -1,4 +1,3 @@
-import type { CID } from 'multiformats/cid'
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import type { PathOptions } from '../dag/path.ts'
 import { AppError } from '../errors.ts'
@@ -7,6 +6,7 @@ import { passBy, type Reach } from '../lib/crash-point.ts'
 import { checkName, parseReference } from '../names/name.ts'
 import type { NameEntry } from '../names/name-entry.ts'
 import type { Names } from '../names/names.ts'
+import { isOutOfView } from '../names/view.ts'
 import { CommandLog } from './command-log.ts'
 import { createDeleteCommand } from './delete-command.ts'
 import type { Get } from './get.ts'
@@ -15,7 +15,7 @@ import { createDecide, createNameCommands } from './name-commands.ts'
 import { entryOfVersion, nameNotFound } from './name-plan.ts'
 import type { Put } from './put.ts'
 import { createPutCommand } from './put-command.ts'
-import type { Verbs } from './verbs.ts'
+import type { IsDeleted, Verbs } from './verbs.ts'
 
 export interface VerbParts {
   readonly put: Put
@@ -29,8 +29,7 @@ export interface VerbParts {
 }
 
 export interface RunningVerbs extends Verbs, IpnsVerbs {
-  /** The root was taken out of view: its answer is OBJECT_DELETED. In memory; any spelling of the CID. */
-  isDeleted(cid: CID): boolean
+  readonly isDeleted: IsDeleted
   /** Resolves when every event that is under way is in the log, or given up. */
   idle(): Promise<void>
 }
@@ -62,7 +61,7 @@ export function createVerbs({ put, get, blocks, log, names, limits, reach = pass
       return { names: entries, ...(page.next === undefined ? {} : { next: page.next }) }
     },
     namesOf: (cid, { signal }) => names.index.namesOf(cid, signal),
-    isDeleted: (cid) => names.deleted.has(cid),
+    isDeleted: (cid, { signal }) => isOutOfView(names, cid, signal),
     idle: async () => {
       await commands.idle()
       await log.idle()

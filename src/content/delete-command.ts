@@ -1,11 +1,14 @@
-import type { CID } from 'multiformats/cid'
+import { CID } from 'multiformats/cid'
 import type { Blockstore } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
 import { link } from '../events/canonical.ts'
+import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
-import { rootKey } from '../names/name-fold.ts'
+import { uuidv7 } from '../lib/uuid.ts'
+import { readMessage, rootKey } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
-import { type CommandLog, commandKey, type Step } from './command-log.ts'
+import { isOutOfView } from '../names/view.ts'
+import { type CommandLog, commandKey, type Recorded, type Step } from './command-log.ts'
 import { changesMax, type Decide, objectDeleted } from './name-commands.ts'
 import { contentOf, presentOf, removeStep } from './name-plan.ts'
 import { deleteOutcome } from './outcome.ts'
@@ -18,7 +21,13 @@ export interface DeleteCommandParts {
   readonly reach: Reach
 }
 
-/** Takes a root out of view; its blocks stay. */
+/** How long before a deletion a name may have been set that the index did not know yet: it is written within milliseconds. */
+const indexBehindMs = 5_000
+
+/**
+ * Takes a root out of view; its blocks stay. A name that is set meanwhile keeps it in view (names/view.ts); where the
+ * deletion is forced, such a name is removed too if it is before the deletion in the log, by a commit of its own.
+ */
 export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): Verbs['deleteObject'] {
   const { blocks, names, commands, reach } = parts
   const { domain, space } = names.source
@@ -29,7 +38,7 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
       filters: () => [`${domain}.evt.*.${space}.object.deleted.${key}`],
       signal,
       work: async () => {
-        if (names.deleted.has(cid)) throw objectDeleted(cid)
+        if (await isOutOfView(names, cid, signal)) throw objectDeleted(cid)
         if (!(await blocks.has(cid, { signal }))) throw new AppError('BLOCK_NOT_FOUND', `${cid} is not stored here`)
         const affected = (await names.index.namesOf(cid, signal)).map(({ name }) => name)
         checkNamed(cid, affected, force)
@@ -52,8 +61,56 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
         )
       },
     })
-    return deleteOutcome(events, repeated)
+    const outcome = deleteOutcome(events, repeated)
+    // Of a repeat too: the first run may have ended before it came to this.
+    if (force) await removeOvertaken(parts, decide, context, cid, events[0], signal)
+    return outcome
   }
+}
+
+/** The names that were set after the command had looked, and before it was committed. */
+async function removeOvertaken(
+  { names, commands, reach }: DeleteCommandParts,
+  decide: Decide,
+  context: Context,
+  cid: CID,
+  deletion: Recorded | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  if (deletion === undefined) return
+  const { event, sequence } = deletion
+  const overtaken = [...(await namesBefore(names, cid, deletion, signal))]
+  for (let at = 0; at < overtaken.length; at += changesMax) {
+    await decide(
+      overtaken.slice(at, at + changesMax),
+      true,
+      (heads) => {
+        const set = heads.filter((head) => (presentOf(head)?.revision ?? sequence) < sequence)
+        return set.filter((head) => holds(contentOf(head).cid, cid)).map((head) => removeStep(head))
+      },
+      async (steps) => {
+        const cause = { ...context, id: uuidv7(), causation: event.id }
+        return steps.length === 0 ? [] : commands.commit(cause, steps, (at) => reach(`delete-${at}`))
+      },
+      signal,
+    )
+  }
+}
+
+/** That hold the root by the index, or by the log just before the deletion. */
+async function namesBefore(names: Names, cid: CID, { event, sequence }: Recorded, signal: AbortSignal) {
+  const found = new Set((await names.index.namesOf(cid, signal)).map(({ name }) => name))
+  const { domain, space } = names.source
+  const since = new Date(Date.parse(event.time) - indexBehindMs)
+  for await (const message of names.reader.since(`${domain}.evt.*.${space}.name.set.>`, since, signal)) {
+    if (message.sequence > sequence) break
+    for (const effect of readMessage(message)?.effects ?? []) {
+      if (effect.kind === 'name' && effect.entry !== null && holds(CID.parse(effect.entry.cid), cid)) {
+        found.add(effect.name)
+      }
+    }
+  }
+  return found
 }
 
 const holds = (a: CID, b: CID): boolean => rootKey(a) === rootKey(b)

@@ -8,6 +8,7 @@ import { checkName, nameKey } from '../names/name.ts'
 import type { NameChange, NameExpectation } from '../names/name-entry.ts'
 import type { Head } from '../names/name-log.ts'
 import type { Names } from '../names/names.ts'
+import { isOutOfView } from '../names/view.ts'
 import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
 import type { Get } from './get.ts'
 import {
@@ -174,7 +175,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
    */
   async function sizeOf(text: string, options: Abortable): Promise<number | null> {
     const cid = parsed(text)
-    if (names.deleted.has(cid)) throw objectDeleted(cid)
+    if (await isOutOfView(names, cid, options.signal)) throw objectDeleted(cid)
     const target = await get.open({ root: cid, segments: [] }, options)
     return target.kind === 'directory' ? null : Number(target.size)
   }

@@ -83,6 +83,9 @@ export interface Verbs {
   namesOf(cid: CID, options: Abortable): Promise<readonly NameEntry[]>
 }
 
+/** The root is out of view: its answer is OBJECT_DELETED. Any spelling of the CID. @throws AppError STORE_UNAVAILABLE */
+export type IsDeleted = (root: CID, options: Abortable) => Promise<boolean>
+
 /** Recording never waits and never fails. */
 export interface ReadLog {
   read(context: ReadContext, record: ReadRecord): void

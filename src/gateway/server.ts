@@ -1,10 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import Fastify from 'fastify'
-import type { CID } from 'multiformats/cid'
 import type { Logger } from 'pino'
 import type { HostConfig, LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
-import type { ReadLog } from '../content/verbs.ts'
+import type { IsDeleted, ReadLog } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed } from '../lib/malformed-request.ts'
@@ -42,7 +41,7 @@ export interface GatewayParts {
   /** Undefined: nothing is published here. */
   readonly ipns?: IpnsLookup
   /** Taken out of view: its answer is 410, at this root and under any name. */
-  readonly isDeleted?: (root: CID) => boolean
+  readonly isDeleted?: IsDeleted
   readonly reads?: ReadLog
   readonly limitHits?: LimitHits
   readonly log: Pick<Logger, 'error' | 'warn'>
@@ -163,7 +162,9 @@ class Handler {
     if (located.kind === 'answer') return located.reply
     const { request } = located
     work.request = request
-    if (this.#parts.isDeleted?.(request.path.root)) throw new AppError('OBJECT_DELETED', 'this content was deleted')
+    if (await this.#parts.isDeleted?.(request.path.root, { signal })) {
+      throw new AppError('OBJECT_DELETED', 'this content was deleted')
+    }
     if (headers['service-worker'] === 'script' && request.place.origin === '') {
       // All content of a path gateway shares one origin: a worker of one page would see the requests of every other.
       throw new AppError('REQUEST_INVALID', 'a service worker cannot be installed from a path gateway')

@@ -11,6 +11,8 @@ export interface IndexBuckets {
   readonly refs: KvBucket
 }
 
+const refsAtOnce = 8
+
 /** Told of each change of the index that was made here. */
 export type OnIndexed = (name: string, present: boolean, seq: number) => void
 
@@ -64,6 +66,18 @@ export class NameIndex {
     const names = records.flatMap(({ key }) => nameOfKey(key.slice(prefix.length)) ?? [])
     const entries = await this.getMany(names.sort(byBytes), signal)
     return entries.filter((entry) => refKey(entry).startsWith(`${root}.`))
+  }
+
+  /** Whether any name stands for it; asks for no more of them than it takes to know. */
+  async isNamed(cid: CID, signal: AbortSignal): Promise<boolean> {
+    const root = rootKey(cid)
+    const prefix = this.#key(`${root}.`)
+    for await (const page of this.#buckets.refs.matching(`${prefix}>`, signal, refsAtOnce)) {
+      const names = page.flatMap(({ key }) => nameOfKey(key.slice(prefix.length)) ?? [])
+      const entries = await this.getMany(names, signal)
+      if (entries.some((entry) => refKey(entry).startsWith(`${root}.`))) return true
+    }
+    return false
   }
 
   /** @param wasAbsent the name is believed to be new: saves a look */

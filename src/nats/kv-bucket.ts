@@ -108,9 +108,20 @@ export class KvBucket {
 
   /** All keys on a filter with wildcards, removed ones left out. */
   async getMatching(filter: string, signal: AbortSignal = neverAborted): Promise<KvRecord[]> {
+    const records: KvRecord[] = []
+    for await (const page of this.matching(filter, signal)) for (const record of page) records.push(record)
+    return records
+  }
+
+  /** As `getMatching`, in pages: for whoever may stop after the first ones. */
+  async *matching(
+    filter: string,
+    signal: AbortSignal,
+    pageMax: number = multiGetSubjectsMax,
+  ): AsyncGenerator<readonly KvRecord[]> {
     const strict = this.#options.replicas > 1
-    const records = await (strict ? this.#scanAtLeader(filter, signal) : this.#scan(filter, signal))
-    return records.filter(({ removed }) => !removed)
+    const pages = strict ? this.#scanAtLeader(filter, signal) : this.#scan(filter, signal, pageMax)
+    for await (const page of pages) yield page.filter(({ removed }) => !removed)
   }
 
   /**
@@ -165,27 +176,25 @@ export class KvBucket {
   }
 
   /** Not multi_last, which ends at 1,024 subjects: a key has one message, so all messages are the last ones. */
-  async #scan(filter: string, signal: AbortSignal): Promise<KvRecord[]> {
-    const records: KvRecord[] = []
+  async *#scan(filter: string, signal: AbortSignal, pageMax: number): AsyncGenerator<KvRecord[]> {
     for (let from = 1; ; ) {
       const at = from
       const { messages, next } = await this.#patiently(signal, () =>
-        directGetFrom(this.#nats.log.requests, this.stream, this.subject(filter), at, multiGetSubjectsMax),
+        directGetFrom(this.#nats.log.requests, this.stream, this.subject(filter), at, pageMax),
       )
-      for (const message of messages) records.push(this.#record(message))
+      yield messages.map((message) => this.#record(message))
       const last = messages.at(-1)
-      if (last === undefined || (next === undefined && messages.length < multiGetSubjectsMax)) return records
+      if (last === undefined || (next === undefined && messages.length < pageMax)) return
       from = last.seq + 1
     }
   }
 
-  async #scanAtLeader(filter: string, signal: AbortSignal): Promise<KvRecord[]> {
-    const records: KvRecord[] = []
+  async *#scanAtLeader(filter: string, signal: AbortSignal): AsyncGenerator<KvRecord[]> {
     for (let seq = 1; ; ) {
       const query = { seq, next_by_subj: this.subject(filter) }
       const message = await this.#patiently(signal, () => this.#atLeader(query))
-      if (message === undefined) return records
-      records.push(this.#record(message))
+      if (message === undefined) return
+      yield [this.#record(message)]
       seq = message.seq + 1
     }
   }

@@ -121,14 +121,14 @@ test('deleted content is out of view until it is put again; names hold it unless
   const id = uuidv7()
   const deleted = await deleting(true, id)
   expect(deleted).toMatchObject({ cid: cid.toString(), namesRemoved: ['a'], repeated: false })
-  expect(verbs.isDeleted(cid)).toBe(true)
+  expect(await verbs.isDeleted(cid, { signal })).toBe(true)
   await expect(verbs.resolveName('a', { signal })).rejects.toMatchObject({ code: 'NAME_NOT_FOUND' })
   expect(await deleting(true, id)).toEqual({ ...deleted, repeated: true })
   await expect(deleting(true)).rejects.toMatchObject({ code: 'OBJECT_DELETED' })
   const set = { kind: 'set', name: 'b', cid: name?.cid ?? '', size: 5, mediaType: null, expect: 'any' } as const
   await expect(verbs.changeNames(contextOf(), [set], { signal })).rejects.toMatchObject({ code: 'OBJECT_DELETED' })
   await verbs.put(contextOf(), fileOf('hello'), { signal })
-  expect(verbs.isDeleted(cid)).toBe(false)
+  expect(await verbs.isDeleted(cid, { signal })).toBe(false)
   expect(storyOf(await events())).toContain('name.removed a')
 })
 

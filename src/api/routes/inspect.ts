@@ -1,9 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { CID } from 'multiformats/cid'
 import type { LimitConfig } from '../../config.ts'
 import { type ContentPath, type Get, parseContentPath } from '../../content/get.ts'
 import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
-import type { ReadLog } from '../../content/verbs.ts'
+import type { IsDeleted, ReadLog } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { readContextOf } from '../context.ts'
@@ -19,7 +18,7 @@ export interface InspectParts {
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
   readonly reads?: ReadLog | undefined
-  readonly isDeleted?: ((root: CID) => boolean) | undefined
+  readonly isDeleted?: IsDeleted | undefined
 }
 
 export function inspectHandler({ get, inspect, reads, isDeleted }: InspectParts, limits: InspectLimits) {
@@ -28,7 +27,7 @@ export function inspectHandler({ get, inspect, reads, isDeleted }: InspectParts,
     const query = parseListQuery(queryOf(request), limits)
     const path = pathOf(request, limits)
     if (reads !== undefined) recordRead(reads, request, reply, path, query === undefined ? 'stat' : 'entries')
-    if (isDeleted?.(path.root)) throw new AppError('OBJECT_DELETED', 'this content was deleted')
+    if (await isDeleted?.(path.root, { signal })) throw new AppError('OBJECT_DELETED', 'this content was deleted')
     const target = await get.open(path, { signal })
     if (query === undefined) {
       const { cid, codec, blockBytes, links, dagBytes, ...description } = inspect.stat(target)
