@@ -21,7 +21,7 @@ async function open({ port }: OpenGateway, path: string): Promise<Socket> {
   socket.pause()
   await once(socket, 'connect')
   socket.on('error', () => undefined)
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`)
   return socket
 }
 
@@ -160,7 +160,7 @@ test.each([
   const cid = await putLargeFile(gateway, bytes)
   const socket = await open(gateway, `/ipfs/${cid}?filename=a.bin`)
   for (let index = 1; index < requests; index++) {
-    socket.write(`GET /ipfs/${cid}?filename=a.bin HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+    socket.write(`GET /ipfs/${cid}?filename=a.bin HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`)
   }
   await vi.waitFor(() => expect(store.signal?.aborted).toBe(true), { timeout: 20_000 })
   expect(gateway.logged).toEqual([])
