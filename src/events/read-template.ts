@@ -2,7 +2,7 @@ import { uuidLength, writeUuidv7 } from '../lib/uuid.ts'
 import { isSubject } from '../nats/subject.ts'
 import { type FrameHead, frameHead } from '../nats/wire-frames.ts'
 import { encodeHeaders } from '../nats/wire-parser.ts'
-import type { EventSource } from './envelope.ts'
+import { authType, type EventSource } from './envelope.ts'
 import type { ReadContext, ReadEntry } from './read-event.ts'
 
 /** The same for all: encoded once. */
@@ -36,7 +36,7 @@ export class ReadTemplate {
     const cid = JSON.stringify(record.cid)
     const principal = JSON.stringify(context.principal)
     const correlation = context.correlation ? JSON.stringify(context.correlation) : `"${blankId}"`
-    const who = `{"authid":${principal},"authtype":"${context.via === 'node' ? 'system' : 'user'}","causationid":`
+    const who = `{"authid":${principal},"authtype":"${authType(context)}","causationid":`
     const and = `,"correlationid":`
     const front =
       `${who}${correlation}${and}${correlation},"data":{"bytes":${record.bytes},"cid":{"/":${cid}},` +

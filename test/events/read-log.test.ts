@@ -119,7 +119,7 @@ describe('the event of a read', () => {
         correlationid: context.correlation ?? events[at]?.id,
         causationid: context.correlation ?? events[at]?.id,
         authid: context.principal,
-        ...(context.via === 'node' ? { authtype: 'system' } : {}),
+        authtype: context.via === 'node' ? 'system' : 'unauthenticated',
         data: { bytes: record.bytes, status: record.status, range: record.range, name: record.name },
       })
       expect(isUuid(events[at]?.id ?? '')).toBe(true)
