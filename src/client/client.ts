@@ -37,8 +37,6 @@ export interface PutOptions extends CallOptions, NameCondition {
 }
 
 export interface ReadOptions extends CallOptions {
-  /** What the path is known to lead to: a gateway that says otherwise is not believed. */
-  readonly cid?: string | undefined
   /** The block itself: what a node that is no file has for content. */
   readonly raw?: boolean | undefined
   /** Offsets in bytes, both inclusive. */
@@ -96,9 +94,8 @@ export function createClient(options: ClientOptions): Client {
     putCar: (body, options_) => put(call, 'application/vnd.ipld.car', body, options_),
     stat: async (path, options_) => statReplyOf(await getJson(`objects/${urlPath(path)}`, options_)),
     list: (path, options_) => listPages(`objects/${urlPath(path)}`, (page) => getJson(page, options_)),
-    read: (path, read) =>
-      download(http, `${gatewayUrl}/${gatewayPath(path)}`, read.raw === true ? 'raw' : undefined, read),
-    car: (path, read) => download(http, `${gatewayUrl}/${gatewayPath(path)}`, 'car', read),
+    read: (path, read) => download(http, gatewayUrl, path, { ...read, format: read.raw === true ? 'raw' : undefined }),
+    car: (path, read) => download(http, gatewayUrl, path, { ...read, format: 'car' }),
     status: async (options_) => {
       const status = await getJson('status', options_)
       return typeof status === 'object' && status !== null ? (status as Record<string, unknown>) : {}
@@ -131,11 +128,12 @@ async function put(
 
 async function download(
   http: Http,
-  plainUrl: string,
-  format: 'raw' | 'car' | undefined,
-  options: ReadOptions,
+  gatewayUrl: string,
+  path: ClientPath,
+  options: ReadOptions & { readonly format: 'raw' | 'car' | undefined },
 ): Promise<Download> {
-  const { range } = options
+  const { range, format } = options
+  const plainUrl = `${gatewayUrl}/${gatewayPath(path)}`
   const url = format === undefined ? plainUrl : `${plainUrl}?format=${format}`
   // Errors as JSON where that does not change the answer: `format` beats Accept, and without it Accept chooses a codec.
   const accept = format === undefined ? '*/*' : 'application/json'
@@ -155,11 +153,11 @@ async function download(
       hint: 'is this a Stowage gateway? See STOWAGE_GATEWAY_URL',
     })
   }
-  const led = String(response.headers['x-ipfs-roots'] ?? '').split(',').at(-1)
-  if (options.cid !== undefined && led !== options.cid) {
+  const root = String(response.headers['x-ipfs-roots'] ?? '').split(',')[0]
+  if (path.name !== undefined && root !== path.cid) {
     response.destroy()
-    throw new AppError('INTERNAL', `${url} led to ${led || 'nothing known'}, not to ${options.cid}`, {
-      hint: 'are STOWAGE_API_URL and STOWAGE_GATEWAY_URL of the same domain?',
+    throw new AppError('INTERNAL', `${path.name} is ${path.cid} to the API, ${root || 'unknown'} to the gateway`, {
+      hint: 'are STOWAGE_API_URL and STOWAGE_GATEWAY_URL of one domain?',
     })
   }
   const length = response.headers['content-length']

@@ -21,6 +21,8 @@ const anyBase = base58btc.decoder
 export interface ClientPath {
   readonly cid: string
   readonly segments: readonly string[]
+  /** The name that led to the root, with its revision (`docs/a.txt@17`): it is read by it, so that the read log has it. */
+  readonly name?: string | undefined
 }
 
 /**
@@ -51,6 +53,12 @@ export function parseContentPath(text: string): ClientPath {
 /** The path below `/ipfs/` or `/api/v1/objects/`, encoded for a URL. */
 export function urlPath(path: ClientPath): string {
   return [path.cid, ...path.segments.map(encodeURIComponent)].join('/')
+}
+
+/** Below the gateway's URL: `ipfs/…`, or `names/…` where a name led there. */
+export function gatewayPath({ cid, segments, name }: ClientPath): string {
+  const start = name === undefined ? ['ipfs', cid] : ['names', ...name.split('/')]
+  return [...start, ...segments].map(encodeURIComponent).join('/')
 }
 
 /** As a person reads it: `<cid>/a/b`. */

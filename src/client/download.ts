@@ -25,6 +25,12 @@ export interface Downloaded {
 /** What both a stat and an entry say of a node. */
 type Source = Pick<EntryReply, 'cid' | 'kind' | 'size' | 'mode' | 'mtime' | 'target'>
 
+interface WantedFile {
+  readonly source: Source
+  readonly path: ClientPath
+  readonly file: string
+}
+
 /** Files fetched at a time. */
 const filesAhead = 16
 /** As deep as a path of a node may be; a DAG can be built to be deeper than any disk. */
@@ -98,9 +104,9 @@ class Run {
     for (const directory of this.#directories.reverse()) await restore(directory.file, directory.source)
   }
 
-  async #drain(files: AsyncIterable<{ readonly source: Source; readonly file: string }>): Promise<void> {
-    const fetched = mapAhead(files, filesAhead, ({ source, file }) => {
-      const fetching = this.#file(source, rootPath(source), file)
+  async #drain(files: AsyncIterable<WantedFile>): Promise<void> {
+    const fetched = mapAhead(files, filesAhead, ({ source, path, file }) => {
+      const fetching = this.#file(source, path, file)
       this.#underWay.add(fetching)
       return fetching.finally(() => this.#underWay.delete(fetching))
     })
@@ -115,12 +121,7 @@ class Run {
   }
 
   /** Makes the folders and gives out the files, so that they are fetched side by side across folders. */
-  async *#directory(
-    source: Source,
-    path: ClientPath,
-    file: string,
-    depth: number,
-  ): AsyncGenerator<{ readonly source: Source; readonly file: string }> {
+  async *#directory(source: Source, path: ClientPath, file: string, depth: number): AsyncGenerator<WantedFile> {
     if (depth > depthMax) throw new AppError('DAG_INVALID', `the directories are more than ${depthMax} deep`)
     await mkdir(file)
     this.#directories.push({ file, source })
@@ -128,8 +129,8 @@ class Run {
       checkName(entry.name)
       const child = join(file, entry.name)
       if (entry.kind === 'symlink') this.#links.push({ file: child, source: entry })
-      else if (entry.kind === 'directory') yield* this.#directory(entry, rootPath(entry), child, depth + 1)
-      else yield { source: entry, file: child }
+      else if (entry.kind === 'directory') yield* this.#directory(entry, below(path, entry), child, depth + 1)
+      else yield { source: entry, path: below(path, entry), file: child }
     }
   }
 
@@ -166,6 +167,11 @@ class Run {
     this.files++
     if (source.mtime !== undefined) await lutimes(file, source.mtime, source.mtime)
   }
+}
+
+/** By its CID, which is the shortest way; below a name by the name, which is what is read. */
+function below(path: ClientPath, entry: EntryReply): ClientPath {
+  return path.name === undefined ? rootPath(entry) : { ...path, segments: [...path.segments, entry.name] }
 }
 
 function rootPath(source: Source): ClientPath {

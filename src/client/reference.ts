@@ -40,7 +40,8 @@ export async function resolveReference(
     if (entry === undefined || entry instanceof AppError) continue
     const rest = segments.slice(length)
     const fileName = rest.at(-1) ?? entry.name.split('/').at(-1) ?? entry.cid
-    return { path: { cid: entry.cid, segments: rest }, label: segments.join('/'), fileName }
+    const name = `${entry.name}@${entry.revision}`
+    return { path: { cid: entry.cid, segments: rest, name }, label: segments.join('/'), fileName }
   }
   if (invalid !== undefined) throw invalid
   throw new AppError('NAME_NOT_FOUND', `${JSON.stringify(text)} is neither a CID nor a name`, {

@@ -22,7 +22,8 @@ function knowing(...known: string[]) {
 for (const text of [cid, `${cid}/a/b`, `/ipfs/${cid}/a`, `ipfs/${cid}/a`, `ipfs://${cid}/a%20b`]) {
   test(`${text.replace(cid, '<cid>')} is content, and no name is looked for`, async () => {
     const names = knowing(text)
-    expect((await resolveReference(text, names, { signal })).path.cid).toBe(cid)
+    const { path } = await resolveReference(text, names, { signal })
+    expect([path.cid, path.name]).toEqual([cid, undefined])
     expect(names.asked).toEqual([])
   })
 }
@@ -39,7 +40,10 @@ for (const [text, reference, segments, fileName] of [
   test(`${text} is the name ${reference}${segments.length > 0 ? ` and ${segments.join('/')} below it` : ''}`, async () => {
     const names = knowing('docs/a.txt', 'docs', 'docs/a.txt@17', 'ipfs/readme')
     const resolved = await resolveReference(text, names, { signal })
-    expect(resolved).toMatchObject({ path: { cid: `cid-of-${reference}`, segments }, fileName })
+    expect(resolved).toMatchObject({
+      path: { cid: `cid-of-${reference}`, segments, name: `${reference.replace(/@.*/, '')}@1` },
+      fileName,
+    })
   })
 }
 
