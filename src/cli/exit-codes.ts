@@ -35,6 +35,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   CAR_INVALID: exitCodes.failure,
   IPNS_INVALID: exitCodes.failure,
   NAME_INVALID: exitCodes.usage,
+  POLICY_INVALID: exitCodes.usage,
   BLOCK_NOT_FOUND: exitCodes.notFound,
   PATH_NOT_FOUND: exitCodes.notFound,
   NAME_NOT_FOUND: exitCodes.notFound,
