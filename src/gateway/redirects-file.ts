@@ -3,6 +3,7 @@ import { urlText } from './subdomain.ts'
 
 /** The `_redirects` file (https://specs.ipfs.tech/http-gateways/web-redirects-file/): `from to [status]` in each line. */
 export const redirectsBytesMax = 64 * 1024
+export const tooLarge = `redirects file size cannot exceed ${redirectsBytesMax} bytes`
 
 const redirectStatuses = [301, 302, 303, 307, 308] as const
 const pageStatuses = [404, 410, 451] as const
@@ -28,7 +29,7 @@ export interface Rule {
 
 /** @throws AppError REDIRECTS_INVALID that names the line */
 export function parseRedirects(bytes: Uint8Array): readonly Rule[] {
-  if (bytes.byteLength > redirectsBytesMax) throw redirectsTooLarge()
+  if (bytes.byteLength > redirectsBytesMax) throw redirectsInvalid(tooLarge)
   const lines = decoded(bytes).split('\n')
   return lines.flatMap((text, index) => {
     const fields = text.split(/[ \t\r\v\f]+/).filter((field) => field !== '')
@@ -36,19 +37,15 @@ export function parseRedirects(bytes: Uint8Array): readonly Rule[] {
   })
 }
 
-export function redirectsTooLarge(): AppError {
-  return invalid(`redirects file size cannot exceed ${redirectsBytesMax} bytes`)
-}
-
 function decoded(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {
-    throw invalid('it is not UTF-8', cause)
+    throw redirectsInvalid('it is not UTF-8', cause)
   }
 }
 
-function invalid(why: string, cause?: unknown): AppError {
+export function redirectsInvalid(why: string, cause?: unknown): AppError {
   return new AppError('REDIRECTS_INVALID', `could not parse _redirects: ${why}`, {
     ...(cause === undefined ? {} : { cause }),
     hint: 'whoever publishes this site has to repair the file _redirects in its root',
@@ -58,7 +55,7 @@ function invalid(why: string, cause?: unknown): AppError {
 function parseRule(fields: readonly string[], line: number): Rule {
   const [from = '', to, status = '301', ...rest] = fields
   const fail = (why: string): never => {
-    throw invalid(`line ${line}: ${why}`)
+    throw redirectsInvalid(`line ${line}: ${why}`)
   }
   if (to === undefined || rest.length > 0) return fail('a rule is: from to [status]')
   if (!from.startsWith('/')) fail('"from" does not begin with "/"')

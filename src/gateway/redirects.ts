@@ -10,7 +10,8 @@ import {
   parseRedirects,
   type Rule,
   redirectsBytesMax,
-  redirectsTooLarge,
+  redirectsInvalid,
+  tooLarge,
   type Verdict,
 } from './redirects-file.ts'
 import type { Exchange, Reply } from './reply.ts'
@@ -26,7 +27,8 @@ export class RedirectRules {
     const key = file.cid.toString()
     const known = this.#known.get(key)
     if (known !== undefined) return known
-    if (file.size > redirectsBytesMax) throw redirectsTooLarge()
+    if (file.kind !== 'file') throw redirectsInvalid('it is not a file')
+    if (file.size > redirectsBytesMax) throw redirectsInvalid(tooLarge)
     const bytes = await collect(file.read(undefined, { signal, readAheadBytes: 1 }), redirectsBytesMax)
     const rules = parseRedirects(bytes)
     // A rule of a few characters is objects of some hundred bytes.
@@ -56,7 +58,13 @@ export async function redirectsReply(exchange: Exchange, missing: AppError, resp
   if (verdict.status === 200) return await respond(shown)
   // An error page is what it is: it has no ranges, and nobody has it already.
   const { accept } = exchange.conditions
-  const conditions = { accept, range: undefined, ifRange: undefined, ifNoneMatch: undefined, ifModifiedSince: undefined }
+  const conditions = {
+    accept,
+    range: undefined,
+    ifRange: undefined,
+    ifNoneMatch: undefined,
+    ifModifiedSince: undefined,
+  }
   const page = await respond({ ...shown, conditions })
   return page.status === 200 ? { ...page, status: verdict.status } : page
 }
