@@ -17,6 +17,8 @@ export interface DnsLinksOptions {
   readonly patterns: readonly string[]
   /** Addresses of DNS servers, with ports; undefined = those of the system. */
   readonly servers?: readonly string[]
+  /** Of the first question; another one follows. */
+  readonly timeoutMs?: number
   readonly now?: () => number
 }
 
@@ -24,7 +26,8 @@ export interface DnsLinksOptions {
 const foundMs = 60_000
 const absentMs = 10_000
 const valueLengthMax = 2048
-const timing = { timeout: 2000, tries: 2 }
+const timeoutMs = 2000
+const tries = 2
 const prefix = 'dnslink='
 
 interface Kept {
@@ -71,7 +74,7 @@ export class DnsLinks {
   }
 
   async #records(name: string): Promise<readonly string[]> {
-    const resolver = new Resolver(timing)
+    const resolver = new Resolver({ timeout: this.#options.timeoutMs ?? timeoutMs, tries })
     if (this.#options.servers !== undefined) resolver.setServers(this.#options.servers)
     try {
       const records = await resolver.resolveTxt(name)
