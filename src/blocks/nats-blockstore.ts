@@ -116,6 +116,15 @@ export class NatsBlockstore implements Blockstore {
     )
   }
 
+  /**
+   * Writes a block anew in place of what lies there, damaged or not whole. In between it is not here.
+   * @throws AppError STORE_FULL | STORE_UNAVAILABLE
+   */
+  async rewrite(block: HashedBlock, options: Abortable): Promise<void> {
+    await this.delete(block.cid, options)
+    await this.put(block, options)
+  }
+
   async delete(cid: CID, { signal }: Abortable): Promise<void> {
     const meta = await this.#meta(cid, signal)
     const { bucket } = this.#shard(cid)
