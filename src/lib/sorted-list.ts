@@ -12,14 +12,6 @@ export class SortedList {
     return this.#size
   }
 
-  /** Replaces all of it; sorts once, which is much cheaper than inserting. */
-  load(values: Iterable<string>): void {
-    const sorted = [...new Set(values)].sort()
-    this.#chunks.length = 0
-    for (let at = 0; at < sorted.length; at += chunkMax / 2) this.#chunks.push(sorted.slice(at, at + chunkMax / 2))
-    this.#size = sorted.length
-  }
-
   /** @returns false when it was there */
   add(value: string): boolean {
     const index = this.#chunkFor(value)

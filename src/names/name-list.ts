@@ -12,21 +12,24 @@ export interface NamePage {
 
 /** All names of a space in the order of their UTF-8 bytes; names only, some 100 bytes each. */
 export class NameList {
-  readonly #list = new SortedList()
-  readonly #watched: WatchedKeys
+  readonly #watched: WatchedKeys<SortedList>
   readonly #waitMs: number
 
   constructor(nats: Nats, bucket: KvBucket, space: string, waitMs: number) {
     this.#waitMs = waitMs
     const prefix = `${space}.`
-    this.#watched = new WatchedKeys(nats, bucket, `${prefix}>`, this.#list, (key) => {
-      const name = nameOfKey(key.slice(prefix.length))
-      return name === undefined ? undefined : toBytes(name)
+    this.#watched = new WatchedKeys(nats, bucket, {
+      filter: `${prefix}>`,
+      empty: () => new SortedList(),
+      decode: (key) => {
+        const name = nameOfKey(key.slice(prefix.length))
+        return name === undefined ? undefined : toBytes(name)
+      },
     })
   }
 
   get size(): number {
-    return this.#list.size
+    return this.#watched.keys.size
   }
 
   wrote(name: string, present: boolean, seq: number): void {
@@ -45,7 +48,7 @@ export class NameList {
     const follower = after === undefined ? start : `${toBytes(after)}\0`
     const [, first = start] = [start, follower].sort()
     const names: string[] = []
-    for (const bytes of this.#list.from(first)) {
+    for (const bytes of this.#watched.keys.from(first)) {
       if (!bytes.startsWith(start)) break
       if (names.length === limit) return { names, next: names.at(-1) }
       names.push(fromBytes(bytes))
@@ -59,5 +62,7 @@ export class NameList {
 }
 
 /** A character a byte, so that strings compare as their UTF-8 does. */
-const toBytes = (name: string): string => Buffer.from(name, 'utf8').toString('latin1')
-const fromBytes = (bytes: string): string => Buffer.from(bytes, 'latin1').toString('utf8')
+const toBytes = (name: string): string => (isAscii(name) ? name : Buffer.from(name, 'utf8').toString('latin1'))
+const fromBytes = (bytes: string): string => (isAscii(bytes) ? bytes : Buffer.from(bytes, 'latin1').toString('utf8'))
+/** Of what a name may hold. */
+const isAscii = (text: string): boolean => /^[ -~]*$/.test(text)

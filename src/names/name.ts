@@ -70,31 +70,33 @@ function decodes(decode: () => unknown): boolean {
  * read in `nats kv ls`, prefixes can be watched, and no two names share a key.
  */
 export function nameKey(name: string): string {
-  return name.split('/').map(keyToken).join('.')
+  return name.replace(/[^\w-]+/gu, (run) => spelled(run, keySpelling))
 }
 
 /** Any text as one token of a subject or KV key. */
 export function keyToken(text: string): string {
-  if (/^[\w-]*$/.test(text)) return text
-  let token = ''
-  for (const byte of Buffer.from(text)) {
-    const char = String.fromCharCode(byte)
-    token += byte < 0x80 && /[\w-]/.test(char) ? char : `=${byte.toString(16).toUpperCase().padStart(2, '0')}`
-  }
-  return token
+  return text.replace(/[^\w-]+/gu, (run) => spelled(run, tokenSpelling))
+}
+
+const slash = 0x2f
+/** By byte. */
+const tokenSpelling = Array.from({ length: 256 }, (_, byte) => `=${byte.toString(16).toUpperCase().padStart(2, '0')}`)
+const keySpelling = tokenSpelling.map((spelling, byte) => (byte === slash ? '.' : spelling))
+
+function spelled(run: string, spelling: readonly string[]): string {
+  const code = run.charCodeAt(0)
+  if (run.length === 1 && code < 0x80) return spelling[code] ?? ''
+  let text = ''
+  for (const byte of Buffer.from(run)) text += spelling[byte] ?? ''
+  return text
 }
 
 /** The name that has this key; undefined when none has. */
 export function nameOfKey(key: string): string | undefined {
-  const bytes: number[] = []
-  for (let at = 0; at < key.length; at++) {
-    const char = key.charAt(at)
-    if (char === '=') {
-      bytes.push(Number.parseInt(key.slice(at + 1, at + 3), 16))
-      at += 2
-    } else bytes.push(char === '.' ? 0x2f : key.charCodeAt(at) & 0xff)
-  }
-  const name = Buffer.from(bytes.map((byte) => (Number.isNaN(byte) ? 0 : byte))).toString('utf8')
+  const text = key.replaceAll('.', '/')
+  // A character a byte; what was no key to begin with does not come back as itself.
+  const bytes = text.replace(/=(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  const name = /^[ -~]*$/.test(bytes) ? bytes : Buffer.from(bytes, 'latin1').toString('utf8')
   return nameKey(name) === key ? name : undefined
 }
 

@@ -7,29 +7,37 @@ import { type KvChange, KvWatch } from '../nats/kv-watch.ts'
 export interface KeySet {
   add(key: string): unknown
   delete(key: string): unknown
-  load(keys: Iterable<string>): void
+}
+
+export interface WatchedOptions<Keys> {
+  /** Of the bucket's keys, with wildcards. */
+  readonly filter: string
+  readonly empty: () => Keys
+  /** Of a bucket's key; undefined = not one that belongs here. */
+  readonly decode: (key: string) => string | undefined
 }
 
 /**
  * The keys of a bucket in memory, kept up by a watch, and at once by what this node writes itself.
- * What another node wrote is seen some milliseconds later.
+ * What another node wrote is seen some milliseconds later. When all is read again, a new set grows key by key beside the old
+ * one and then takes its place: nothing is done to a million keys at once.
  */
-export class WatchedKeys {
-  readonly #keys: KeySet
+export class WatchedKeys<Keys extends KeySet> {
+  #keys: Keys
   readonly #watch: KvWatch
   /** Written here and not yet seen by the watch: an older change of the key must not undo it. */
   readonly #own = new Map<string, { readonly seq: number; readonly present: boolean }>()
   /** While all is read (again): what has come so far. */
-  #loading: Set<string> | undefined = new Set()
+  #loading: Keys | undefined
   #ready = false
   #waiting: (() => void)[] = []
 
-  /** @param decode of a bucket's key; undefined = not one that belongs here */
-  constructor(nats: Nats, bucket: KvBucket, filter: string, keys: KeySet, decode: (key: string) => string | undefined) {
-    this.#keys = keys
+  constructor(nats: Nats, bucket: KvBucket, { filter, empty, decode }: WatchedOptions<Keys>) {
+    this.#keys = empty()
+    this.#loading = empty()
     this.#watch = new KvWatch(nats, bucket, filter, {
       onBegin: () => {
-        this.#loading = new Set()
+        this.#loading = empty()
       },
       onChange: (change) => {
         const key = decode(change.key)
@@ -39,6 +47,11 @@ export class WatchedKeys {
     })
   }
 
+  /** To be asked for each time: it is another one after all was read again. */
+  get keys(): Keys {
+    return this.#keys
+  }
+
   get ready(): boolean {
     return this.#ready
   }
@@ -46,7 +59,7 @@ export class WatchedKeys {
   wrote(key: string, present: boolean, seq: number): void {
     if ((this.#own.get(key)?.seq ?? 0) > seq) return
     this.#own.set(key, { seq, present })
-    this.#put(key, present)
+    put(this.#keys, key, present)
   }
 
   /** Resolves when all is here that was there at the start. @throws AppError STORE_UNAVAILABLE; the signal's reason */
@@ -79,21 +92,19 @@ export class WatchedKeys {
     const own = this.#own.get(key)
     if (own !== undefined && own.seq > seq) return
     if (own !== undefined) this.#own.delete(key)
-    if (this.#loading === undefined) this.#put(key, !removed)
-    else if (removed) this.#loading.delete(key)
-    else this.#loading.add(key)
-  }
-
-  #put(key: string, present: boolean): void {
-    if (present) this.#keys.add(key)
-    else this.#keys.delete(key)
+    put(this.#loading ?? this.#keys, key, !removed)
   }
 
   #loaded(): void {
-    this.#keys.load(this.#loading ?? [])
+    if (this.#loading !== undefined) this.#keys = this.#loading
     this.#loading = undefined
-    for (const [key, { present }] of this.#own) this.#put(key, present)
+    for (const [key, { present }] of this.#own) put(this.#keys, key, present)
     this.#ready = true
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
+}
+
+function put(keys: KeySet, key: string, present: boolean): void {
+  if (present) keys.add(key)
+  else keys.delete(key)
 }

@@ -3,26 +3,21 @@ import { expect, test } from 'vitest'
 import { KeyedLock } from '../../src/lib/keyed-lock.ts'
 import { SortedList } from '../../src/lib/sorted-list.ts'
 
-test('it is a sorted set, whatever is added, deleted and loaded', () => {
+test('it is a sorted set, whatever is added and deleted', () => {
   const value = fc.string({ maxLength: 3 })
   const step = fc.oneof(
     fc.record({ kind: fc.constant('add' as const), value }),
     fc.record({ kind: fc.constant('delete' as const), value }),
-    fc.record({ kind: fc.constant('load' as const), value: fc.array(value) }),
   )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), value, (steps, from) => {
       const list = new SortedList()
-      let model = new Set<string>()
+      const model = new Set<string>()
       for (const step of steps) {
         if (step.kind === 'add') {
           expect(list.add(step.value)).toBe(!model.has(step.value))
           model.add(step.value)
-        } else if (step.kind === 'delete') expect(list.delete(step.value)).toBe(model.delete(step.value))
-        else {
-          list.load(step.value)
-          model = new Set(step.value)
-        }
+        } else expect(list.delete(step.value)).toBe(model.delete(step.value))
       }
       expect(list.size).toBe(model.size)
       expect([...list.from(from)]).toEqual([...model].sort().filter((value) => value >= from))
