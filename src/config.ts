@@ -44,6 +44,10 @@ export const settings = {
   DATA: { kind: 'path', default: './stowage-data', help: 'folder of the embedded server, its log and the admin token' },
   GATEWAY_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the IPFS gateway listens on' },
   GATEWAY_PORT: { kind: 'port', default: '8080', help: 'port of the IPFS gateway; 0 = any free port' },
+  DENYLIST: {
+    kind: 'path',
+    help: 'what is not to be served: a file in the compact denylist format (IPIP-383), or a folder of *.deny files; changes count within a second',
+  },
   SUBDOMAIN_HOSTS: {
     kind: 'domains',
     default: 'localhost',
@@ -423,6 +427,8 @@ export interface Config {
   readonly layout: LayoutConfig
   readonly store: StoreConfig
   readonly limits: LimitConfig
+  /** File or folder; undefined = nothing is denied. */
+  readonly denylist: string | undefined
   readonly reads: ReadLogConfig
   readonly comms: CommsConfig
   readonly shutdownMs: number
@@ -512,6 +518,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       pathSegmentsMax: read.number('PATH_SEGMENTS_MAX'),
       eventFollowersMax: read.number('EVENT_FOLLOWERS_MAX'),
     }),
+    denylist: read.text('DENYLIST'),
     reads: Object.freeze({
       on: read.text('READS_LOG') === 'on',
       bytesMax: read.number('READS_BYTES_MAX'),

@@ -17,6 +17,7 @@ import { createGet } from './content/get.ts'
 import { createIndexMaintenance } from './content/index-maintenance.ts'
 import { createPut } from './content/put.ts'
 import { createIpnsResolver } from './content/resolve-ipns.ts'
+import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
 import type { EventSource } from './events/envelope.ts'
 import { Feed } from './events/feed.ts'
@@ -38,7 +39,9 @@ import { createMessaging } from './nats/messaging.ts'
 import { type EmbeddedServer, startEmbeddedServer } from './nats/server.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
 import { openWorkQueue } from './nats/work-queue.ts'
+import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
+import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
 
 export interface RunningNode {
@@ -107,7 +110,10 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     })
 
     const { limits } = config
+    const limitHits = new LimitHits()
     const get = createGet({ blocks, limits })
+    const served = await openServing(config.denylist, { blocks, limits, ...denylistLog(log) })
+    opened.push(() => served.close())
     // A window of leaves; none of the wrappers keeps a block that was written.
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
@@ -121,15 +127,20 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => verbs.idle())
     const dnsLinks = new DnsLinks({ patterns: config.dnsLinks })
     const lookupDnsLink = (domain: string, options: { signal: AbortSignal }) => dnsLinks.lookupDnsLink(domain, options)
-    const ipns = createIpnsResolver({ names, limits, lookupDnsLink })
-    const inspect = createInspect({ blocks, limits })
+    const { checkName } = served
+    const ipns = createIpnsResolver({ names, limits, lookupDnsLink, checkName })
+    const inspect = createInspect({ blocks: served.blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const recorded = reads === undefined ? {} : { reads }
     const gateway = createGateway(
-      { get, names: verbs, ipns, isDeleted: verbs.isDeleted, ...recorded, log: log.child({ part: 'gateway' }) },
+      {
+        ...{ get: served.get, names: verbs, ipns, checkName, isDeleted: verbs.isDeleted, limitHits },
+        ...recorded,
+        log: log.child({ part: 'gateway' }),
+      },
       { listen: config.gateway, hosts: config.hosts, limits },
     )
     const urls = { gateway: '', api: '' }
@@ -157,6 +168,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...(await storeUsage(nats, stored.buckets)),
       },
       cache: cache.stats,
+      limitHits: limitHits.counts(),
       disk:
         freeSpace === undefined
           ? undefined
@@ -171,7 +183,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ipns: verbs,
         isDeleted: verbs.isDeleted,
         ...recorded,
-        get,
+        limitHits,
+        get: served.get,
         inspect,
         auth,
         status,
@@ -188,7 +201,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     urls.api = urlOf(await api.listen())
     const comms = await startComms(
       {
-        ...{ verbs, get, inspect, auth, status, limits, version, reads },
+        ...{ verbs, get: served.get, inspect, auth, status, limits, version, reads },
         isDeleted: verbs.isDeleted,
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
@@ -217,7 +230,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
   }
 }
 
-/** The server sets the whole size of the read log aside at once: on a small disk it must leave the rest for content. */
+/** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
 const readsShareMax = 1 / 16
 
 /** Undefined when the settings switch it off. */

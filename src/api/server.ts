@@ -10,6 +10,7 @@ import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed } from '../lib/malformed-request.ts'
+import type { LimitHits } from '../observability/limits.ts'
 import { needsToken } from './context.ts'
 import { refuseTokenInQuery } from './query.ts'
 import { failureOf, holdBody, sendFailure } from './respond.ts'
@@ -18,6 +19,7 @@ import { eventsHandler } from './routes/events.ts'
 import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
 import { ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
+import { metricsHandler } from './routes/metrics.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { uploadHandler } from './routes/upload.ts'
 
@@ -36,6 +38,7 @@ export interface ApiParts {
   status(): Promise<object>
   /** Resolves when the store answers. @throws AppError STORE_UNAVAILABLE */
   ready(): Promise<void>
+  readonly limitHits?: LimitHits
   readonly log: Pick<Logger, 'error'>
 }
 
@@ -101,11 +104,11 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/ipns\//, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
-  { path: /^\/(api\/v1\/status|healthz|readyz)$/, allow: 'GET, HEAD' },
+  { path: /^\/(api\/v1\/status|metrics|healthz|readyz)$/, allow: 'GET, HEAD' },
 ]
 
 function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig, closing: AbortSignal): void {
-  const { verbs, feed, reads, isDeleted, get, inspect, auth, status, ready, log } = parts
+  const { verbs, feed, reads, isDeleted, get, inspect, auth, status, ready, limitHits, log } = parts
   const withToken = { onRequest: needsToken(auth) }
   app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits))
   app.get(`${objectPrefix}*`, inspectHandler({ get, inspect, reads, isDeleted }, limits))
@@ -130,6 +133,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.post('/api/v1/index/rebuild', withToken, index.rebuild)
   }
   app.get('/api/v1/status', async () => status())
+  if (limitHits !== undefined) app.get('/metrics', metricsHandler(limitHits))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {
     await ready()
@@ -149,12 +153,13 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   })
 }
 
-function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log }: ApiParts) {
+function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log, limitHits }: ApiParts) {
   if (reply.raw.destroyed) {
     // The client is gone: nobody is left to hear it, and its leaving is no fault of ours.
     reply.hijack()
     return reply
   }
+  limitHits?.failed(error)
   const failure = failureOf(error)
   if (failure.status >= 500) {
     log.error(

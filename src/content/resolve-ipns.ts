@@ -52,6 +52,8 @@ export interface IpnsResolverParts {
   readonly limits: PathOptions
   /** Undefined = DNS is not asked. */
   readonly lookupDnsLink?: LookupDnsLink
+  /** Asked for each name on the way, before it is looked up. @throws AppError when it is not to be served */
+  readonly checkName?: (name: string, below: readonly string[]) => void
 }
 
 /** One name looked up. */
@@ -60,7 +62,7 @@ interface Hop {
   readonly ttlSeconds: number | undefined
 }
 
-export function createIpnsResolver({ names, limits, lookupDnsLink }: IpnsResolverParts): IpnsResolver {
+export function createIpnsResolver({ names, limits, lookupDnsLink, checkName }: IpnsResolverParts): IpnsResolver {
   const records = new VerifiedRecords()
 
   async function lookUp(name: IpnsName, signal: AbortSignal): Promise<Hop> {
@@ -88,6 +90,7 @@ export function createIpnsResolver({ names, limits, lookupDnsLink }: IpnsResolve
       let below: readonly string[] = []
       let maxAgeSeconds: number | undefined = ttlSecondsMax
       for (let hop = 0; hop < hopsMax; hop++) {
+        checkName?.(name.name, below)
         const { value, ttlSeconds } = await lookUp(name, signal)
         // One that does not say makes the whole unknown.
         maxAgeSeconds =
@@ -106,6 +109,7 @@ export function createIpnsResolver({ names, limits, lookupDnsLink }: IpnsResolve
     isKnown: async (name, { signal }) => (await find(name, signal)) !== undefined,
 
     async record(name, { signal }) {
+      checkName?.(name.name, [])
       const entry = name.kind === 'key' ? await findIpns(names, name.name, signal) : undefined
       if (name.kind !== 'key' || entry === undefined) throw unresolved(name, 'no record of it is here')
       const record = records.read(entry, name)

@@ -9,7 +9,7 @@ const titleOf: Readonly<Record<number, string>> = {
   404: 'Not found',
   405: 'This gateway is read only',
   406: 'Not in this format',
-  410: 'Deleted',
+  410: 'Not served any more',
   412: 'Not in this store',
   413: 'Too large',
   416: 'Range not satisfiable',
@@ -36,6 +36,7 @@ const hintOfCode: Readonly<Partial<Record<ErrorCode, string>>> = {
   CODEC_UNSUPPORTED: 'The block itself can be had with ?format=raw, and with all below it with ?format=car.',
   LIMIT_EXCEEDED: 'Ask for a part: a path further down, a range, or ?format=car&dag-scope=block.',
   STORE_FULL: 'Tell whoever runs this gateway.',
+  CONTENT_DENIED: 'Whoever runs this gateway has it on a denylist.',
 }
 const hintOf: Readonly<Record<number, string>> = {
   400: 'Check the address.',

@@ -32,6 +32,8 @@ export interface LocatorParts {
   readonly names: NameLookup | undefined
   /** Undefined: nothing is published here. */
   readonly ipns: IpnsLookup | undefined
+  /** Before an IPNS name is looked up, with what is asked for below it. @throws AppError when it is not to be served */
+  readonly checkName: ((name: string, below: readonly string[]) => void) | undefined
   readonly pathSegmentsMax: number
 }
 
@@ -167,8 +169,9 @@ export class Locator {
 
   /** The record itself where that is asked for, else the content that the name stands for. */
   async #ipns(asked: IpnsContentQuestion, { accept, ifNoneMatch, signal }: Question): Promise<Located> {
-    const { ipns, pathSegmentsMax } = this.#parts
+    const { ipns, checkName, pathSegmentsMax } = this.#parts
     if (ipns === undefined) throw new AppError('IPNS_UNRESOLVED', 'nothing is published by name here')
+    if (checkName !== undefined) checkName(asked.name.name, segmentsBelow(asked.below))
     const query = parseQuery(asked.search)
     if (negotiate(query, accept).kind === 'ipns-record') {
       return { kind: 'answer', reply: await recordReply({ ...asked, query, ifNoneMatch, signal }, ipns) }
@@ -209,4 +212,15 @@ function memoKey(host: RequestHost, url: string): string {
 
 function content(request: ContentRequest): Located {
   return { kind: 'content', request }
+}
+
+/** As rules for names see them; what is not well encoded is refused elsewhere. */
+function segmentsBelow(below: string): readonly string[] {
+  try {
+    return decodeURIComponent(below)
+      .split('/')
+      .filter((segment) => segment !== '')
+  } catch {
+    return []
+  }
 }

@@ -43,6 +43,8 @@ export interface GatewayParts {
   /** Taken out of view: its answer is 410, at this root and under any name. */
   readonly isDeleted?: IsDeleted
   readonly reads?: ReadLog
+  /** Before an IPNS name is looked up, with what is asked for below it. @throws AppError when it is not to be served */
+  readonly checkName?: (name: string, below: readonly string[]) => void
   readonly limitHits?: LimitHits
   readonly log: Pick<Logger, 'error' | 'warn'>
 }
@@ -120,7 +122,12 @@ class Handler {
     this.#hosts = new Hosts(hosts)
     this.#admission = new Admission(limits)
     this.#timeWatch = new TimeWatch(limits)
-    this.#locator = new Locator({ names: parts.names, ipns: parts.ipns, pathSegmentsMax: limits.pathSegmentsMax })
+    this.#locator = new Locator({
+      names: parts.names,
+      ipns: parts.ipns,
+      checkName: parts.checkName,
+      pathSegmentsMax: limits.pathSegmentsMax,
+    })
     this.#parts = parts
   }
 

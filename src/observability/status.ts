@@ -1,3 +1,5 @@
+import type { LimitName } from './limits.ts'
+
 /** `GET /api/v1/status`: how the node is, for people and for `stowage status`. Bytes and seconds, whole numbers. */
 export interface NodeStatus {
   readonly version: string
@@ -30,5 +32,7 @@ export interface NodeStatus {
     readonly bytes: number
   }
   readonly cache: { readonly bytes: number; readonly bytesMax: number; readonly hits: number; readonly misses: number }
+  /** How often each limit was met since the start. */
+  readonly limitHits: Readonly<Record<LimitName, number>>
   readonly disk: { readonly freeBytes: number; readonly reserveBytes: number } | undefined
 }
