@@ -1,0 +1,31 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { testFolder } from '../support/cli.ts'
+import { startFullNode } from '../support/full-node.ts'
+import { httpOf } from '../support/node-http.ts'
+
+test('a node counts the limits that requests meet, and serves nothing that its denylist names, from when it names it', async () => {
+  const list = join(await testFolder(onTestFinished), 'own.deny')
+  writeFileSync(list, 'no rule at all\n')
+  const env = { STOWAGE_DENYLIST: list, STOWAGE_FILE_BYTES_MAX: '10' }
+  const full = await startFullNode(onTestFinished, { env })
+  const { gateway, api, put } = httpOf(full)
+  expect(full.errors.join()).toContain('own.deny:1: it is no rule')
+  const long = await put('long', 'more than ten bytes')
+  expect((await gateway(`/ipfs/${long.json?.cid}`)).status).toBe(410)
+  const text = await fetch(`${full.node.apiUrl}/metrics`).then((answer) => answer.text())
+  expect(text).toContain('# TYPE stowage_limit_hits_total counter\n')
+  expect(text).toMatch(/^stowage_limit_hits_total\{limit="file_bytes"\} 1$/m)
+  expect(text).toMatch(/^stowage_limit_hits_total\{limit="concurrent_total"\} 0$/m)
+  expect((await api('/status')).json).toMatchObject({ limitHits: { file_bytes: 1 } })
+  const short = await put('short', 'short')
+  const path = `/ipfs/${short.json?.cid}`
+  expect((await gateway(path)).status).toBe(200)
+  writeFileSync(list, `${path}\n`)
+  await vi.waitFor(async () => expect((await gateway(path)).status).toBe(410), { timeout: 10_000 })
+  for (const other of [`${path}?format=raw`, `${path}?format=car`, '/names/short', '/names/short?format=tar']) {
+    expect((await gateway(other)).status).toBe(410)
+  }
+  expect((await api(`/objects/${short.json?.cid}`)).status).toBe(410)
+})
