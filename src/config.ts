@@ -296,6 +296,18 @@ export const settings = {
     min: 1,
     help: 'a queued command whose node gives no sign for so long is given to another',
   },
+  QUEUE_BYTES_MAX: {
+    kind: 'bytes',
+    default: '1GiB',
+    min: 1048576,
+    help: 'size of the queue of commands, at most a sixteenth of an embedded store; when it is full, more are refused',
+  },
+  DEAD_BYTES_MAX: {
+    kind: 'bytes',
+    default: '256MiB',
+    min: 1048576,
+    help: 'size of what is kept of dead letters, at most a sixteenth of an embedded store; the oldest goes first',
+  },
   QUEUE_WORKERS: {
     kind: 'count',
     default: '4',
@@ -414,6 +426,8 @@ export interface CommsConfig {
   readonly deliveriesMax: number
   readonly ackWaitMs: number
   readonly workers: number
+  readonly queueBytesMax: number
+  readonly deadBytesMax: number
 }
 
 export interface Config {
@@ -534,6 +548,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       deliveriesMax: read.number('QUEUE_DELIVERIES_MAX'),
       ackWaitMs: read.number('QUEUE_ACK_SECONDS') * 1000,
       workers: read.number('QUEUE_WORKERS'),
+      queueBytesMax: read.number('QUEUE_BYTES_MAX'),
+      deadBytesMax: read.number('DEAD_BYTES_MAX'),
     }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
     token: read.text('TOKEN'),

@@ -205,7 +205,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         isDeleted: verbs.isDeleted,
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
-        queue: await openWorkQueue(nats, config.layout, config.comms.ackWaitMs),
+        queue: await openQueue(nats, config, place.server?.storeBytesMax),
         deadLetters: createDeadLetterLog(eventLog, source),
         log: log.child({ part: 'comms' }),
       },
@@ -232,6 +232,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
 
 /** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
 const readsShareMax = 1 / 16
+const queueShareMax = 1 / 16
 
 /** Undefined when the settings switch it off. */
 async function openReads(nats: Nats, { layout, reads }: Config, source: EventSource, storeBytesMax = Infinity) {
@@ -239,6 +240,15 @@ async function openReads(nats: Nats, { layout, reads }: Config, source: EventSou
   const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * readsShareMax))
   await openReadStream(nats, layout, { ...reads, bytesMax })
   return new EventReadLog({ nats, source })
+}
+
+function openQueue(nats: Nats, { layout, comms }: Config, storeBytesMax = Infinity) {
+  const bounded = (bytes: number) => Math.floor(Math.min(bytes, storeBytesMax * queueShareMax))
+  return openWorkQueue(nats, layout, {
+    ackWaitMs: comms.ackWaitMs,
+    queueBytesMax: bounded(comms.queueBytesMax),
+    deadBytesMax: bounded(comms.deadBytesMax),
+  })
 }
 
 interface Place {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { DeadLetterLog } from '../content/dead-letter.ts'
+import type { Context } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import type { QueuedMessage, WorkQueue } from '../nats/work-queue.ts'
 import type { CommandHandler } from './commands.ts'
@@ -9,7 +10,7 @@ import { type ContextParts, contextOf } from './context.ts'
 import { deadLetter } from './dead-letter.ts'
 import { type Command, commands, header, type Subjects } from './protocol.ts'
 import { failureOf } from './reply.ts'
-import { readRequest } from './request.ts'
+import { type Request, readRequest } from './request.ts'
 
 export interface QueueParts extends ContextParts {
   readonly queue: WorkQueue
@@ -147,15 +148,44 @@ async function afterFailure(
   }
 }
 
+/**
+ * Of a message that nobody could carry out: what it says in its headers where its body cannot be read, and nothing when it
+ * was not for its sender to say.
+ */
+async function originOf(
+  message: QueuedMessage,
+  command: Command | undefined,
+  parts: QueueParts,
+): Promise<Context | undefined> {
+  const plain: Request = {
+    verb: command ?? 'put',
+    headers: message.headers ?? new Map(),
+    fields: {},
+    body: new Uint8Array(),
+    envelope: undefined,
+  }
+  const read = () => readRequest(message, command ?? 'put', 'command')
+  for (const request of [read, () => plain]) {
+    try {
+      return await contextOf(request(), 'command', parts, () => idOf(message))
+    } catch (error) {
+      if (!isAppError(error)) throw error
+    }
+  }
+  return undefined
+}
+
 async function bury(error: unknown, message: QueuedMessage, parts: QueueParts): Promise<void> {
   const { queue, deadLetters, subjects, payloadBytesMax } = parts
   const command = commandIn(message.subject, subjects) ?? 'unknown'
   const id = idOf(message)
+  const origin = await originOf(message, commandIn(message.subject, subjects), parts)
   const letter = deadLetter(error, message, { command, subjects, payloadBytesMax })
   const deadSequence = await queue.bury(id, letter.subject, letter.data, letter.headers)
   await deadLetters.record({
     id,
-    messageId: message.headers?.get(header.id.toLowerCase()) ?? message.headers?.get('nats-msg-id') ?? id,
+    origin,
+    messageId: origin?.id ?? message.headers?.get(header.id.toLowerCase()) ?? message.headers?.get('nats-msg-id') ?? id,
     command,
     subject: message.subject,
     deliveries: message.deliveries,

@@ -1,9 +1,11 @@
 import { isAppError } from '../errors.ts'
-import { type EventSource, encodeEvent } from '../events/envelope.ts'
+import { type Context, type EventSource, encodeEvent } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
 
 /** A stored command that was given up. */
 export interface DeadLetterRecord {
+  /** Who sent the message, and in what undertaking; undefined where it cannot be told. */
+  readonly origin: Pick<Context, 'correlation' | 'owner' | 'principal' | 'via' | 'traceparent'> | undefined
   /** Of the event: the same however often it is recorded. */
   readonly id: string
   /** Of the message. */
@@ -22,19 +24,19 @@ export interface DeadLetterLog {
   record(letter: DeadLetterRecord): Promise<void>
 }
 
+const ownAct = (messageId: string): NonNullable<DeadLetterRecord['origin']> => ({
+  correlation: messageId,
+  owner: 'stowage',
+  principal: 'stowage',
+  via: 'node',
+  traceparent: undefined,
+})
+
 /** `message.dead` in the event log. */
 export function createDeadLetterLog(log: Pick<EventLog, 'append'>, source: EventSource): DeadLetterLog {
   return {
-    record: async ({ id, messageId, message, ...rest }) => {
-      const context = {
-        id,
-        correlation: messageId,
-        causation: messageId,
-        owner: 'stowage',
-        principal: 'stowage',
-        via: 'node',
-        traceparent: undefined,
-      } as const
+    record: async ({ id, messageId, message, origin, ...rest }) => {
+      const context: Context = { ...(origin ?? ownAct(messageId)), id, causation: messageId }
       const draft = {
         entity: 'message',
         verb: 'dead',

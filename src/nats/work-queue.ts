@@ -32,16 +32,38 @@ const waitMs = 5_000
 /** Unacknowledged over all nodes of a space. */
 const ackPendingMax = 1_000
 
+export interface QueueBounds {
+  readonly ackWaitMs: number
+  /** A full queue refuses: whoever stores a command hears of it (JetStream error 10077). */
+  readonly queueBytesMax: number
+  /** The oldest dead letter makes room: a queue that cannot bury would stand still. */
+  readonly deadBytesMax: number
+}
+
 /**
  * The queue of commands and the stream of dead letters, made where they are missing, and the one consumer that all nodes of
- * the space share. @throws AppError STORE_UNAVAILABLE | STORE_MISMATCH
+ * the space share. Bounds and times are those of whichever node started last.
+ * @throws AppError STORE_UNAVAILABLE | STORE_MISMATCH | STORE_FULL (the bounds do not fit into the server)
  */
-export async function openWorkQueue(nats: Nats, layout: LayoutConfig, ackWaitMs: number): Promise<WorkQueue> {
+export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: QueueBounds): Promise<WorkQueue> {
+  const { ackWaitMs, queueBytesMax, deadBytesMax } = bounds
   const { domain, space } = layout
   const queue = queueStream(domain)
   const open = async (): Promise<Consumer> => {
-    await openStream(nats, { ...streamOf(layout), name: queue, subjects: [queueSubjects(domain)], ...workQueue })
-    await openStream(nats, { ...streamOf(layout), name: deadStream(domain), subjects: [deadSubjects(domain)] })
+    await openStream(nats, {
+      ...streamOf(layout),
+      ...workQueue,
+      name: queue,
+      subjects: [queueSubjects(domain)],
+      max_bytes: queueBytesMax,
+    })
+    await openStream(nats, {
+      ...streamOf(layout),
+      ...deadLetters,
+      name: deadStream(domain),
+      subjects: [deadSubjects(domain)],
+      max_bytes: deadBytesMax,
+    })
     const durable_name = queueConsumer(space)
     const config = {
       ack_wait: ackWaitMs * 1e6,
@@ -100,27 +122,55 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, ackWaitMs:
 
 const streamOf = ({ replicas }: LayoutConfig): Partial<StreamConfig> => ({
   storage: StorageType.File,
-  retention: RetentionPolicy.Limits,
-  discard: DiscardPolicy.New,
   num_replicas: replicas,
   allow_direct: true,
 })
 
-const workQueue: Partial<StreamConfig> = { retention: RetentionPolicy.Workqueue, description: 'Stowage commands' }
+const workQueue = {
+  retention: RetentionPolicy.Workqueue,
+  discard: DiscardPolicy.New,
+  description: 'Stowage commands',
+} as const
+const deadLetters = {
+  retention: RetentionPolicy.Limits,
+  discard: DiscardPolicy.Old,
+  description: 'Stowage commands that could not be carried out',
+} as const
 
 const streamNotFound = 10059
+const storageInsufficient = 10047
 const consumerExists = 10148
 
-async function openStream(nats: Nats, config: Partial<StreamConfig> & { readonly name: string }): Promise<void> {
+type Bounded = Partial<StreamConfig> & Pick<StreamConfig, 'name' | 'max_bytes' | 'discard'>
+
+async function openStream(nats: Nats, config: Bounded): Promise<void> {
   const existing = await nats.jsm.streams.info(config.name).catch((error: unknown) => {
     if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
     throw error
   })
-  const actual = existing?.config ?? (await nats.jsm.streams.add(config)).config
-  if (actual.retention === config.retention && actual.subjects.includes(config.subjects?.[0] ?? '')) return
+  const actual = existing?.config ?? (await inRoom(config.name, nats.jsm.streams.add(config))).config
+  if (actual.retention === config.retention && actual.subjects.includes(config.subjects?.[0] ?? '')) {
+    const { max_bytes, discard } = config
+    if (actual.max_bytes === max_bytes && actual.discard === discard) return
+    await inRoom(config.name, nats.jsm.streams.update(config.name, { ...actual, max_bytes, discard }))
+    return
+  }
   throw new AppError('STORE_MISMATCH', `stream ${config.name} has other subjects or another retention than ours`, {
     hint: 'it belongs to something else: choose another STOWAGE_DOMAIN',
   })
+}
+
+/** @throws AppError STORE_FULL when the server cannot set so much aside */
+async function inRoom<T>(stream: string, made: Promise<T>): Promise<T> {
+  try {
+    return await made
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError) || error.code !== storageInsufficient) throw error
+    throw new AppError('STORE_FULL', `the NATS server has no room for stream ${stream}`, {
+      cause: error,
+      hint: 'raise its storage limit, or lower STOWAGE_QUEUE_BYTES_MAX and STOWAGE_DEAD_BYTES_MAX, which it sets aside',
+    })
+  }
 }
 
 function queued(message: JsMsg): QueuedMessage {

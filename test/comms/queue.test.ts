@@ -114,6 +114,29 @@ test('what cannot succeed becomes a dead letter at once, with its headers, and t
   ])
 })
 
+test('a dead letter belongs to whom its message does, and to the same undertaking', async (context) => {
+  const comms = await open(context, { flags: { QUEUE_WORKERS: '1' } })
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const told = { 'Stowage-Correlation-Id': 'order-1', 'Stowage-Owner': 'ann', 'Nats-Msg-Id': 'm-1', traceparent }
+  await store(comms, 'name', '{"name":', told)
+  await store(comms, 'name', JSON.stringify({ name: '../up', id: 'm-2', correlation: 'order-2', owner: 'bob' }))
+  await store(comms, 'nonsense', 'x', { 'Stowage-Correlation-Id': 'order-3', 'Nats-Msg-Id': 'm-3' })
+  await store(comms, 'nonsense', 'x', { 'Stowage-Owner': 'carl', 'Nats-Msg-Id': 'm-4', 'Stowage-Token': 'wrong' })
+  await store(comms, 'nonsense', 'x', { 'Stowage-Correlation-Id': 'no id!', 'Nats-Msg-Id': 'm-5' })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  const dead = (await comms.events()).filter(({ type }) => type.endsWith('.message.dead.v1'))
+  const said = dead.map((event) => [event.subject, event.causationid, event.correlationid, event.owner, event.authid])
+  expect(said).toEqual([
+    ['m-1', 'm-1', 'order-1', 'ann', 'anonymous'],
+    ['m-2', 'm-2', 'order-2', 'bob', 'anonymous'],
+    ['m-3', 'm-3', 'order-3', 'anonymous', 'anonymous'],
+    // Its sender is not who it says, so nothing it says of itself is believed.
+    ['m-4', 'm-4', 'm-4', 'stowage', 'stowage'],
+    ['m-5', 'm-5', 'm-5', 'stowage', 'stowage'],
+  ])
+  expect(dead[0]).toMatchObject({ traceparent, authtype: 'unauthenticated' })
+})
+
 test('what fails for a while is tried again, and given up after as many times as allowed', async (context) => {
   let failures = 0
   const failing = (verbs: Verbs): Verbs => ({

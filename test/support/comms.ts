@@ -55,7 +55,7 @@ export async function startTestComms(
 ): Promise<TestComms> {
   const node = await openTestVerbs(url, onFinished, options.domain === undefined ? {} : { domain: options.domain })
   const { domain, nats, log, source } = node
-  const flags = { DOMAIN: domain, STORE: 'a', SHARDS: '1', NATS_COMMANDS: 'open', ...options.flags }
+  const flags = { DOMAIN: domain, STORE: 'a', SHARDS: '1', NATS_COMMANDS: 'open', ...queueBounds, ...options.flags }
   const { limits, layout, comms, store } = readConfig({}, flags)
   const blocks = inline(await openNatsBlockstore(nats, layout, store))
   const acts: { verb: string; context: Context }[] = []
@@ -72,7 +72,7 @@ export async function startTestComms(
       auth: { authenticate },
       gatewayUrl: () => 'http://gateway.test',
       messaging: createMessaging(nats),
-      queue: await openWorkQueue(nats, layout, comms.ackWaitMs),
+      queue: await openWorkQueue(nats, layout, comms),
       deadLetters: createDeadLetterLog(log, source),
       limits,
       version: '1.2.3',
@@ -103,6 +103,9 @@ export async function startTestComms(
     kill: () => nats.close(),
   }
 }
+
+/** A server sets them aside whole, for each domain of a test. */
+const queueBounds = { QUEUE_BYTES_MAX: '64MiB', DEAD_BYTES_MAX: '64MiB' }
 
 export async function clientConnection(
   url: string,
