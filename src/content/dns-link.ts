@@ -28,6 +28,8 @@ const absentMs = 10_000
 const valueLengthMax = 2048
 const timeoutMs = 2000
 const tries = 2
+/** At a time: whoever may make up hosts (`*`) makes up no more than these. */
+const questionsMax = 256
 const prefix = 'dnslink='
 
 interface Kept {
@@ -61,6 +63,7 @@ export class DnsLinks {
 
   /** One question for all who want to know; it ends by its own time-out, not with the first of them. */
   #start(fqdn: string): Promise<DnsLink | undefined> {
+    if (this.#underWay.size >= questionsMax) return Promise.reject(unanswered(fqdn, 'too much is asked of it'))
     const answer = this.#ask(fqdn).finally(() => this.#underWay.delete(fqdn))
     this.#underWay.set(fqdn, answer)
     return answer
@@ -82,12 +85,16 @@ export class DnsLinks {
     } catch (cause) {
       const code = (cause as NodeJS.ErrnoException).code
       if (code === 'ENOTFOUND' || code === 'ENODATA') return []
-      throw new AppError('IPNS_UNRESOLVED', `the DNS does not answer for ${name}`, {
-        cause,
-        hint: 'try again in a few seconds',
-      })
+      throw unanswered(name, 'it failed', cause)
     }
   }
+}
+
+function unanswered(name: string, why: string, cause?: unknown): AppError {
+  return new AppError('IPNS_UNRESOLVED', `the DNS does not answer for ${name}: ${why}`, {
+    ...(cause === undefined ? {} : { cause }),
+    hint: 'try again in a few seconds',
+  })
 }
 
 function isAllowed(fqdn: string, patterns: readonly string[]): boolean {

@@ -115,3 +115,14 @@ test('many who ask at once ask one question, and one who leaves does not end it'
   for (const found of await Promise.all(others)) expect(found?.value).toBe('/ipfs/a')
   expect(asked).toHaveLength(1)
 })
+
+test('no more than 256 questions are under way', async () => {
+  const { records, look, asked } = await open(['*'], 100)
+  const domains = Array.from({ length: 300 }, (_, i) => `h${i}.example`)
+  for (const domain of domains) records.set(`_dnslink.${domain}`, 'silent')
+  const results = await Promise.allSettled(domains.map((domain) => look(domain)))
+  expect(results.every(({ status }) => status === 'rejected')).toBe(true)
+  expect(new Set(asked).size).toBe(256)
+  records.set('_dnslink.h0.example', ['dnslink=/ipfs/a'])
+  expect((await look('h0.example'))?.value).toBe('/ipfs/a')
+})
