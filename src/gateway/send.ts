@@ -62,11 +62,17 @@ async function sendStream(
     if (promised !== undefined && BigInt(sent.bytes) !== promised) throw wrongLength(promised)
     response.end()
   } catch (error) {
-    if (response.headersSent) response.destroy()
+    if (response.headersSent) cut(response)
     throw error
   } finally {
     await iterator.return?.()
   }
+}
+
+/** By a reset: over HTTP/1.0 and without a length, a connection that merely ends is how a whole reply ends. */
+function cut(response: ServerResponse): void {
+  response.socket?.resetAndDestroy()
+  response.destroy()
 }
 
 function wrongLength(promised: bigint): AppError {
