@@ -85,6 +85,7 @@ function added(
     told: undefined,
     lost: false,
     revision: 0,
+    copyRevision: 0,
   }
   const whole: RootFacts = {
     ...base,
@@ -103,7 +104,7 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
   const { cid, site, store, action, bytes, blocks } = event.data
   const root = linked(cid)
   const change = (step: (facts: RootFacts) => RootFacts) => [
-    newer(root, sequence, (facts) => (facts === undefined ? undefined : step(facts))),
+    newer(root, sequence, (facts) => (facts === undefined ? undefined : { ...step(facts), copyRevision: sequence })),
   ]
   if (verb === 'satisfied' || verb === 'degraded') return change((facts) => ({ ...facts, told: verb }))
   if (typeof site !== 'string' || typeof store !== 'string') return []

@@ -74,6 +74,8 @@ export interface RootFacts {
   readonly lost: boolean
   /** Sequence of the last event folded in. */
   readonly revision: number
+  /** That of the last `copy` event: what a decision about copies goes by, as a compare-and-set. 0 = none. */
+  readonly copyRevision: number
 }
 
 /** Someone at a place shows this content: a website, a service. Pulls it there, unasked. */

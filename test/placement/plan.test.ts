@@ -61,6 +61,7 @@ function factsOf(copies: readonly string[], more: Partial<RootFacts> = {}): Root
     told: undefined,
     lost: false,
     revision: 1,
+    copyRevision: 0,
     ...more,
   }
 }
