@@ -26,6 +26,10 @@ process.exitCode = await runCli(process.argv.slice(2), {
     // Looked for, not fetched: a look at a machine must not change it.
     return resolveServerBinary({ binary, env: process.env, sources: [] })
   },
+  natsPermissions: async (place) => {
+    const { accountsBlock, natsAccounts } = await import('./nats/permissions.ts')
+    return accountsBlock(natsAccounts(place))
+  },
 })
 // Sockets kept alive for a next request must not hold a finished command.
 if (!process.argv.includes('serve')) process.exit()

@@ -1,4 +1,4 @@
-import type { SettingFlags } from '../config.ts'
+import type { LayoutConfig, SettingFlags } from '../config.ts'
 import type { ProgressStream } from './progress.ts'
 
 export interface FoundServer {
@@ -24,4 +24,6 @@ export interface Io {
    * @throws AppError SERVER_NOT_FOUND | SERVER_TOO_OLD
    */
   readonly findNatsServer: (binary: string | undefined) => Promise<FoundServer>
+  /** Accounts and users for the configuration file of a nats-server. */
+  readonly natsPermissions: (place: Pick<LayoutConfig, 'domain' | 'space'>) => Promise<string>
 }

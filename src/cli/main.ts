@@ -11,6 +11,7 @@ import { ipnsCommand } from './commands/ipns.ts'
 import { lsCommand } from './commands/ls.ts'
 import { nameCommand } from './commands/name.ts'
 import { namesCommand } from './commands/names.ts'
+import { natsPermissionsCommand } from './commands/nats-permissions.ts'
 import { rmCommand } from './commands/rm.ts'
 import { statCommand } from './commands/stat.ts'
 import { statusCommand } from './commands/status.ts'
@@ -83,6 +84,7 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     indexCommand(io, setExitCode),
     statusCommand(io),
     doctorCommand(io, setExitCode),
+    natsPermissionsCommand(io),
   ]
   for (const command of commands) program.addCommand(command)
   for (const command of everyCommand(program)) {

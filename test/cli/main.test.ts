@@ -53,6 +53,7 @@ describe('the command line', () => {
       'index',
       'status',
       'doctor',
+      'nats-permissions',
     ]) {
       expect(help.stdout).toMatch(new RegExp(`^  ${command} `, 'm'))
       const own = await run(folder, [command, '--help'])

@@ -8,6 +8,7 @@ import { Readable, Writable } from 'node:stream'
 import type { TestContext } from 'vitest'
 import type { Io } from '../../src/cli/io.ts'
 import { runCli } from '../../src/cli/main.ts'
+import { accountsBlock, natsAccounts } from '../../src/nats/permissions.ts'
 import { startApi, token } from './api.ts'
 import { CountingStore } from './dags.ts'
 import { openGateway } from './gateway.ts'
@@ -76,6 +77,7 @@ export async function run(folder: string, argv: readonly string[], options: RunO
     version: '9.9.9',
     serve: async () => 0,
     findNatsServer: async () => ({ path: '/opt/nats-server', version: '2.15.1', foundBy: 'PATH' }),
+    natsPermissions: async (place) => accountsBlock(natsAccounts(place)),
     ...options.io,
   })
   return { exitCode, stdout: stdout.bytes.toString(), stdoutBytes: stdout.bytes, stderr: stderr.bytes.toString() }
