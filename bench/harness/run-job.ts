@@ -8,7 +8,13 @@ import { ownProcess, processGone } from './cleanup.ts'
  * request to the last byte of the reply, and prints one line of JSON.
  */
 export async function runJob<Result>(
-  script: 'http-client.ts' | 'nats-client.ts' | 'obj-client.ts' | 'blocks-client.ts' | 'events-client.ts',
+  script:
+    | 'http-client.ts'
+    | 'nats-client.ts'
+    | 'obj-client.ts'
+    | 'blocks-client.ts'
+    | 'events-client.ts'
+    | 'names-client.ts',
   job: unknown,
 ): Promise<Result> {
   const child = spawnScript(script, [JSON.stringify(job)])
