@@ -315,6 +315,10 @@ export const settings = {
     max: 64,
     help: 'queued commands that a node works on at a time',
   },
+  KEYS_SECRET: {
+    kind: 'secret',
+    help: 'what keys that sign IPNS records are sealed under, the same at all nodes of a domain (default: one in the data folder with an embedded server, none with NATS_URL)',
+  },
   TOKEN: { kind: 'secret', help: 'admin token: `serve` uses it instead of making one; the CLI sends it' },
   API_URL: {
     kind: 'url',
@@ -447,6 +451,7 @@ export interface Config {
   readonly comms: CommsConfig
   readonly shutdownMs: number
   readonly token: string | undefined
+  readonly keysSecret: string | undefined
   readonly apiUrl: string | undefined
   readonly gatewayUrl: string | undefined
   readonly log: LogLevel
@@ -553,6 +558,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
     }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
     token: read.text('TOKEN'),
+    keysSecret: read.text('KEYS_SECRET'),
     apiUrl: read.text('API_URL'),
     gatewayUrl: read.text('GATEWAY_URL'),
     log: (read.text('LOG') ?? 'info') as LogLevel,
@@ -561,6 +567,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
   if ((shards & (shards - 1)) !== 0) problems.push(`STOWAGE_SHARDS: ${shards} is not a power of two`)
   if ((config.nats.tlsCertFile === undefined) !== (config.nats.tlsKeyFile === undefined)) {
     problems.push('STOWAGE_NATS_TLS_CERT and STOWAGE_NATS_TLS_KEY belong together')
+  }
+  if (config.keysSecret !== undefined && config.keysSecret.length < 16) {
+    problems.push('STOWAGE_KEYS_SECRET: the value has fewer than 16 characters')
   }
   // As a header it would not arrive, or not as it is.
   if (config.token !== undefined && !/^[\x21-\x7e]+$/.test(config.token)) {

@@ -1,6 +1,7 @@
 import { memoryUsage, pid, uptime } from 'node:process'
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
+import { settleKeysSecret } from './auth/keys-secret.ts'
 import { type AdminToken, createAuth, settleAdminToken } from './auth/token.ts'
 import { tokenFile } from './auth/token-file.ts'
 import { cached } from './blocks/cached.ts'
@@ -15,6 +16,7 @@ import { createDeadLetterLog } from './content/dead-letter.ts'
 import { DnsLinks } from './content/dns-link.ts'
 import { createGet } from './content/get.ts'
 import { createIndexMaintenance } from './content/index-maintenance.ts'
+import { createPublishing } from './content/publishing.ts'
 import { createPut } from './content/put.ts'
 import { createIpnsResolver } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
@@ -129,6 +131,15 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const lookupDnsLink = (domain: string, options: { signal: AbortSignal }) => dnsLinks.lookupDnsLink(domain, options)
     const { checkName } = served
     const ipns = createIpnsResolver({ names, limits, lookupDnsLink, checkName })
+    const secretFile = place.server === undefined ? undefined : tokenFile(place.dataDir, 'keys.secret')
+    const publishing = createPublishing({
+      names,
+      change: verbs.changeIpns,
+      resolveName: verbs.resolveName,
+      secret: await settleKeysSecret(config.keysSecret, secretFile),
+    })
+    opened.push(() => publishing.close())
+    projector.onNames = publishing.namesChanged
     const inspect = createInspect({ blocks: served.blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
@@ -181,6 +192,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         feed,
         index: createIndexMaintenance(names),
         ipns: verbs,
+        publishing,
         isDeleted: verbs.isDeleted,
         ...recorded,
         limitHits,

@@ -5,6 +5,8 @@ import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { IpnsVerbs } from '../content/ipns-commands.ts'
+import type { IpnsKeys } from '../content/ipns-keys.ts'
+import type { IpnsPublisher } from '../content/ipns-publish.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
@@ -19,6 +21,7 @@ import { eventsHandler } from './routes/events.ts'
 import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
 import { ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
+import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
 import { metricsHandler } from './routes/metrics.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { uploadHandler } from './routes/upload.ts'
@@ -30,6 +33,8 @@ export interface ApiParts {
   readonly index?: IndexMaintenance
   /** Undefined: nothing is published below `/ipns/`. */
   readonly ipns?: IpnsVerbs
+  /** What signs records here. */
+  readonly publishing?: { readonly keys: IpnsKeys; readonly publisher: IpnsPublisher }
   readonly isDeleted?: IsDeleted
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
@@ -100,7 +105,10 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/objects\//, allow: 'GET, HEAD, DELETE' },
   { path: /^\/api\/v1\/names$/, allow: 'GET, HEAD, POST' },
   { path: /^\/api\/v1\/names\//, allow: 'GET, HEAD, PUT, DELETE' },
-  { path: /^\/api\/v1\/ipns$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/ipns$/, allow: 'GET, HEAD, POST' },
+  { path: /^\/api\/v1\/keys$/, allow: 'GET, HEAD, POST' },
+  { path: /^\/api\/v1\/keys\/[^/]*\/export$/, allow: 'POST' },
+  { path: /^\/api\/v1\/keys\//, allow: 'DELETE' },
   { path: /^\/api\/v1\/ipns\//, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
@@ -126,6 +134,15 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.get(`${ipnsPrefix}*`, ipns.get)
     app.put(`${ipnsPrefix}*`, withToken, ipns.put)
     app.delete(`${ipnsPrefix}*`, withToken, ipns.remove)
+  }
+  if (parts.publishing !== undefined) {
+    const { keys, publisher } = parts.publishing
+    const routes = keyRoutes(keys, limits)
+    app.post('/api/v1/ipns', withToken, publishHandler(publisher, limits))
+    app.get('/api/v1/keys', withToken, routes.list)
+    app.post('/api/v1/keys', withToken, routes.create)
+    app.post(`${keyPrefix}:label/export`, withToken, routes.export)
+    app.delete(`${keyPrefix}:label`, withToken, routes.remove)
   }
   if (parts.index !== undefined) {
     const index = indexRoutes(parts.index)

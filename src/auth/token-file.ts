@@ -4,8 +4,8 @@ import { AppError } from '../errors.ts'
 import type { TokenFile } from './token.ts'
 
 /** Readable by its owner alone; never half written. @throws AppError DATA_FOLDER_UNUSABLE, from every method */
-export function tokenFile(dataDir: string): TokenFile {
-  const path = join(dataDir, 'admin.token')
+export function tokenFile(dataDir: string, name = 'admin.token'): TokenFile {
+  const path = join(dataDir, name)
   const failed = (verb: string, cause: unknown): AppError =>
     new AppError('DATA_FOLDER_UNUSABLE', `cannot ${verb} ${path} (${(cause as NodeJS.ErrnoException).code})`, {
       cause,

@@ -10,7 +10,7 @@ import { isOutOfView } from '../names/view.ts'
 import { CommandLog } from './command-log.ts'
 import { createDeleteCommand } from './delete-command.ts'
 import type { Get } from './get.ts'
-import { createChangeIpns, createIpnsVerbs, type IpnsVerbs } from './ipns-commands.ts'
+import { type ChangeIpns, createChangeIpns, createIpnsVerbs, type IpnsVerbs } from './ipns-commands.ts'
 import { createDecide, createNameCommands } from './name-commands.ts'
 import { entryOfVersion, nameNotFound } from './name-plan.ts'
 import type { Put } from './put.ts'
@@ -29,6 +29,8 @@ export interface VerbParts {
 }
 
 export interface RunningVerbs extends Verbs, IpnsVerbs {
+  /** For what signs records here. */
+  readonly changeIpns: ChangeIpns
   readonly isDeleted: IsDeleted
   /** Resolves when every event that is under way is in the log, or given up. */
   idle(): Promise<void>
@@ -40,11 +42,13 @@ export function createVerbs({ put, get, blocks, log, names, limits, reach = pass
   const commands = new CommandLog(log, names)
   const decide = createDecide(names)
   const parts = { put, get, blocks, names, commands, limits, reach }
+  const changeIpns = createChangeIpns(parts)
   return {
     put: createPutCommand(parts, decide),
     ...createNameCommands(parts, decide),
     deleteObject: createDeleteCommand(parts, decide),
-    ...createIpnsVerbs(parts, createChangeIpns(parts)),
+    ...createIpnsVerbs(parts, changeIpns),
+    changeIpns,
     resolveName: (reference, options) => resolve(names, reference, options),
     nameHistory: async (name, { signal }) => {
       checkName(name)

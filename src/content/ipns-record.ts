@@ -43,7 +43,7 @@ interface Signed {
   readonly ttl: bigint | undefined
 }
 
-const signaturePrefix = Buffer.from('ipns-signature:')
+export const signaturePrefix = Buffer.from('ipns-signature:')
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const uint64Max = 2n ** 64n - 1n
 

@@ -3,10 +3,20 @@ import type { EventSource } from '../events/envelope.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
 import { KvBucket } from '../nats/kv-bucket.ts'
-import { deletedBucket, ipnsBucket, nameBucket, outcomeBucket, outcomeKeptSeconds, refBucket } from '../nats/layout.ts'
+import {
+  deletedBucket,
+  ipnsBucket,
+  keyBucket,
+  nameBucket,
+  outcomeBucket,
+  outcomeKeptSeconds,
+  refBucket,
+} from '../nats/layout.ts'
 import { LogReader } from '../nats/log-reader.ts'
 import { DeletedSet } from './deleted-set.ts'
+import { IpnsBindings } from './ipns-bindings.ts'
 import { IpnsIndex } from './ipns-index.ts'
+import { KeyStore } from './key-store.ts'
 import type { Effect } from './name-fold.ts'
 import { NameIndex } from './name-index.ts'
 import { NameList } from './name-list.ts'
@@ -28,11 +38,15 @@ export interface Names {
   readonly log: NameLog
   readonly deleted: DeletedSet
   readonly ipns: IpnsIndex
+  /** Not made from the log: no log may hold them. */
+  readonly keys: KeyStore
   readonly outcomes: Outcomes
   readonly reader: LogReader
   readonly buckets: NameBuckets
   readonly source: EventSource
   apply(effect: Effect, wasAbsent?: boolean): Promise<void>
+  /** The entries below `/ipns/` that follow a name. The caller closes it. */
+  watchBindings(): IpnsBindings
   close(): Promise<void>
 }
 
@@ -55,6 +69,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
       description,
       ...(keptSeconds === undefined ? {} : { keptSeconds }),
     })
+  const keys = new KeyStore(await open(keyBucket(domain), 'Stowage: sealed keys that sign IPNS records'), space)
   const buckets: NameBuckets = {
     names: await open(nameBucket(domain), 'Stowage: what names stand for'),
     refs: await open(refBucket(domain), 'Stowage: names by content'),
@@ -80,6 +95,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     log: new NameLog(reader, source),
     deleted,
     ipns,
+    keys,
     outcomes: new Outcomes(buckets.outcomes, reader, source),
     reader,
     buckets,
@@ -88,6 +104,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
       if (effect.kind === 'name') return index.apply(effect, wasAbsent)
       return effect.kind === 'ipns' ? ipns.apply(effect) : deleted.apply(effect)
     },
+    watchBindings: () => new IpnsBindings(nats, buckets.ipns, space, ipns),
     close,
   }
 }

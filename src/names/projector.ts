@@ -27,6 +27,8 @@ export class Projector {
   #consumer: DurableConsumer | undefined
   #skipped = 0
   #events = 0
+  /** Told of the names that have changed, once the index knows it. Of each change one node of the site hears. */
+  onNames: (names: readonly string[]) => void = () => undefined
 
   private constructor({ names, reach = passBy }: ProjectorOptions) {
     this.#names = names
@@ -80,6 +82,7 @@ export class Projector {
     await this.#names.outcomes.record(traces)
     this.#reach('projector-indexed')
     this.#events += messages.length
+    if (state.names.size > 0) this.onNames(Array.from(state.names.values(), ({ name }) => name))
     this.#skipped += state.skipped
   }
 

@@ -21,6 +21,7 @@ import { MiB } from '../lib/units.ts'
  * | policy       | KV `<d>_policy`, `<space>` (projection)                  |
  * | moves        | stream `<d>_moves`, `<d>.moves.<site>.>` (work queue)     |
  * | outcomes     | KV `<d>_outcomes`, `<space>.<command id>` (projection)   |
+ * | keys         | KV `<d>_keys`, `<space>.<label>` (sealed)                |
  * | tokens       | KV `<d>_tokens` (hashes only)                            |
  *
  * `key` = CIDv1 base32 with the raw codec of the block's multihash: one spelling per block.
@@ -73,6 +74,7 @@ export const deadSubjects = (domain: string): string => `${domain}.dead.>`
 export const nameBucket = (domain: string): string => `${domain}_names`
 export const refBucket = (domain: string): string => `${domain}_refs`
 export const deletedBucket = (domain: string): string => `${domain}_deleted`
+export const keyBucket = (domain: string): string => `${domain}_keys`
 export const ipnsBucket = (domain: string): string => `${domain}_ipns`
 export const outcomeBucket = (domain: string): string => `${domain}_outcomes`
 export const placementBucket = (domain: string): string => `${domain}_placement`

@@ -1,0 +1,38 @@
+import type { Names } from '../names/names.ts'
+import { createIpnsKeys, type IpnsKeys } from './ipns-keys.ts'
+import { createIpnsPublisher, type IpnsPublisher, type PublisherParts } from './ipns-publish.ts'
+import { IpnsRepublisher } from './ipns-republisher.ts'
+
+/** Keys, what they sign, and the worker that signs again. */
+export interface Publishing {
+  readonly keys: IpnsKeys
+  readonly publisher: IpnsPublisher
+  /** These names have changed. */
+  namesChanged(names: readonly string[]): void
+  close(): Promise<void>
+}
+
+export interface PublishingParts extends Omit<PublisherParts, 'keys'> {
+  readonly names: Names
+  /** Undefined = no key can be unsealed here, and nothing is signed. */
+  readonly secret: string | undefined
+  readonly sweepMs?: number
+}
+
+export function createPublishing({ secret, sweepMs, ...parts }: PublishingParts): Publishing {
+  const { names } = parts
+  const keys = createIpnsKeys({ store: names.keys, secret, domain: names.source.domain })
+  const publisher = createIpnsPublisher({ ...parts, keys })
+  if (!keys.usable) return { keys, publisher, namesChanged: () => undefined, close: async () => undefined }
+  const bindings = names.watchBindings()
+  const worker = new IpnsRepublisher({ bindings, publisher, ...(sweepMs === undefined ? {} : { sweepMs }) })
+  return {
+    keys,
+    publisher,
+    namesChanged: (changed) => worker.namesChanged(changed),
+    close: async () => {
+      await worker.close()
+      await bindings.close()
+    },
+  }
+}
