@@ -3,6 +3,7 @@ import type { IpnsName } from '../content/ipns-name.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { ByteLru } from '../lib/lru.ts'
 import { KiB, MiB } from '../lib/units.ts'
+import { undoubledLocation } from './doubled-path.ts'
 import { withText } from './errors.ts'
 import { homeReply } from './home.ts'
 import type { RequestHost } from './host.ts'
@@ -188,7 +189,8 @@ function isConstant({ host, pathname }: Question): boolean {
 
 /** `?uri=` belongs to the gateway where content has paths; on an origin of its own it belongs to the site. */
 function uriOf({ pathname, search }: Question): string | undefined {
-  return /^\/(ip[fn]s(\/|$)|$)/.test(pathname) ? uriLocation(search) : undefined
+  if (!/^\/(ip[fn]s(\/|$)|$)/.test(pathname)) return undefined
+  return uriLocation(search) ?? undoubledLocation(pathname, search)
 }
 
 function redirect(location: string, status = 301): Located {

@@ -10,6 +10,7 @@ import { directoryReply } from './reply-directory.ts'
 import { fileReply } from './reply-file.ts'
 import { hasPreview, previewReply } from './reply-preview.ts'
 import { tarReply } from './reply-tar.ts'
+import { encodeSegment, type Query } from './request.ts'
 
 /** `unixfs`, `raw`, `car` or the name of a codec. @throws AppError FORMAT_UNSUPPORTED */
 export const formatName = (format: Format): string => (format.kind === 'codec' ? format.codec : format.kind)
@@ -74,5 +75,12 @@ function lastSegment({ request: { path, name } }: Exchange): string | undefined 
 function located({ request }: Exchange, format: Format, reply: Reply): Reply {
   if (format.kind === 'unixfs' || !format.fromAccept || reply.status >= 300) return reply
   const search = format.kind === 'car' ? carSearch(format.params) : `format=${formatName(format)}`
-  return { ...reply, headers: [...reply.headers, 'Content-Location', `${request.href}?${search}`] }
+  const location = `${request.href}?${search}${namingSearch(request.query)}`
+  return { ...reply, headers: [...reply.headers, 'Content-Location', location] }
+}
+
+/** What else of the query changes the reply: how it is to be named and saved. */
+function namingSearch({ filename, download }: Query): string {
+  const name = filename === undefined ? '' : `&filename=${encodeSegment(filename)}`
+  return download ? `${name}&download=true` : name
 }
