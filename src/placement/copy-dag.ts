@@ -1,0 +1,81 @@
+import type { CID } from 'multiformats/cid'
+import { isIdentity, multihashKey, verifyBlock } from '../blocks/block.ts'
+import type { Blockstore } from '../blocks/blockstore.ts'
+import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
+import { linksOf } from '../dag/codecs.ts'
+import type { DagLimits } from '../dag/target.ts'
+import { walk } from '../dag/walk.ts'
+import type { ByteRate } from '../lib/byte-rate.ts'
+import type { CopySize } from './copy-events.ts'
+
+export interface CopyOptions {
+  readonly signal: AbortSignal
+  readonly limits: DagLimits
+  /** Of what is read, copied or not. */
+  readonly rate: ByteRate
+  readonly readAheadBytes: number
+  /** After each block: sums so far. */
+  readonly onProgress?: (size: CopySize) => void
+}
+
+/**
+ * Brings a whole DAG into `dest`: what is there already is read and hashed there, the rest is read from `others`, the best
+ * first, and written. The root goes last, so that an interrupted copy is no copy, and one begun anew goes on where it
+ * stopped.
+ * @throws as `walk`, with the failure of `dest` for a block that nobody has; STORE_FULL; STORE_UNAVAILABLE
+ */
+export async function copyDag(
+  root: CID,
+  dest: Blockstore,
+  others: readonly Route[],
+  options: CopyOptions,
+): Promise<CopySize & { readonly newBlocks: number }> {
+  const { signal } = options
+  const fromElsewhere = new Set<string>()
+  const source = new RoutedBlockstore({
+    primary: dest,
+    others: () => others,
+    onFound: ({ cid }) => fromElsewhere.add(multihashKey(cid)),
+  })
+  const writer = dest.openWriter({ signal })
+  let newBlocks = 0
+  let last: Uint8Array | undefined
+  const size = await eachBlock(root, source, options, async (cid, bytes) => {
+    if (!fromElsewhere.delete(multihashKey(cid))) return
+    newBlocks++
+    if (cid.equals(root)) last = bytes
+    else await writer.put(verifyBlock(cid, bytes))
+  })
+  await writer.flush()
+  if (last !== undefined) await dest.put(verifyBlock(root, last), { signal })
+  return { ...size, newBlocks }
+}
+
+/**
+ * Reads every block of a DAG out of one store and hashes it (`store` is verified).
+ * @throws as `walk`, for the first block that is missing or damaged
+ */
+export function verifyDag(root: CID, store: Blockstore, options: CopyOptions): Promise<CopySize> {
+  return eachBlock(root, store, options, async () => undefined)
+}
+
+async function eachBlock(
+  root: CID,
+  source: Blockstore,
+  { signal, limits, rate, readAheadBytes, onProgress }: CopyOptions,
+  work: (cid: CID, bytes: Uint8Array) => Promise<void>,
+): Promise<CopySize> {
+  let blocks = 0
+  let bytes = 0
+  if (isIdentity(root)) return { blocks, bytes }
+  const first = { cid: root, bytes: await source.get(root, { signal }) }
+  const follow = (block: { readonly cid: CID; readonly bytes: Uint8Array }) => linksOf(block.cid, block.bytes, limits)
+  for await (const block of walk(first, follow, source, { signal, limits, readAheadBytes })) {
+    await rate.take(block.bytes.byteLength, signal)
+    blocks++
+    bytes += block.bytes.byteLength
+    await work(block.cid, block.bytes)
+    onProgress?.({ blocks, bytes })
+  }
+  return { blocks, bytes }
+}
