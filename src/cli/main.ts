@@ -8,6 +8,7 @@ import { eventsCommand } from './commands/events.ts'
 import { getCommand } from './commands/get.ts'
 import { indexCommand } from './commands/index-command.ts'
 import { ipnsCommand } from './commands/ipns.ts'
+import { keyCommand } from './commands/key.ts'
 import { lsCommand } from './commands/ls.ts'
 import { nameCommand } from './commands/name.ts'
 import { namesCommand } from './commands/names.ts'
@@ -80,6 +81,7 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     nameCommand(io),
     namesCommand(io),
     ipnsCommand(io),
+    keyCommand(io),
     eventsCommand(io),
     indexCommand(io, setExitCode),
     statusCommand(io),

@@ -3,6 +3,7 @@ import { type ClientPath, gatewayPath, urlPath } from './content-path.ts'
 import { createEventsClient, type EventsClient } from './events.ts'
 import { contentOf, createHttp, type Http, type HttpRequest, type OnProgress } from './http.ts'
 import { createIpnsClient, type IpnsClient } from './ipns.ts'
+import { createKeysClient, type KeysClient } from './keys.ts'
 import { createMaintenanceClient, type MaintenanceClient } from './maintenance.ts'
 import { conditionHeaders, createNamesClient, type NameCondition, type NamesClient } from './names.ts'
 import { createNodeCall, type NodeAccess, type NodeCall, queryText } from './node-call.ts'
@@ -56,6 +57,7 @@ export interface Client {
   readonly gatewayUrl: string
   readonly names: NamesClient
   readonly ipns: IpnsClient
+  readonly keys: KeysClient
   readonly events: EventsClient
   readonly maintenance: MaintenanceClient
   putFile(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
@@ -87,6 +89,7 @@ export function createClient(options: ClientOptions): Client {
     gatewayUrl,
     names: createNamesClient(call),
     ipns: createIpnsClient(call),
+    keys: createKeysClient(call),
     events: createEventsClient(call),
     maintenance: createMaintenanceClient(call),
     putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),

@@ -1,5 +1,5 @@
 import type { CallOptions } from './client.ts'
-import { type NodeCall, queryText } from './node-call.ts'
+import { jsonBody, type NodeCall, queryText } from './node-call.ts'
 import { count, type Fields, fieldsOf, text, unexpected } from './reply-fields.ts'
 
 /** What stands below `/ipns/` for a name, as the node answers. */
@@ -22,6 +22,13 @@ export interface IpnsReply {
   readonly json: Fields
 }
 
+export interface PublishOptions {
+  /** Its label or its name. */
+  readonly key: string
+  readonly lifetimeSeconds?: number | undefined
+  readonly ttlSeconds?: number | undefined
+}
+
 /** IPNS records and DNSLinks of a node. */
 export interface IpnsClient {
   /** @throws AppError IPNS_INVALID | NAME_INVALID | REVISION_CONFLICT when a newer record is there */
@@ -31,6 +38,8 @@ export interface IpnsClient {
     value: string,
     options: CallOptions & { readonly ttlSeconds?: number | undefined },
   ): Promise<IpnsReply>
+  /** Binds a name to a key of the node. @throws AppError NAME_NOT_FOUND */
+  publish(name: string, options: CallOptions & PublishOptions): Promise<IpnsReply>
   /** @throws AppError NAME_NOT_FOUND */
   get(name: string, options: CallOptions): Promise<IpnsReply>
   remove(name: string, options: CallOptions): Promise<void>
@@ -47,6 +56,10 @@ export function createIpnsClient(call: NodeCall): IpnsClient {
     importRecord: (key, record, options) => put(ipnsPath(key), 'application/vnd.ipfs.ipns-record', record, options),
     setDnsLink: (domain, value, { ttlSeconds: ttl, signal }) =>
       put(`${ipnsPath(domain)}${queryText({ ttl })}`, 'text/plain', Buffer.from(value), { signal }),
+    publish: async (name, { signal, ...options }) => {
+      const body = jsonBody({ publish: { name, ...options } })
+      return ipnsReplyOf(await call.json({ method: 'POST', path: 'ipns', signal, ...body }))
+    },
     get: async (name, { signal }) => ipnsReplyOf(await call.json({ method: 'GET', path: ipnsPath(name), signal })),
     remove: async (name, { signal }) => {
       await call.json({ method: 'DELETE', path: ipnsPath(name), signal })

@@ -19,6 +19,7 @@ holds; a domain name that is also a name here (stowage name set example.org …)
 Examples:
   $ stowage ipns import k51….ipns-record         the key is the file's name up to the first _ or .
   $ stowage ipns link docs.example.org /ipfs/<cid>/docs
+  $ stowage ipns publish docs/site --key site    a key of this node follows a name
   $ stowage ipns get k51…
   $ stowage ipns ls`
 
@@ -28,11 +29,38 @@ export function ipnsCommand(io: Io): Command {
   return new Command('ipns')
     .description('publish below /ipns/: signed records of keys, and DNSLinks')
     .addHelpText('after', examples)
+    .addCommand(publishCommand(io))
     .addCommand(importCommand(io))
     .addCommand(linkCommand(io))
     .addCommand(getCommand(io))
     .addCommand(listCommand(io))
     .addCommand(removeCommand(io))
+}
+
+interface PublishOptions {
+  readonly key: string
+  readonly ttl?: number
+  readonly lifetime?: number
+}
+
+function publishCommand(io: Io): Command {
+  return clientCommand('publish')
+    .description('let a key follow a name: its record is signed here, now and after each change')
+    .argument('<name>', 'the name, like docs/site')
+    .requiredOption('--key <key>', 'a key of this node: its label or its name (stowage key ls)')
+    .option('--ttl <seconds>', 'how long readers may keep the answer (default: 300)', positiveNumber)
+    .option(
+      '--lifetime <seconds>',
+      'how long a record holds; it is signed anew before (default: two days)',
+      positiveNumber,
+    )
+    .action((name: string, { key, ttl, lifetime }: PublishOptions, command: Command) =>
+      withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
+        const asked = { key, ttlSeconds: ttl, lifetimeSeconds: lifetime, signal }
+        const reply = await client.ipns.publish(name, asked)
+        await out.result(reply.json, line(reply))
+      }),
+    )
 }
 
 function importCommand(io: Io): Command {
