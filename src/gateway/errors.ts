@@ -101,8 +101,8 @@ function written(status: number, headers: HeaderList, body: Required<ErrorBody>,
   return withText(status, headers, `${body.message}\n${body.hint}\n`)
 }
 
-export function withText(status: number, headers: HeaderList, text: string): Reply {
-  const bytes = Buffer.from(text)
+export function withText(status: number, headers: HeaderList, text: string | Uint8Array): Reply {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text
   headers.push('Content-Length', String(bytes.byteLength))
   return { status, headers, body: { kind: 'whole', bytes } }
 }

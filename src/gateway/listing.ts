@@ -2,7 +2,7 @@ import type { DirectoryEntry } from '../content/get.ts'
 import { formatBytes } from '../lib/units.ts'
 import { type ListingQuery, listingSearch, type SortKey } from './listing-query.ts'
 import { assetHash, escapeHtml, page } from './page.ts'
-import { breadcrumbs, linkToCid, shortCid, shown, splitRoot } from './place-links.ts'
+import { breadcrumbs, isPlain, linkToCid, shortCid, shown, splitRoot } from './place-links.ts'
 import { type ContentRequest, encodeSegment } from './request.ts'
 
 /** Raise it when the markup below changes, so that no cache keeps the old look. */
@@ -58,7 +58,8 @@ function summary(listing: Listing): string {
 }
 
 /** `1,234,567`; `toLocaleString` is slow. */
-const grouped = (count: number | bigint): string => String(count).replace(/\B(?=(\d{3})+$)/g, ',')
+const grouped = (count: number): string =>
+  count < 1000 ? String(count) : String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 
 function table(request: ContentRequest, directory: DirectoryEntry['cid'], listing: Listing): string {
   return `<table>
@@ -92,11 +93,12 @@ function parentRow({ href, tail }: ContentRequest): string {
 
 function row({ href, place }: ContentRequest, { name, cid, dagBytes }: DirectoryEntry): string {
   const text = cid.toString()
+  const kind = kindOf(name, cid.code)
   const target = linkToCid(place, text, name)
-  const named = isReachable(name) ? `href="${href}/${encodeSegment(name)}"` : target
-  const claimed = dagBytes > 0n || kindOf(name, cid.code) === 'file'
-  const size = claimed ? ` title="${grouped(dagBytes)} bytes">${formatBytes(dagBytes)}` : '>–'
-  return `<tr><td class="${classOf[kindOf(name, cid.code)]}"><a ${named}>${shown(name)}</a></td><td class="cid"><a class="ipfs-hash" translate="no" ${target}>${shortCid(text)}</a></td><td class="size"${size}</td></tr>`
+  const named = isReachable(name) ? `href="${href}/${isPlain(name) ? name : encodeSegment(name)}"` : target
+  const bytes = Number(dagBytes)
+  const size = bytes > 0 || kind === 'file' ? ` title="${grouped(bytes)} bytes">${formatBytes(bytes)}` : '>–'
+  return `<tr><td class="${classOf[kind]}"><a ${named}>${shown(name)}</a></td><td class="cid"><a class="ipfs-hash" translate="no" ${target}>${shortCid(text)}</a></td><td class="size"${size}</td></tr>`
 }
 
 /** No URL path leads to a name that is a dot segment, holds a slash or NUL, or is no UTF-8 (shown with U+FFFD). */

@@ -10,9 +10,14 @@ const cidExplainer = 'https://cid.ipfs.tech/#'
  */
 export function linkToCid(place: Place, cid: string, filename?: string): string {
   if (place.gateway === undefined) return `href="${cidExplainer}${cid}" target="_blank" rel="noreferrer noopener"`
-  const query = filename === undefined ? '' : `?filename=${encodeURIComponent(encodeSegment(wellFormed(filename)))}`
-  return `href="${escapeHtml(place.gateway)}/ipfs/${cid}${query}"`
+  const gateway = place.gateway === '' ? '' : escapeHtml(place.gateway)
+  if (filename === undefined) return `href="${gateway}/ipfs/${cid}"`
+  const name = isPlain(filename) ? filename : encodeURIComponent(encodeSegment(wellFormed(filename)))
+  return `href="${gateway}/ipfs/${cid}?filename=${name}"`
 }
+
+/** Most names need no escape, in HTML or in a URL, and a page has a thousand of them. */
+export const isPlain = (name: string): boolean => /^[\w.~-]+$/.test(name)
 
 /** The way from the content root to here, each step a link. */
 export function breadcrumbs({ place, tail }: ContentRequest): string {
@@ -46,6 +51,7 @@ export function wellFormed(name: string): string {
  * the direction of text, by which `exe.jpg` could be shown for `gpj.exe`.
  */
 export function shown(text: string): string {
+  if (isPlain(text)) return text
   return escapeHtml(wellFormed(text).replace(/\p{Cc}|[\u200b\u2028-\u202e\u2066-\u2069\ufeff]/gu, visible))
 }
 

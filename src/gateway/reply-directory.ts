@@ -44,7 +44,16 @@ async function listingReply(exchange: Exchange, target: Target, roots: string): 
   headers.push('Content-Type', 'text/html; charset=utf-8', 'Content-Security-Policy', pagePolicy)
   // HEAD: the length would cost the entries.
   if (head) return { status: 200, headers, body: noBody }
-  return withText(200, headers, listingHtml(request, cid, await readListing(exchange, target, query)))
+  const { gateway, origin, contentRoot } = request.place
+  const key = [gateway, origin, contentRoot, request.href, etag].join(' ')
+  const known = services.listings.get(key)
+  if (known !== undefined) return withText(200, headers, known)
+  const listing = await readListing(exchange, target, query)
+  const html = Buffer.from(listingHtml(request, cid, listing))
+  // One that time cut short is not as long as it could be.
+  const isFull = listing.next === undefined || listing.entries.length === query.limit
+  if (isFull) services.listings.set(key, html, html.byteLength + 2 * key.length)
+  return withText(200, headers, html)
 }
 
 /** In the stored order; a page that holds all is sorted. */

@@ -1,5 +1,6 @@
 import type { LimitConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
+import type { ByteLru } from '../lib/lru.ts'
 import type { HeaderList } from './headers.ts'
 import type { MediaTypes } from './media-type.ts'
 import type { ReadAhead } from './read-ahead.ts'
@@ -48,6 +49,8 @@ export interface Services {
   readonly get: Get
   readonly limits: LimitConfig
   readonly mediaTypes: MediaTypes
+  /** Listings as they were sent: of the same directory, seen from the same place, a page never changes. */
+  readonly listings: ByteLru<Uint8Array>
   readonly readAhead: ReadAhead
   readonly redirects: RedirectRules
 }

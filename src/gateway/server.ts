@@ -6,8 +6,9 @@ import type { Get } from '../content/get.ts'
 import type { IsDeleted, ReadLog } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
+import { ByteLru } from '../lib/lru.ts'
 import { answerMalformed } from '../lib/malformed-request.ts'
-import { KiB } from '../lib/units.ts'
+import { KiB, MiB } from '../lib/units.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import { cutWhenIdle } from './connection.ts'
 import { errorReply } from './errors.ts'
@@ -108,6 +109,9 @@ const publishersOwn: ReadonlySet<ErrorCode> = new Set(['IPNS_UNRESOLVED', 'REDIR
 /** As some proxies log a client that left before the answer began. */
 const clientClosedRequest = 499
 
+/** Some forty listings of 1,000 entries. */
+const listingsBytesMax = 16 * MiB
+
 class Handler {
   readonly #services: Services
   readonly #parts: GatewayParts
@@ -118,7 +122,14 @@ class Handler {
 
   constructor(parts: GatewayParts, { limits, hosts }: GatewayConfig) {
     const readAhead = new ReadAhead(limits.readAheadBytes, limits.readAheadTotalBytes)
-    this.#services = { get: parts.get, limits, mediaTypes: new MediaTypes(), readAhead, redirects: new RedirectRules() }
+    this.#services = {
+      get: parts.get,
+      limits,
+      mediaTypes: new MediaTypes(),
+      listings: new ByteLru(listingsBytesMax),
+      readAhead,
+      redirects: new RedirectRules(),
+    }
     this.#hosts = new Hosts(hosts)
     this.#admission = new Admission(limits)
     this.#timeWatch = new TimeWatch(limits)
