@@ -148,8 +148,9 @@ class Member implements ClusterServer {
         'cluster {',
         '  name: test',
         `  listen: "127.0.0.1:${port(index, 1)}"`,
-        // Else servers tell each other where they really listen, and go round a link that was cut.
-        ...(links.length === 0 ? [] : [`  advertise: "127.0.0.1:${port(index, 3)}"`]),
+        // Else servers tell each other where they really listen, and go round a link that was cut. One connection for all: of
+        // several one may be back before the others, and the servers count as joined.
+        ...(links.length === 0 ? [] : [`  advertise: "127.0.0.1:${port(index, 3)}"`, '  pool_size: -1']),
         `  routes: [${routes.join(', ')}]`,
         '}',
         options.extraConfig ?? '',
