@@ -37,13 +37,15 @@ function objectEffects(event: CloudEvent, site: string, verb: string, sequence: 
   switch (verb) {
     case 'added':
     case 'imported':
-      return all.map((root) => newer(root, sequence, (facts) => added(facts, root, event, site, all.length === 1)))
+      return all.map((root) =>
+        newer(root, event, sequence, (facts) => added(facts, root, event, site, all.length === 1)),
+      )
     case 'deleted':
-      return all.map((root) => newer(root, sequence, (facts) => facts && { ...facts, deleted: true }))
+      return all.map((root) => newer(root, event, sequence, (facts) => facts && { ...facts, deleted: true }))
     case 'lost':
-      return all.map((root) => newer(root, sequence, (facts) => facts && { ...facts, lost: true }))
+      return all.map((root) => newer(root, event, sequence, (facts) => facts && { ...facts, lost: true }))
     case 'restored':
-      return all.map((root) => newer(root, sequence, (facts) => facts && { ...facts, lost: false }))
+      return all.map((root) => newer(root, event, sequence, (facts) => facts && { ...facts, lost: false }))
     default:
       return []
   }
@@ -51,13 +53,14 @@ function objectEffects(event: CloudEvent, site: string, verb: string, sequence: 
 
 function newer(
   root: CID,
+  { id }: CloudEvent,
   sequence: number,
   change: (facts: RootFacts | undefined) => RootFacts | undefined,
 ): RootEffect {
   const apply = (facts: RootFacts | undefined) => {
     if (facts !== undefined && facts.revision >= sequence) return facts
     const changed = change(facts)
-    return changed === undefined ? undefined : { ...changed, revision: sequence }
+    return changed === undefined ? undefined : { ...changed, revision: sequence, lastEventId: id }
   }
   return { key: rootKey(root), sequence, apply }
 }
@@ -86,6 +89,8 @@ function added(
     lost: false,
     revision: 0,
     copyRevision: 0,
+    correlation: event.correlationid,
+    lastEventId: event.id,
   }
   const whole: RootFacts = {
     ...base,
@@ -104,7 +109,9 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
   const { cid, site, store, action, bytes, blocks } = event.data
   const root = linked(cid)
   const change = (step: (facts: RootFacts) => RootFacts) => [
-    newer(root, sequence, (facts) => (facts === undefined ? undefined : { ...step(facts), copyRevision: sequence })),
+    newer(root, event, sequence, (facts) =>
+      facts === undefined ? undefined : { ...step(facts), copyRevision: sequence },
+    ),
   ]
   if (verb === 'satisfied' || verb === 'degraded') return change((facts) => ({ ...facts, told: verb }))
   if (typeof site !== 'string' || typeof store !== 'string') return []

@@ -76,6 +76,10 @@ export interface RootFacts {
   readonly revision: number
   /** That of the last `copy` event: what a decision about copies goes by, as a compare-and-set. 0 = none. */
   readonly copyRevision: number
+  /** Of the put that brought it: all that is done for it belongs to that undertaking. */
+  readonly correlation: string
+  /** Id of the last event folded in: what the next one is caused by. */
+  readonly lastEventId: string
 }
 
 /** Someone at a place shows this content: a website, a service. Pulls it there, unasked. */

@@ -62,6 +62,8 @@ function factsOf(copies: readonly string[], more: Partial<RootFacts> = {}): Root
     lost: false,
     revision: 1,
     copyRevision: 0,
+    correlation: 'c',
+    lastEventId: 'e',
     ...more,
   }
 }
