@@ -109,10 +109,8 @@ function readNode(bytes: Uint8Array, linksMax: number): PbNode {
           limit: 'node_links',
         })
       }
-      const length = reader.varint()
-      if (length > reader.end - reader.pos) throw new RangeError('unexpected end')
-      readLink(new ProtobufReader(bytes, reader.pos, reader.pos + length), positions)
-      reader.pos += length
+      const start = reader.span()
+      readLink(new ProtobufReader(bytes, start, reader.pos), positions)
     } else {
       throw new RangeError(`node field with tag ${tag}`)
     }
@@ -121,36 +119,34 @@ function readNode(bytes: Uint8Array, linksMax: number): PbNode {
 }
 
 function readLink(reader: ProtobufReader, positions: number[]): void {
-  let hash: Uint8Array | undefined
   let hashStart = -1
+  let hashEnd = -1
   let nameStart = -1
   let nameEnd = -1
   let sizeStart = -1
   while (!reader.done) {
     const tag = reader.varint()
-    if (tag === 0x0a && hash === undefined && nameStart < 0 && sizeStart < 0) {
-      hash = reader.field()
-      hashStart = reader.pos - hash.byteLength
+    if (tag === 0x0a && hashStart < 0 && nameStart < 0 && sizeStart < 0) {
+      hashStart = reader.span()
+      hashEnd = reader.pos
     } else if (tag === 0x12 && nameStart < 0 && sizeStart < 0) {
-      const name = reader.field()
-      nameStart = reader.pos - name.byteLength
+      nameStart = reader.span()
       nameEnd = reader.pos
     } else if (tag === 0x18 && sizeStart < 0) {
       sizeStart = reader.pos
-      reader.uint64()
+      reader.passUint64()
     } else {
       throw new RangeError(`link field with tag ${tag}, twice or out of order`)
     }
   }
-  if (hash === undefined) throw new RangeError('a link without Hash')
-  if (!isUsualCid(hash)) CID.decode(hash)
-  positions.push(hashStart, hashStart + hash.byteLength, nameStart, nameEnd, sizeStart)
+  if (hashStart < 0) throw new RangeError('a link without Hash')
+  if (!isUsualCid(reader.bytes, hashStart, hashEnd)) CID.decode(reader.bytes.subarray(hashStart, hashEnd))
+  positions.push(hashStart, hashEnd, nameStart, nameEnd, sizeStart)
 }
 
 /** sha2-256 under version 0, or under version 1 with a codec below 0x80: valid without a closer look. */
-function isUsualCid(bytes: Uint8Array): boolean {
-  if (bytes.byteLength === 34) return bytes[0] === 0x12 && bytes[1] === 0x20
-  return (
-    bytes.byteLength === 36 && bytes[0] === 1 && (bytes[1] ?? 0x80) < 0x80 && bytes[2] === 0x12 && bytes[3] === 0x20
-  )
+function isUsualCid(bytes: Uint8Array, at: number, end: number): boolean {
+  if (end - at === 34) return bytes[at] === 0x12 && bytes[at + 1] === 0x20
+  if (end - at !== 36 || bytes[at] !== 1) return false
+  return (bytes[at + 1] ?? 0x80) < 0x80 && bytes[at + 2] === 0x12 && bytes[at + 3] === 0x20
 }

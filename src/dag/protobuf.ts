@@ -51,11 +51,23 @@ export class ProtobufReader {
     return new DataView(this.bytes.buffer, this.bytes.byteOffset).getUint32(start, true)
   }
 
+  /** Over a uint64, checked as `uint64` does, which makes a BigInt of it. */
+  passUint64(): void {
+    const start = this.pos
+    while (this.#byte() >= 0x80);
+    const count = this.pos - start
+    if (count > 10 || (count === 10 && (this.bytes[this.pos - 1] ?? 0) > 1)) throw new RangeError('varint out of range')
+  }
+
   /** A view of the next `length`-prefixed field. */
   field(): Uint8Array {
-    const length = this.varint()
-    const start = this.#advance(length)
-    return this.bytes.subarray(start, start + length)
+    const start = this.span()
+    return this.bytes.subarray(start, this.pos)
+  }
+
+  /** The same as positions: where it starts; it ends at `pos`. A view costs more than reading the field. */
+  span(): number {
+    return this.#advance(this.varint())
   }
 
   /** Over the value of a field that is not ours. Groups (3, 4) are not used by any format here. */
