@@ -3,6 +3,7 @@ import { GiB, MiB, parseBytes } from '../src/lib/units.ts'
 import { add } from './add.ts'
 import { car } from './car.ts'
 import { events } from './events.ts'
+import { gateway } from './gateway.ts'
 import { get } from './get.ts'
 import { createBench, type Question } from './harness/bench.ts'
 import { closeAll, closeOnSignals } from './harness/cleanup.ts'
@@ -18,6 +19,7 @@ const questions: Readonly<Record<string, Question>> = {
   car,
   get,
   tiny,
+  gateway,
   'put-get-1k': putGet1k,
   events,
   names: namesBench,
