@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { AppError } from '../errors.ts'
 import { type ClientPath, gatewayPath, urlPath } from './content-path.ts'
 import { createEventsClient, type EventsClient } from './events.ts'
@@ -148,7 +149,7 @@ async function download(
     signal: options.signal,
     ...progressOf(options),
   }
-  const response = await http.request(request)
+  const response = await atOrigin(http, request, await http.request(request))
   const status = response.statusCode ?? 0
   if (status !== (range === undefined ? 200 : 206)) {
     response.destroy()
@@ -165,6 +166,20 @@ async function download(
   }
   const length = response.headers['content-length']
   return { bytes: length === undefined ? undefined : Number(length), content: contentOf(response, request) }
+}
+
+/** A gateway may serve each content at a host of its own below its own: there it sends us, and nowhere else. */
+async function atOrigin(http: Http, request: HttpRequest, response: IncomingMessage): Promise<IncomingMessage> {
+  const { location } = response.headers
+  if (response.statusCode !== 301 || location === undefined || !URL.canParse(location)) return response
+  const gateway = new URL(request.url)
+  const origin = new URL(location)
+  if (!origin.host.endsWith(`.ipfs.${gateway.host}`)) return response
+  response.resume()
+  // Few systems look up names below localhost.
+  if (gateway.hostname !== 'localhost') return await http.request({ ...request, url: location })
+  const url = `${gateway.origin}${origin.pathname}${origin.search}`
+  return await http.request({ ...request, url, headers: { ...request.headers, host: origin.host } })
 }
 
 async function* listPages(url: string, getJson: (url: string) => Promise<unknown>): AsyncGenerator<EntryReply> {

@@ -84,6 +84,11 @@ test.each([
   expect(location(text, pathname)).toMatch(/^\/(?![/\\])/)
 })
 
+test('not even with a segment that no path has', () => {
+  const found = matchRedirects(parse('/:a /:a/evil.example'), [''], '')
+  expect(found).toMatchObject({ location: '/evil.example' })
+})
+
 test('of a parameter in both, the value of the visitor wins', () => {
   expect(location('/a /b?x=1&y=2', '/a', '?y=3&z=4')).toBe('/b?x=1&y=3&z=4')
   expect(location('/a /b?x=1', '/a')).toBe('/b?x=1')
