@@ -18,7 +18,7 @@ import { createGet } from './content/get.ts'
 import { createIndexMaintenance } from './content/index-maintenance.ts'
 import { createPublishing } from './content/publishing.ts'
 import { createPut } from './content/put.ts'
-import { createIpnsResolver } from './content/resolve-ipns.ts'
+import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
 import type { EventSource } from './events/envelope.ts'
@@ -213,7 +213,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     urls.api = urlOf(await api.listen())
     const comms = await startComms(
       {
-        ...{ verbs, get: served.get, inspect, auth, status, limits, version, reads },
+        ...{ verbs: { ...verbs, resolveIpns: ipnsPathOf(ipns) }, get: served.get },
+        ...{ inspect, auth, status, limits, version, reads },
         isDeleted: verbs.isDeleted,
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),

@@ -5,12 +5,12 @@ import { AppError } from '../errors.ts'
 import { isRecord } from '../lib/json.ts'
 import type { Outgoing } from '../nats/messaging.ts'
 import { type Command, envelopeType, header } from './protocol.ts'
-import { type ReferenceLimits, referenceOf, resolve } from './reference.ts'
+import { type NameVerbs, type ReferenceLimits, referenceOf, resolve } from './reference.ts'
 import { jsonReply } from './reply.ts'
 import { argument, countArgument, flagArgument, plainText, type Request } from './request.ts'
 
 export interface CommandParts {
-  readonly verbs: Verbs
+  readonly verbs: Verbs & NameVerbs
   readonly get: Pick<Get, 'open'>
   readonly limits: ReferenceLimits
 }

@@ -1,20 +1,20 @@
 import type { LimitConfig } from '../config.ts'
 import type { ByteRange, Get, Target } from '../content/get.ts'
-import type { Context, NameEntry, ReadLog, Verbs } from '../content/verbs.ts'
+import type { Context, NameEntry, ReadLog } from '../content/verbs.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
 import { collect } from '../lib/streams.ts'
 import { type DownloadLimits, sendInParts } from './download.ts'
 import { header } from './protocol.ts'
 import { entryHeaders } from './queries.ts'
 import { bytesIn, rangeOf } from './range.ts'
-import { type OpenParts, openResolved, type Resolved, referenceOf, resolve } from './reference.ts'
+import { type NameVerbs, type OpenParts, openResolved, type Resolved, referenceOf, resolve } from './reference.ts'
 import { errorReply, type Failure, failureOf, type Requester } from './reply.ts'
 import { argument, countArgument, type Request } from './request.ts'
 import type { Transfers } from './transfers.ts'
 
 export interface GetParts {
   readonly get: Pick<Get, 'open'>
-  readonly verbs: Pick<Verbs, 'resolveName'>
+  readonly verbs: NameVerbs
   readonly isDeleted: OpenParts['isDeleted']
   /** Where each get is recorded; undefined = nowhere. */
   readonly reads: ReadLog | undefined

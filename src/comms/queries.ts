@@ -5,14 +5,14 @@ import type { Context, NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
 import type { Outgoing } from '../nats/messaging.ts'
 import { header, type Query } from './protocol.ts'
-import { type OpenParts, openReference, referenceOf, resolve } from './reference.ts'
+import { type NameVerbs, type OpenParts, openReference, referenceOf, resolve } from './reference.ts'
 import { jsonReply } from './reply.ts'
 import { argument, countArgument, flagArgument, plainText, type Request } from './request.ts'
 
 export interface QueryParts {
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
-  readonly verbs: Pick<Verbs, 'resolveName' | 'listNames' | 'namesOf'>
+  readonly verbs: NameVerbs & Pick<Verbs, 'listNames' | 'namesOf'>
   readonly isDeleted: OpenParts['isDeleted']
   status(): Promise<object>
   readonly limits: LimitConfig
@@ -71,7 +71,13 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
   }
 }
 
-const absent: ReadonlySet<string> = new Set(['BLOCK_NOT_FOUND', 'PATH_NOT_FOUND', 'NAME_NOT_FOUND', 'OBJECT_DELETED'])
+const absent: ReadonlySet<string> = new Set([
+  'BLOCK_NOT_FOUND',
+  'PATH_NOT_FOUND',
+  'NAME_NOT_FOUND',
+  'IPNS_UNRESOLVED',
+  'OBJECT_DELETED',
+])
 
 /** The names of a CID, or a page of those that start with a prefix. */
 async function names(request: Request, { verbs, limits }: QueryParts, signal: AbortSignal): Promise<Outgoing> {

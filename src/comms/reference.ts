@@ -7,6 +7,8 @@ import { argument, plainText, type Request } from './request.ts'
 export type Reference =
   | { readonly kind: 'cid'; readonly path: ContentPath }
   | { readonly kind: 'name'; readonly name: string; readonly segments: readonly string[] }
+  /** A key or a domain name, as it stands after `/ipns/`. */
+  | { readonly kind: 'ipns'; readonly name: string; readonly segments: readonly string[] }
 
 export interface ReferenceLimits {
   readonly pathSegmentsMax: number
@@ -19,7 +21,7 @@ export interface Resolved {
 }
 
 /**
- * Text that starts with a CID is a path from it, all else is a name: `bafy…/a.txt`, `docs/a.txt`, `docs/a.txt@7`. `name:` and
+ * Text that starts with a CID is a path from it, `/ipns/…` is an IPNS name, all else is a name: `bafy…/a.txt`, `docs/a.txt`, `docs/a.txt@7`. `name:` and
  * `cid:` before it say which is meant. Nothing is percent-encoded here. JSON says `name` or `cid`, and `path` below it.
  * @throws AppError REQUEST_INVALID | CID_INVALID | PATH_INVALID
  */
@@ -41,6 +43,7 @@ export function referenceOf(request: Request, limits: ReferenceLimits): Referenc
   if (field === 'name' || text.startsWith('name:')) {
     return { kind: 'name', name: field === 'name' ? text : text.slice(5), segments }
   }
+  if (text.startsWith('/ipns/')) return ipnsReference(text, segments)
   try {
     return { kind: 'cid', path: cidPath(text.replace(/^\/ipfs\//, ''), segments, limits) }
   } catch (error) {
@@ -50,6 +53,17 @@ export function referenceOf(request: Request, limits: ReferenceLimits): Referenc
 }
 
 const hint = 'send a CID, a path from one, or a name, as the body'
+
+function ipnsReference(text: string, below: readonly string[]): Reference {
+  const [name = '', ...segments] = text.slice('/ipns/'.length).replace(/\/$/, '').split('/')
+  return { kind: 'ipns', name, segments: [...segments, ...below] }
+}
+
+/** What leads from names to content. */
+export interface NameVerbs extends Pick<Verbs, 'resolveName'> {
+  /** @throws AppError NAME_INVALID | IPNS_UNRESOLVED | PATH_INVALID */
+  resolveIpns?(name: string, options: { readonly signal: AbortSignal }): Promise<ContentPath>
+}
 
 /** Segments are text here; the parser of URLs decodes what it gets, so they are encoded for it. */
 function cidPath(text: string, below: readonly string[], limits: ReferenceLimits): ContentPath {
@@ -62,14 +76,19 @@ function encode(segment: string): string {
   return encodeURIComponent(segment)
 }
 
-/** @throws AppError NAME_INVALID | NAME_NOT_FOUND | PATH_INVALID */
+/** @throws AppError NAME_INVALID | NAME_NOT_FOUND | IPNS_UNRESOLVED | PATH_INVALID */
 export async function resolve(
   reference: Reference,
-  verbs: Pick<Verbs, 'resolveName'>,
+  verbs: NameVerbs,
   limits: ReferenceLimits,
   signal: AbortSignal,
 ): Promise<Resolved> {
   if (reference.kind === 'cid') return { path: reference.path, entry: undefined }
+  if (reference.kind === 'ipns') {
+    const path = await verbs.resolveIpns?.(reference.name, { signal })
+    if (path === undefined) throw new AppError('IPNS_UNRESOLVED', 'nothing is published by name here')
+    return { path: cidPath(String(path.root), [...path.segments, ...reference.segments], limits), entry: undefined }
+  }
   const entry = await verbs.resolveName(reference.name, { signal })
   return { path: cidPath(entry.cid, reference.segments, limits), entry }
 }
@@ -80,7 +99,7 @@ export interface Opened extends Resolved {
 
 export interface OpenParts {
   readonly get: Pick<Get, 'open'>
-  readonly verbs: Pick<Verbs, 'resolveName'>
+  readonly verbs: NameVerbs
   /** The root was taken out of view. */
   readonly isDeleted: IsDeleted
   readonly limits: ReferenceLimits

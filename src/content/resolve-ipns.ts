@@ -8,7 +8,7 @@ import type { IpnsEntry } from '../names/ipns-entry.ts'
 import { isName } from '../names/name.ts'
 import type { Names } from '../names/names.ts'
 import { findIpns } from './ipns-commands.ts'
-import type { IpnsName } from './ipns-name.ts'
+import { type IpnsName, parseIpnsName } from './ipns-name.ts'
 import { hasExpired, type IpnsRecord, readIpnsRecord } from './ipns-record.ts'
 import { type IpnsValue, parseIpnsValue } from './ipns-value.ts'
 
@@ -116,6 +116,12 @@ export function createIpnsResolver({ names, limits, lookupDnsLink, checkName }: 
       return { bytes: record.bytes, maxAgeSeconds: maxAgeOf(record) }
     },
   }
+}
+
+/** For whoever has the text after `/ipns/` and wants the path of the content. */
+export function ipnsPathOf(resolver: Pick<IpnsResolver, 'resolve'>) {
+  return async (text: string, options: Abortable): Promise<ContentPath> =>
+    (await resolver.resolve(parseIpnsName(text), options)).path
 }
 
 /** Verifying a signature costs more than all the rest: one that was verified is known by its bytes. */

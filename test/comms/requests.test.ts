@@ -219,3 +219,16 @@ test('what a client writes never becomes part of the subject that a read is reco
     { cid: upper.toLowerCase(), path: `/ipfs/${upper.toLowerCase()}/a%20b`, status: 404 },
   ])
 })
+
+test('what stands below /ipns/ is asked for as content is', async (context) => {
+  const comms = await open(context)
+  const put = json(await ask(comms, 'cmd.main.put', 'published', { Name: 'site.example.org' }))
+  for (const reference of ['/ipns/site.example.org', '/ipns/Site.example.org/']) {
+    expect((await ask(comms, 'qry.main.get', reference)).text).toBe('published')
+    expect(json(await ask(comms, 'qry.main.resolve', reference))).toMatchObject({ cid: put.cid })
+  }
+  expect((await ask(comms, 'qry.main.get', '/ipns/site.example.org/below')).code).toBe(404)
+  expect((await ask(comms, 'qry.main.get', '/ipns/other.example.org')).code).toBe(500)
+  expect((await ask(comms, 'qry.main.resolve', '/ipns/nothing')).code).toBe(400)
+  expect(json(await ask(comms, 'qry.main.has', '/ipns/other.example.org'))).toEqual({ has: false })
+})

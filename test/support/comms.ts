@@ -7,6 +7,7 @@ import { startComms } from '../../src/comms/comms.ts'
 import { readConfig, type SettingFlags } from '../../src/config.ts'
 import { createDeadLetterLog } from '../../src/content/dead-letter.ts'
 import { createGet } from '../../src/content/get.ts'
+import { createIpnsResolver, ipnsPathOf } from '../../src/content/resolve-ipns.ts'
 import { createInspect } from '../../src/content/stat.ts'
 import type { Context, ReadRecord, Verbs } from '../../src/content/verbs.ts'
 import { AppError } from '../../src/errors.ts'
@@ -60,7 +61,10 @@ export async function startTestComms(
   const blocks = inline(await openNatsBlockstore(nats, layout, store))
   const acts: { verb: string; context: Context }[] = []
   const reads: ReadRecord[] = []
-  const verbs = recording(options.verbs?.(node.verbs) ?? node.verbs, acts)
+  const verbs = {
+    ...recording(options.verbs?.(node.verbs) ?? node.verbs, acts),
+    resolveIpns: ipnsPathOf(createIpnsResolver({ names: node.names, limits })),
+  }
   const running = await startComms(
     {
       get: createGet({ blocks, limits }),
