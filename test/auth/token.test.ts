@@ -90,7 +90,7 @@ test.each([
   [undefined, false],
 ])('%s: %s', async (header, accepted) => {
   const auth = createAuth(memoryHashes(hashOf('right')))
-  if (accepted) expect(await auth.authenticate(header)).toEqual({ name: 'admin' })
+  if (accepted) expect(await auth.authenticate(header)).toEqual({ name: 'admin', kind: 'admin' })
   else await expect(auth.authenticate(header)).rejects.toMatchObject({ code: 'UNAUTHORIZED' })
 })
 
