@@ -25,12 +25,13 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** Of a name that was set: what it stands for now. Of new content: its size. Of a failure: its code. */
+/** Of a name that was set, or published below `/ipns/`: what it stands for now. Of new content: its size. Of a failure: its code. */
 function detailOf(act: string, data: unknown): string {
   if (typeof data !== 'object' || data === null) return ''
-  const { cid, code, size } = data as Readonly<Record<string, unknown>>
+  const { cid, code, size, value } = data as Readonly<Record<string, unknown>>
   if (typeof code === 'string') return `(${code})`
   if (act.startsWith('object.') && typeof size === 'number') return `(${formatBytes(size)})`
+  if (act === 'ipns.published') return typeof value === 'string' ? `-> ${value}` : ''
   const link = typeof cid === 'object' && cid !== null ? (cid as Readonly<Record<string, unknown>>)['/'] : cid
   return act === 'name.set' && typeof link === 'string' ? `-> ${link}` : ''
 }
