@@ -11,7 +11,7 @@ import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
-import { answerMalformed } from '../lib/malformed-request.ts'
+import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import { needsToken } from './context.ts'
 import { refuseTokenInQuery } from './query.ts'
@@ -69,11 +69,15 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
     logger: false,
     routerOptions: { maxParamLength: paramLengthMax },
     forceCloseConnections: 'idle',
+    // Node's own answer to a request without a host has no body.
+    http: { requireHostHeader: false },
     clientErrorHandler: (error, socket) => void answerMalformed(error, socket),
     frameworkErrors: (error, request, reply) => {
       sendFailure(request, reply, failureOf(error))
     },
   })
+  refuseExpectations(app.server)
+  refuseTunnels(app.server)
   app.server.on('checkContinue', (request, response) => {
     holdBody(request)
     app.server.emit('request', request, response)
@@ -84,6 +88,10 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-content-type-options', 'nosniff')
     refuseTokenInQuery(request)
+    if (request.raw.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      reply.header('connection', 'close')
+      throw new AppError('REQUEST_INVALID', 'the request names no host')
+    }
   })
   app.addHook('onSend', async (_request, reply) => {
     if (closing.signal.aborted) reply.header('connection', 'close')

@@ -7,7 +7,7 @@ import type { IsDeleted, ReadLog } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { ByteLru } from '../lib/lru.ts'
-import { answerMalformed } from '../lib/malformed-request.ts'
+import { answerMalformed, refuseExpectations } from '../lib/malformed-request.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import { cutWhenIdle } from './connection.ts'
@@ -73,6 +73,8 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
     // Lets many small chunks of a CAR gather before a write waits for the client; large ones wait anyway.
     http: {
       highWaterMark: 256 * KiB,
+      // Node's own answer to a request without a host has no body.
+      requireHostHeader: false,
       headersTimeout: limits.requestHeadMs,
       connectionsCheckingInterval: Math.max(100, limits.requestHeadMs / 10),
     },
@@ -87,6 +89,7 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   app.server.on('timeout', (socket) => {
     if (cutWhenIdle(socket) === 'unread') limitHits?.hit('send_idle_time')
   })
+  refuseExpectations(app.server)
   serveTunnels(app.server, { on: config.hosts.proxy })
   // Any method, any path: the reply is ours from here on, before Fastify would read a body.
   app.addHook('onRequest', (request, reply) => {
@@ -174,6 +177,9 @@ class Handler {
     if (method !== 'GET' && method !== 'HEAD') {
       throw new AppError('METHOD_NOT_ALLOWED', 'this gateway is read only', { hint: 'content is added over the API' })
     }
+    if (headers.host === undefined && work.incoming.httpVersion === '1.1') {
+      throw new AppError('REQUEST_INVALID', 'the request names no host')
+    }
     const url = urlOf(work.incoming)
     const host = this.#hosts.of({ target: url, headers, peer: work.incoming.socket })
     const located = this.#locator.known(host, url) ?? (await this.#locator.locate(host, url, headers, signal))
@@ -213,11 +219,9 @@ class Handler {
     this.#timeWatch.remove(work)
     const { reads } = this.#parts
     if (reads === undefined || request === undefined) return
-    const url = urlOf(incoming)
-    const question = url.indexOf('?')
     reads.read(readContextOf(incoming.headers), {
       cid: request.rootCid,
-      path: question < 0 ? url : url.slice(0, question),
+      path: readPath(request, urlOf(incoming)),
       range: incoming.headers.range ?? null,
       bytes: sent.bytes,
       format: format ?? 'unknown',
@@ -247,9 +251,9 @@ class Handler {
     }
     const onlyIfCached = incoming.headers['cache-control']?.includes('only-if-cached') ?? false
     const reply = errorReply(error, incoming.headers.accept, { onlyIfCached })
-    // What is left of an upload is not read.
-    if (endedByUs || (incoming.method !== 'GET' && incoming.method !== 'HEAD'))
-      reply.headers.push('Connection', 'close')
+    // What is left of an upload is not read, and whoever names no host does not speak HTTP/1.1.
+    const isRead = incoming.method === 'GET' || incoming.method === 'HEAD'
+    if (endedByUs || !isRead || incoming.headers.host === undefined) reply.headers.push('Connection', 'close')
     try {
       // An error is no content: its bytes are not counted.
       await send(response, reply, { head: incoming.method === 'HEAD', signal, sent: { bytes: 0 } })

@@ -1,4 +1,6 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 
 export type Malformed = 'head_bytes' | 'head_time' | 'other'
 
@@ -35,8 +37,27 @@ export function answerMalformed(error: Error & { readonly code?: string }, socke
     return undefined
   }
   const { kind, status, message } = answers.get(error.code ?? '') ?? malformed
+  socket.end(written(status, message), () => socket.destroy())
+  return kind
+}
+
+function written(status: string, message: string): string {
   const body = JSON.stringify({ code: 'request_invalid', message })
   const head = `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\nconnection: close`
-  socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy())
-  return kind
+  return `${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+}
+
+/** An `Expect` that is not `100-continue`: Node's own answer has no body. */
+export function refuseExpectations(server: Server): void {
+  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
+    response.socket?.end(written('417 Expectation Failed', 'only 100-continue can be expected'))
+  })
+}
+
+/** For a listener that is no proxy: without an answer, Node just closes the connection. */
+export function refuseTunnels(server: Server): void {
+  server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+    socket.on('error', () => socket.destroy())
+    socket.end(written('405 Method Not Allowed', 'this is no proxy'))
+  })
 }
