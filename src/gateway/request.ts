@@ -97,6 +97,12 @@ export function splitTarget(target: string): { readonly pathname: string; readon
   return { pathname: pathname === '' ? '/' : pathname, search: question < 0 ? '' : own.slice(question) }
 }
 
+/** The path as the path gateway would be asked for it, as sent, without the query: what the read log keeps. */
+export function readPath({ place }: Pick<ContentRequest, 'place'>, target: string): string {
+  const { pathname } = splitTarget(target)
+  return place.origin === '' ? pathname : place.contentRoot + pathname
+}
+
 /** `pathname` starts with `/ipfs/`. @throws AppError CID_INVALID | PATH_INVALID */
 export function parseContentRequest(
   pathname: string,

@@ -195,3 +195,17 @@ test('a listing links to its own origin, and to other content through the gatewa
   expect(text).toContain(`href="//localhost:8080/ipfs/${leaf}?filename=a.txt"`)
   expect(text).toContain(`<a href="//localhost:8080/ipfs/${root}">`)
 })
+
+test('a read is logged under the path that the path gateway would have', async () => {
+  const paths: string[] = []
+  const store = new CountingStore()
+  const reads = { read: (_: unknown, { path }: { readonly path: string }) => void paths.push(path) }
+  const { ask } = await openGateway(onTestFinished, {}, store, { parts: { reads } })
+  const root = await importDag(store, pages)
+  const host = `${root}.ipfs.localhost`
+  await ask('/sub/a.txt?x', { headers: { host } })
+  await ask(`http://${host}/sub/a.txt`)
+  await ask(`http://127.0.0.1/ipfs/${root}/sub/a.txt`)
+  await ask(`/ipfs/${root}/sub/a.txt?x`)
+  expect(paths).toEqual(Array.from({ length: 4 }, () => `/ipfs/${root}/sub/a.txt`))
+})
