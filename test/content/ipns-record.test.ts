@@ -100,7 +100,11 @@ const bad: Readonly<Record<string, [TestKey, () => Uint8Array, RegExp]>> = {
   nothing: [key, () => new Uint8Array(), /no signature/],
   'a length beyond its end': [key, () => Buffer.from([0x4a, 0xff, 0x7f, 0x00]), /no protobuf/],
   'more than 10 KiB': [key, () => testRecord(key, { value, padding: recordBytesMax }), /more than 10240 bytes/],
-  'CBOR that nests without end': [key, () => testRecord(key, { value, data: Buffer.alloc(9000, 0x81) }), /no DAG-CBOR/],
+  'CBOR that nests without end': [
+    key,
+    () => testRecord(key, { value, data: Buffer.concat([Buffer.alloc(9000, 0x81), Buffer.of(0)]) }),
+    /no DAG-CBOR/,
+  ],
   'CBOR that is no map': [key, () => testRecord(key, { value, data: encode([1]) }), /missing/],
   'another type of validity': [
     key,
