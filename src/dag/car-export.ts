@@ -34,6 +34,8 @@ export type CarTarget = Pick<Target, 'trail' | 'kind' | 'size'>
 /** Smaller blocks share a chunk; a larger one is a chunk of its own, so that it is not copied. */
 const sharedBytesMax = 16 * KiB
 const chunkBytes = 64 * KiB
+/** Of a section's length: a varint of 32 bits. */
+const prefixBytesMax = 5
 
 /**
  * A CARv1 of what a path leads to: the blocks of the path, root first, then what is wanted of the DAG below the terminus in
@@ -48,12 +50,16 @@ export async function* exportCar(
   options: CarExportOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const chunk = new Chunk()
-  chunk.append(carHeader(rootOf(target)))
+  const header = encode({ version: 1, roots: [rootOf(target)] })
+  chunk.appendVarint(header.byteLength)
+  chunk.append(header)
   for await (const { cid, bytes } of visit(target, blocks, options)) {
     if (isIdentity(cid)) continue
-    const prefix = sectionPrefix(cid, bytes.byteLength)
-    if (chunk.room < prefix.byteLength + Math.min(bytes.byteLength, sharedBytesMax)) yield chunk.take()
-    chunk.append(prefix)
+    if (chunk.room < prefixBytesMax + cid.bytes.byteLength + Math.min(bytes.byteLength, sharedBytesMax)) {
+      yield chunk.take()
+    }
+    chunk.appendVarint(cid.bytes.byteLength + bytes.byteLength)
+    chunk.append(cid.bytes)
     if (bytes.byteLength <= sharedBytesMax) {
       chunk.append(bytes)
       continue
@@ -119,27 +125,6 @@ function rootOf(target: CarTarget): CID {
   return root.cid
 }
 
-function carHeader(root: CID): Uint8Array {
-  const header = encode({ version: 1, roots: [root] })
-  return Buffer.concat([varint(header.byteLength), header])
-}
-
-function sectionPrefix(cid: CID, blockBytes: number): Uint8Array {
-  const length = varint(cid.bytes.byteLength + blockBytes)
-  const prefix = Buffer.allocUnsafe(length.byteLength + cid.bytes.byteLength)
-  prefix.set(length)
-  prefix.set(cid.bytes, length.byteLength)
-  return prefix
-}
-
-function varint(value: number): Uint8Array {
-  const bytes: number[] = []
-  for (let left = value; ; left = Math.floor(left / 128)) {
-    if (left < 128) return Uint8Array.from([...bytes, left])
-    bytes.push((left % 128) + 128)
-  }
-}
-
 /** Gathers small pieces, so that a consumer does not pay for each. */
 class Chunk {
   #buffer = Buffer.allocUnsafe(chunkBytes)
@@ -156,6 +141,13 @@ class Chunk {
   append(piece: Uint8Array): void {
     this.#buffer.set(piece, this.#bytes)
     this.#bytes += piece.byteLength
+  }
+
+  /** The lengths in a CAR: seven bits a byte, lowest first. */
+  appendVarint(value: number): void {
+    let left = value
+    for (; left >= 0x80; left >>>= 7) this.#buffer[this.#bytes++] = (left & 0x7f) | 0x80
+    this.#buffer[this.#bytes++] = left
   }
 
   /** What is left of the memory is used on: a prefix between two large blocks does not cost 64 KiB. */

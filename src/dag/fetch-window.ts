@@ -1,4 +1,3 @@
-import { multihashKey } from '../blocks/block.ts'
 import type { Blockstore, Want } from '../blocks/blockstore.ts'
 import { isAppError } from '../errors.ts'
 import { KiB, MiB } from '../lib/units.ts'
@@ -31,7 +30,8 @@ const shares = ['planned', 'ahead'] as const
 const blockErrors = ['BLOCK_NOT_FOUND', 'BLOCK_LOST', 'BLOCK_CORRUPT'] as const
 
 /**
- * The blocks of one reader that are fetched or under way and not yet taken, by multihash, in a window counted in bytes.
+ * The blocks of one reader that are fetched or under way and not yet taken, in a window counted in bytes. A block is known
+ * by its `multihashKey`, which its reader has at hand.
  * Three quarters of it are for blocks whose turn is settled, a quarter for those ahead of them, so that neither starves
  * the other. They are asked for in batches of up to half of the larger share.
  */
@@ -66,8 +66,7 @@ export class FetchWindow {
    * Takes the block into the window; it is asked for when a batch is worth its round trip, or is needed. What is planned
    * stays until it has been taken as often as it was planned.
    */
-  ask(want: Want, share: Share): void {
-    const key = multihashKey(want.cid)
+  ask(want: Want, key: string, share: Share): void {
     const known = this.#slots.get(key)
     if (known === undefined) {
       const counted = this.#trustsHints ? Math.max(want.bytes ?? unknownBytes, countedMin) : unknownBytes
@@ -90,20 +89,20 @@ export class FetchWindow {
   }
 
   /** The block, if it has arrived. */
-  peek(want: Want): Uint8Array | undefined {
-    return this.#slots.get(multihashKey(want.cid))?.bytes
+  peek(key: string): Uint8Array | undefined {
+    return this.#slots.get(key)?.bytes
   }
 
   /** Whether the store has been asked for it. */
-  isUnderWay(want: Want): boolean {
-    return this.#slots.get(multihashKey(want.cid))?.answered !== undefined
+  isUnderWay(key: string): boolean {
+    return this.#slots.get(key)?.answered !== undefined
   }
 
   /**
    * Asks the store, if it is time to. `needed` is awaited next; `urgent` when nothing will join the batch soon.
    */
-  start(needed: Want | undefined, urgent: boolean): void {
-    const head = needed === undefined ? undefined : this.#slots.get(multihashKey(needed.cid))
+  start(needed: string | undefined, urgent: boolean): void {
+    const head = needed === undefined ? undefined : this.#slots.get(needed)
     if (head !== undefined && head.answered === undefined) this.#startBatch()
     while (this.#batchesUnderWay < batchesMax && this.#waitingBlocks > 0 && (urgent || this.#fillsBatch())) {
       this.#startBatch()
@@ -111,8 +110,7 @@ export class FetchWindow {
   }
 
   /** The block, out of the window where this was its last use. @throws as `get`, for this block only */
-  async take(want: Want): Promise<Uint8Array> {
-    const key = multihashKey(want.cid)
+  async take(want: Want, key: string): Promise<Uint8Array> {
     const slot = this.#slots.get(key)
     await slot?.answered
     if (slot !== undefined) {

@@ -33,6 +33,7 @@ export type Follow<S extends Step> = (block: Visited, step: S | undefined) => re
 /** A block whose place in the order is settled. */
 interface Planned<S> {
   readonly want: S
+  readonly key: string
   readonly depth: number
   /** It was given before, and is wanted for another part of what is below it. */
   readonly again: boolean
@@ -116,32 +117,37 @@ function exceeded(what: string, setting?: keyof typeof limitOf): AppError {
   return new AppError('LIMIT_EXCEEDED', `the DAG has ${what}`, bound)
 }
 
-/** One block in one codec: the same bytes have links or not by how they are linked. */
-function visitKey(cid: CID): string {
-  return String.fromCharCode(cid.code) + multihashKey(cid)
-}
-
-/** What has been planned, so that no block comes twice. */
+/**
+ * What has been planned, so that no block comes twice. A block is known by its multihash key and its codec: the same bytes
+ * have links or not by how they are linked.
+ */
 class Met {
-  /** Blocks with all that is wanted below them. */
-  readonly #whole = new Set<string>()
+  /** Blocks with all that is wanted below them: the codec they were first met under. */
+  readonly #whole = new Map<string, number>()
+  /** The few that were met under a further one. */
+  readonly #otherwise = new Set<string>()
   /** Blocks met for a part, by themselves and with the part. Few: a range cuts two blocks of each level. */
   readonly #parts = new Set<string>()
 
   /** Whether following this step could give anything new. */
-  isNew({ cid, part }: Step): boolean {
-    const key = visitKey(cid)
-    return !this.#whole.has(key) && (part === undefined || !this.#parts.has(key + part))
+  isNew({ cid, part }: Step, key: string): boolean {
+    const code = this.#whole.get(key)
+    if (code === cid.code || (code !== undefined && this.#otherwise.has(withCodec(cid, key)))) return false
+    return part === undefined || !this.#parts.has(withCodec(cid, key) + part)
   }
 
   /** Remembers it. @returns whether its block has been met before, for another part */
-  add({ cid, part }: Step): boolean {
-    const key = visitKey(cid)
-    const again = this.#parts.has(key)
-    if (part === undefined) this.#whole.add(key)
-    else this.#parts.add(key).add(key + part)
+  add({ cid, part }: Step, key: string): boolean {
+    const again = this.#parts.size > 0 && this.#parts.has(withCodec(cid, key))
+    if (part !== undefined) this.#parts.add(withCodec(cid, key)).add(withCodec(cid, key) + part)
+    else if (this.#whole.has(key)) this.#otherwise.add(withCodec(cid, key))
+    else this.#whole.set(key, cid.code)
     return again
   }
+}
+
+function withCodec({ code }: CID, key: string): string {
+  return String.fromCharCode(code) + key
 }
 
 /** Settles the order as far as the nodes that have arrived allow, and asks the window for what comes next. */
@@ -164,7 +170,7 @@ class Plan<S extends Step> {
     this.#limits = limits
     this.#root = root
     this.#met = dups ? undefined : new Met()
-    this.#met?.add({ cid: root.cid })
+    this.#met?.add({ cid: root.cid }, multihashKey(root.cid))
   }
 
   async next(): Promise<(Visited & { readonly again: boolean }) | undefined> {
@@ -173,7 +179,7 @@ class Plan<S extends Step> {
     const head = this.#planned[this.#taken]
     if (head === undefined) return undefined
     const { cid } = head.want
-    const bytes = await this.#window.take(head.want)
+    const bytes = await this.#window.take(head.want, head.key)
     this.#expand(head, bytes)
     this.#shift()
     return { cid, bytes, again: head.again }
@@ -192,10 +198,10 @@ class Plan<S extends Step> {
     let urgent = false
     for (;;) {
       if (last !== undefined && !last.expanded) {
-        const bytes = window.peek(last.want)
+        const bytes = window.peek(last.key)
         if (bytes === undefined) {
           this.#lookAhead()
-          urgent = !window.isUnderWay(last.want)
+          urgent = !window.isUnderWay(last.key)
           break
         }
         this.#expand(last, bytes)
@@ -207,7 +213,7 @@ class Plan<S extends Step> {
         break
       }
     }
-    window.start(this.#planned[this.#taken]?.want, urgent)
+    window.start(this.#planned[this.#taken]?.key, urgent)
   }
 
   /** Settles the place of one more block. @returns undefined when there is none */
@@ -220,8 +226,9 @@ class Plan<S extends Step> {
         continue
       }
       frame.next++
-      if (this.#met?.isNew(want) === false) continue
-      const again = this.#met?.add(want) ?? false
+      const key = multihashKey(want.cid)
+      if (this.#met?.isNew(want, key) === false) continue
+      const again = this.#met?.add(want, key) ?? false
       if (isIdentity(want.cid)) {
         this.#push({ cid: want.cid, bytes: want.cid.multihash.digest }, want, frame.depth)
         continue
@@ -229,9 +236,9 @@ class Plan<S extends Step> {
       if (frame.depth > this.#limits.dagDepthMax) {
         throw exceeded(`a chain of more than ${this.#limits.dagDepthMax} links`, 'DAG_DEPTH_MAX')
       }
-      const planned = { want, depth: frame.depth, again, expanded: !mayLink(want.cid) }
+      const planned = { want, key, depth: frame.depth, again, expanded: !mayLink(want.cid) }
       this.#planned.push(planned)
-      this.#window.ask(want, 'planned')
+      this.#window.ask(want, key, 'planned')
       return planned
     }
     return undefined
@@ -245,7 +252,9 @@ class Plan<S extends Step> {
       for (let want = frame.links[frame.ahead]; want !== undefined; want = frame.links[frame.ahead]) {
         if (!this.#window.hasRoom('ahead')) return
         frame.ahead++
-        if (!isIdentity(want.cid) && this.#met?.isNew(want) !== false) this.#window.ask(want, 'ahead')
+        if (isIdentity(want.cid)) continue
+        const key = multihashKey(want.cid)
+        if (this.#met?.isNew(want, key) !== false) this.#window.ask(want, key, 'ahead')
       }
     }
   }
