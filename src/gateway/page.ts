@@ -64,7 +64,7 @@ button{background:var(--link);border-color:var(--link);color:var(--paper);cursor
 .node .text{color:var(--text)}
 .node .scalar{color:var(--num)}
 .node .bytes,.node .empty{color:var(--soft);padding:0}
-@media (max-width:36rem){main{margin:.8rem auto;padding:0 .6rem}.card{padding:1rem}.cid{display:none}.size{width:6.2rem}td:last-child,th:last-child{padding-right:1rem}th:first-child,.list header,nav,.note,.node{padding-left:1rem}tbody td:first-child{padding-left:2.7rem}.list header,.node{padding-right:1rem}.node ul ul{padding-left:.7rem}}
+@media (max-width:36rem){main{margin:.8rem auto;padding:0 .6rem}.card{padding:1rem}.cid{display:none}.size{width:6.2rem}td:last-child,th:last-child{padding-right:1rem}th:first-child,.list header,nav,.note,.node,.empty{padding-left:1rem}tbody td:first-child{padding-left:2.7rem}.list header,.node{padding-right:1rem}.node ul ul{padding-left:.7rem}}
 `
 
 const styleHash = createHash('sha256').update(style).digest('base64')
