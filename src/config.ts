@@ -60,7 +60,7 @@ export const settings = {
   },
   TRUSTED_PROXIES: {
     kind: 'networks',
-    help: 'addresses and networks (10.0.0.0/8) of the proxies whose X-Forwarded-Host and X-Forwarded-Proto are believed',
+    help: 'addresses and networks (10.0.0.0/8) of the proxies whose X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto are believed',
   },
   PROXY: {
     kind: 'switch',
