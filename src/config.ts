@@ -5,6 +5,7 @@ import { parseBytes } from './lib/units.ts'
 type Kind =
   | 'switch'
   | 'choice'
+  | 'labels'
   | 'days'
   | 'text'
   | 'name'
@@ -102,6 +103,40 @@ export const settings = {
   },
   SPACE: { kind: 'name', default: 'main', help: 'namespace that blocks are kept in' },
   STORE: { kind: 'name', default: 'a', help: 'name of the bucket set within the site' },
+  SITE_LABELS: { kind: 'labels', help: 'what the policy may say of this site: region=eu,zone=a' },
+  JETSTREAM_DOMAIN: { kind: 'name', help: 'JetStream domain of NATS_URL, where it is not the name of the site' },
+  STORE_ZONES: { kind: 'labels', help: 'failure domains that the replicas of the store lie in: a,b,c (default: one)' },
+  PLACEMENT: {
+    kind: 'switch',
+    default: 'on',
+    help: 'whether this node makes and watches over copies as the policy asks: on or off',
+  },
+  SITE_DOWN_SECONDS: { kind: 'seconds', default: '30', min: 1, help: 'a site that is silent for so long is down' },
+  COPY_WORKERS: { kind: 'count', default: '2', min: 1, max: 64, help: 'copies that a node makes at a time' },
+  COPY_BYTES_PER_SECOND: {
+    kind: 'bytes',
+    default: '256MiB',
+    min: 1,
+    help: 'read for copies by one node, made and verified, all together',
+  },
+  STORES_PER_SITE_MAX: {
+    kind: 'count',
+    default: '8',
+    min: 1,
+    max: 26,
+    help: 'most stores at a site, where a policy wants more copies than there are places',
+  },
+  DEMAND_RATE_MIN: {
+    kind: 'count',
+    default: '10',
+    min: 1,
+    help: 'reads a minute at a site from which on a rule with near: demand wants a copy there',
+  },
+  KEEP_REMOTE_READS: {
+    kind: 'switch',
+    default: 'off',
+    help: 'whether blocks that were read at another site are kept in the local store: on or off',
+  },
   SHARDS: {
     kind: 'count',
     min: 1,
@@ -419,6 +454,20 @@ export interface ReadLogConfig {
   readonly daysMax: number
 }
 
+/** Copies in the background; see the settings of the same names. */
+export interface PlacementConfig {
+  readonly on: boolean
+  readonly siteLabels: Readonly<Record<string, string>>
+  readonly jetstreamDomain: string | undefined
+  readonly storeZones: readonly string[]
+  readonly siteDownMs: number
+  readonly copyWorkers: number
+  readonly copyBytesPerSecond: number
+  readonly storesPerSiteMax: number
+  readonly demandRateMin: number
+  readonly keepRemoteReads: boolean
+}
+
 /** The NATS surface: queries, commands and the queue of commands. */
 export interface CommsConfig {
   readonly commandAccess: 'open' | 'token'
@@ -449,6 +498,7 @@ export interface Config {
   readonly denylist: string | undefined
   readonly reads: ReadLogConfig
   readonly comms: CommsConfig
+  readonly placement: PlacementConfig
   readonly shutdownMs: number
   readonly token: string | undefined
   readonly keysSecret: string | undefined
@@ -556,6 +606,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       queueBytesMax: read.number('QUEUE_BYTES_MAX'),
       deadBytesMax: read.number('DEAD_BYTES_MAX'),
     }),
+    placement: Object.freeze({
+      on: read.text('PLACEMENT') === 'on',
+      siteLabels: Object.freeze(labelsOf(read.text('SITE_LABELS'))),
+      jetstreamDomain: read.text('JETSTREAM_DOMAIN'),
+      storeZones: namesOf(read.text('STORE_ZONES')),
+      siteDownMs: read.number('SITE_DOWN_SECONDS') * 1000,
+      copyWorkers: read.number('COPY_WORKERS'),
+      copyBytesPerSecond: read.number('COPY_BYTES_PER_SECOND'),
+      storesPerSiteMax: read.number('STORES_PER_SITE_MAX'),
+      demandRateMin: read.number('DEMAND_RATE_MIN'),
+      keepRemoteReads: read.text('KEEP_REMOTE_READS') === 'on',
+    }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
     token: read.text('TOKEN'),
     keysSecret: read.text('KEYS_SECRET'),
@@ -613,6 +675,12 @@ function listOf(value: string | undefined): readonly string[] {
   return value.split(',').map((part) => part.trim().toLowerCase())
 }
 
+const namesOf = (value: string | undefined): readonly string[] => value?.split(',').map((part) => part.trim()) ?? []
+
+function labelsOf(value: string | undefined): Record<string, string> {
+  return Object.fromEntries(namesOf(value).map((part) => part.split('=', 2) as [string, string]))
+}
+
 function isDomain(text: string): boolean {
   const labels = text.split('.')
   return (
@@ -664,6 +732,10 @@ function problemOf(setting: Setting, value: string): string | undefined {
       return /^[A-Za-z0-9_-]{1,32}$/.test(value) ? undefined : 'is not 1-32 letters, digits, "_" or "-"'
     case 'switch':
       return value === 'on' || value === 'off' ? undefined : 'is not on or off'
+    case 'labels': {
+      const isLabel = (part: string) => /^[\w-]{1,32}(=[\w.:-]{1,64})?$/.test(part)
+      return namesOf(value).every(isLabel) ? undefined : 'is not a list like region=eu,zone=a'
+    }
     case 'choice': {
       const choices = setting.choices ?? []
       return choices.includes(value) ? undefined : `is not one of ${choices.join(', ')}`

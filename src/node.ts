@@ -6,8 +6,9 @@ import { type AdminToken, createAuth, settleAdminToken } from './auth/token.ts'
 import { tokenFile } from './auth/token-file.ts'
 import { cached } from './blocks/cached.ts'
 import { inline } from './blocks/inline.ts'
-import { openNatsBlockstore } from './blocks/nats-blockstore.ts'
+import { RoutedBlockstore } from './blocks/routed.ts'
 import { spacious } from './blocks/spacious.ts'
+import { Stores } from './blocks/stores.ts'
 import { verified } from './blocks/verified.ts'
 import { startComms } from './comms/comms.ts'
 import type { Config } from './config.ts'
@@ -34,17 +35,17 @@ import { openNames } from './names/names.ts'
 import { Projector } from './names/projector.ts'
 import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats, type Nats } from './nats/connection.ts'
-import { openDataFolder } from './nats/data-folder.ts'
 import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, openReadStream } from './nats/event-stream.ts'
 import { createMessaging } from './nats/messaging.ts'
-import { type EmbeddedServer, startEmbeddedServer } from './nats/server.ts'
+import { openPlace, withoutCredentials } from './nats/place.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
-import { openWorkQueue } from './nats/work-queue.ts'
+import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
 import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
+import { Placement } from './placement/placement.ts'
 
 export interface RunningNode {
   readonly gatewayUrl: string
@@ -87,24 +88,31 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     if (failures.length > 0) throw failures[0]
   }
   try {
-    const place = await openPlace(config, { log, version, env, signal })
+    const place = await openPlace(config, { log, env, signal })
     opened.push(place.close)
     const nats = await connectNats(place.natsUrl, config.nats, log)
     opened.push(() => nats.close())
     const durability = await durabilityOf(config.nats)
 
-    const stored = await openNatsBlockstore(nats, config.layout, config.store)
+    const stores = await Stores.open(nats, config.layout, config.store)
+    const { raw: stored } = stores.primary
     const freeSpace = place.server === undefined ? undefined : await FreeSpace.watch(place.dataDir)
     opened.push(() => freeSpace?.close())
     const guarded =
       freeSpace === undefined ? stored : spacious(stored, config.nats.diskReserveBytes, () => freeSpace.bytes)
-    const cache = cached(verified(guarded), config.store.cacheBytes)
+    let placement: Placement | undefined
+    const routed = new RoutedBlockstore({
+      primary: verified(guarded),
+      others: () => placement?.others() ?? [],
+      onFound: (found, failure) => placement?.onFound(found, failure),
+    })
+    const cache = cached(routed, config.store.cacheBytes)
     const blocks = inline(cache)
 
     const { domain, site, space } = config.layout
     const source = { domain, site, space, node: uuidv7() }
     const eventStream = await openEventStream(nats, config.layout)
-    const feed = new Feed({ nats, stream: eventStream, domain, space, waitMs: config.store.storeWaitMs })
+    const feed = new Feed({ nats, stream: eventStream, domain, site, space, waitMs: config.store.storeWaitMs })
     const reads = await openReads(nats, config, source, place.server?.storeBytesMax)
     opened.push(async () => {
       const lost = (await reads?.close()) ?? 0
@@ -125,8 +133,18 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => names.close())
     const projector = await Projector.start(nats, { stream: eventStream, names, site, reach })
     opened.push(() => projector.close())
-    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, reach })
+    const { store } = config.layout
+    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, reach })
     opened.push(() => verbs.idle())
+    if (config.placement.on) {
+      placement = await Placement.start({
+        ...{ nats, layout: config.layout, config: config.placement, stores, eventLog, names, source, limits, waitMs },
+        freeBytes: () => freeSpace?.bytes,
+        joinLog: async () => undefined,
+        onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
+      })
+      opened.push(() => placement?.close())
+    }
     const dnsLinks = new DnsLinks({ patterns: config.dnsLinks })
     const lookupDnsLink = (domain: string, options: { signal: AbortSignal }) => dnsLinks.lookupDnsLink(domain, options)
     const { checkName } = served
@@ -218,7 +236,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         isDeleted: verbs.isDeleted,
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
-        queue: await openQueue(nats, config, place.server?.storeBytesMax),
+        queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),
         deadLetters: createDeadLetterLog(eventLog, source),
         log: log.child({ part: 'comms' }),
       },
@@ -245,7 +263,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
 
 /** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
 const readsShareMax = 1 / 16
-const queueShareMax = 1 / 16
 
 /** Undefined when the settings switch it off. */
 async function openReads(nats: Nats, { layout, reads }: Config, source: EventSource, storeBytesMax = Infinity) {
@@ -255,43 +272,6 @@ async function openReads(nats: Nats, { layout, reads }: Config, source: EventSou
   return new EventReadLog({ nats, source })
 }
 
-function openQueue(nats: Nats, { layout, comms }: Config, storeBytesMax = Infinity) {
-  const bounded = (bytes: number) => Math.floor(Math.min(bytes, storeBytesMax * queueShareMax))
-  return openWorkQueue(nats, layout, {
-    ackWaitMs: comms.ackWaitMs,
-    queueBytesMax: bounded(comms.queueBytesMax),
-    deadBytesMax: bounded(comms.deadBytesMax),
-  })
-}
-
-interface Place {
-  readonly dataDir: string
-  readonly natsUrl: string
-  readonly server: EmbeddedServer | undefined
-  readonly close: () => Promise<void>
-}
-
-/** The data folder, locked, and the server to talk to: a child of ours, or the one that the settings name. */
-async function openPlace(config: Config, { log, env, signal }: NodeParts): Promise<Place> {
-  if (config.nats.url !== undefined) {
-    const folder = await openDataFolder(config.dataDir)
-    return { dataDir: folder.path, natsUrl: config.nats.url, server: undefined, close: () => folder.close() }
-  }
-  const server = await startEmbeddedServer({
-    dataDir: config.dataDir,
-    port: config.nats.port,
-    site: config.layout.site,
-    binary: config.nats.serverBinary,
-    storeBytesMax: config.nats.storeBytesMax,
-    log: log.child({ part: 'nats' }),
-    env,
-    signal,
-  })
-  return { dataDir: server.dataDir, natsUrl: server.url, server, close: () => server.close() }
-}
-
 function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
-
-const withoutCredentials = (url: string): string => url.replaceAll(/\/\/[^@/,]*@/g, '//')

@@ -24,6 +24,8 @@ export interface VerbParts {
   readonly log: EventLog
   readonly names: Names
   readonly limits: PathOptions
+  /** That takes puts: an event says where the content lies. Undefined = it is not said. */
+  readonly store?: string | undefined
   /** For tests that kill the process. */
   readonly reach?: Reach
 }
@@ -38,10 +40,10 @@ export interface RunningVerbs extends Verbs, IpnsVerbs {
 
 const pageNamesMax = 10_000
 
-export function createVerbs({ put, get, blocks, log, names, limits, reach = passBy }: VerbParts): RunningVerbs {
+export function createVerbs({ put, get, blocks, log, names, limits, store, reach = passBy }: VerbParts): RunningVerbs {
   const commands = new CommandLog(log, names)
   const decide = createDecide(names)
-  const parts = { put, get, blocks, names, commands, limits, reach }
+  const parts = { put, get, blocks, names, commands, limits, store, reach }
   const changeIpns = createChangeIpns(parts)
   return {
     put: createPutCommand(parts, decide),

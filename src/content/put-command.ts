@@ -15,13 +15,18 @@ export interface PutCommandParts {
   readonly put: Put
   readonly names: Names
   readonly commands: CommandLog
+  /** That takes puts. */
+  readonly store: string | undefined
   readonly reach: Reach
 }
 
 /** Roots of a CAR that fit an event of 64 KiB; the event says how many there were. */
 const rootsInEventMax = 500
 
-export function createPutCommand({ put, names, commands, reach }: PutCommandParts, decide: Decide): Verbs['put'] {
+export function createPutCommand(
+  { put, names, commands, store: storeName, reach }: PutCommandParts,
+  decide: Decide,
+): Verbs['put'] {
   return async (context, upload, options) => {
     const { name, signal } = options
     if (name !== undefined) checkName(name)
@@ -51,7 +56,7 @@ export function createPutCommand({ put, names, commands, reach }: PutCommandPart
 
   function commitPut(context: Context, result: PutResult, upload: Upload, options: Parameters<Verbs['put']>[2]) {
     const { name, expect = 'any', mediaType, signal } = options
-    const added = addedStep(result, upload, mediaType)
+    const added = addedStep(result, upload, mediaType, storeName)
     const commit = (steps: readonly Step[]) => {
       reach('put-decided')
       return commands.commit(context, steps, (at) => reach(`put-${at}`))
@@ -110,7 +115,12 @@ function isPartial(upload: Upload): boolean {
   return upload.kind === 'car' && upload.partial === true
 }
 
-function addedStep(result: PutResult, upload: Upload, mediaType: string | undefined): Step {
+function addedStep(
+  result: PutResult,
+  upload: Upload,
+  mediaType: string | undefined,
+  storeName: string | undefined,
+): Step {
   const { cid, size, blocks, newBlocks, roots } = result
   const car = upload.kind === 'car'
   const data = {
@@ -119,6 +129,7 @@ function addedStep(result: PutResult, upload: Upload, mediaType: string | undefi
     blocks,
     newBlocks,
     mediaType: mediaType ?? null,
+    store: storeName,
     ...(car ? { roots: roots.slice(0, rootsInEventMax).map(link), rootCount: roots.length } : {}),
     ...(isPartial(upload) ? { partial: true } : {}),
   }

@@ -1,6 +1,6 @@
 import type { Consumer, ConsumerMessages, JsMsg, StreamConfig } from '@nats-io/jetstream'
 import { AckPolicy, DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
-import type { LayoutConfig } from '../config.ts'
+import type { CommsConfig, LayoutConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { deadStream, deadSubjects, queueConsumer, queueFilter, queueStream, queueSubjects } from './layout.ts'
@@ -38,6 +38,15 @@ export interface QueueBounds {
   readonly queueBytesMax: number
   /** The oldest dead letter makes room: a queue that cannot bury would stand still. */
   readonly deadBytesMax: number
+}
+
+/** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
+const shareMax = 1 / 16
+
+export function queueBounds(comms: CommsConfig, storeBytesMax = Number.POSITIVE_INFINITY): QueueBounds {
+  const bounded = (bytes: number) => Math.floor(Math.min(bytes, storeBytesMax * shareMax))
+  const { ackWaitMs, queueBytesMax, deadBytesMax } = comms
+  return { ackWaitMs, queueBytesMax: bounded(queueBytesMax), deadBytesMax: bounded(deadBytesMax) }
 }
 
 /**

@@ -15,8 +15,8 @@ export interface FollowerParts {
   readonly space: string
   /** A root of which the log has told something new. */
   readonly onRoot: (key: string, facts: RootFacts) => void
-  /** Each event of the space, in order, before its roots: for what is not about one root. */
-  readonly onMessage: (message: LogMessage) => void
+  /** The events of the space, in order, before their roots: for what is not about one root. */
+  readonly onMessages: (messages: readonly LogMessage[]) => Promise<void>
 }
 
 const batchMax = 256
@@ -62,10 +62,9 @@ export class Follower {
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
-    const { reader, domain, space, onMessage } = this.#parts
+    const { reader, domain, space } = this.#parts
     let batch: LogMessage[] = []
     for await (const message of reader.from(`${domain}.evt.*.${space}.>`, this.position + 1, signal)) {
-      onMessage(message)
       batch.push(message)
       if (batch.length < batchMax) continue
       await this.#project(batch, signal)
@@ -75,6 +74,7 @@ export class Follower {
   }
 
   async #project(batch: readonly LogMessage[], signal: AbortSignal): Promise<void> {
+    await this.#parts.onMessages(batch)
     const byRoot = new Map<string, RootEffect[]>()
     for (const effect of batch.flatMap(rootEffects)) {
       const effects = byRoot.get(effect.key)

@@ -51,30 +51,26 @@ export class Reconciler {
 
   /** Until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all(Array.from({ length: rootsAtOnce }, () => this.#work(signal)))
+    signal.addEventListener('abort', () => this.#wake?.(), { once: true })
+    while (!signal.aborted) {
+      const keys = [...this.#waiting].slice(0, rootsAtOnce)
+      for (const key of keys) this.#waiting.delete(key)
+      if (keys.length > 0) await Promise.all(keys.map((key) => this.#work(key, signal)))
+      else await this.#woken()
+    }
   }
 
-  async #work(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const [key] = this.#waiting
-      if (key === undefined) {
-        await this.#pause(signal)
-        continue
-      }
-      this.#waiting.delete(key)
-      this.#busy++
-      try {
-        await this.reconcile(key, signal)
-      } catch (error) {
-        if (signal.aborted) return
-        // A lost compare-and-set means that there is news, which brings it here again.
-        if (!isAppError(error, 'REVISION_CONFLICT')) {
-          this.#parts.onTrouble(error)
-          setTimeout(() => this.consider(key), retryMs).unref()
-        }
-      } finally {
-        this.#busy--
-      }
+  async #work(key: string, signal: AbortSignal): Promise<void> {
+    this.#busy++
+    try {
+      await this.reconcile(key, signal)
+    } catch (error) {
+      // A lost compare-and-set means that there is news, which brings it here again.
+      if (signal.aborted || isAppError(error, 'REVISION_CONFLICT')) return
+      this.#parts.onTrouble(error)
+      setTimeout(() => this.consider(key), retryMs).unref()
+    } finally {
+      this.#busy--
     }
   }
 
@@ -118,16 +114,11 @@ export class Reconciler {
     if (isNews) await recorder.record(copyEvents.told(facts.root, state, plan), cause, expect)
   }
 
-  async #pause(signal: AbortSignal): Promise<void> {
+  async #woken(): Promise<void> {
     await new Promise<void>((resolve) => {
-      const before = this.#wake
-      this.#wake = () => {
-        before?.()
-        this.#wake = undefined
-        resolve()
-      }
-      signal.addEventListener('abort', () => resolve(), { once: true })
+      this.#wake = resolve
     })
+    this.#wake = undefined
   }
 }
 

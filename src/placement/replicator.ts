@@ -17,6 +17,8 @@ export interface ReplicatorParts {
   readonly stores: Stores
   readonly facts: Facts
   readonly recorder: Recorder
+  /** A store of this site, made where it is missing. */
+  readonly makeStore: (store: string) => Promise<StoreHandle>
   /** JetStream domain of a site. */
   readonly domainOf: (site: string) => string
   readonly limits: DagLimits
@@ -119,7 +121,7 @@ export class Replicator {
   }
 
   async #add(task: MoveTask, signal: AbortSignal): Promise<void> {
-    const { facts, recorder, stores } = this.#parts
+    const { facts, recorder, makeStore } = this.#parts
     const { root, to } = task
     const known = await facts.get(task.rootKey, signal)
     const present = known?.copies.find((copy) => storeKey(copy) === storeKey(to))
@@ -128,7 +130,7 @@ export class Replicator {
     const cause: Cause = { correlation: task.correlation, causation: task.causation }
     const requested = await recorder.record(copyEvents.requested(root, 'add', to, task), cause)
     const step = { correlation: task.correlation, causation: requested.id }
-    const dest = await stores.make(to.store)
+    const dest = await makeStore(to.store)
     const startedMs = performance.now()
     const cid = CID.parse(root)
     const options = this.#options(signal)

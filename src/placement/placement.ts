@@ -1,0 +1,251 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { CID } from 'multiformats/cid'
+import { verifyBlock } from '../blocks/block.ts'
+import type { RoutedParts } from '../blocks/routed.ts'
+import type { Stores } from '../blocks/stores.ts'
+import type { LayoutConfig, PlacementConfig } from '../config.ts'
+import type { DagLimits } from '../dag/target.ts'
+import { type AppError, isAppError } from '../errors.ts'
+import type { EventSource } from '../events/envelope.ts'
+import type { EventLog } from '../events/log.ts'
+import { ByteRate } from '../lib/byte-rate.ts'
+import { type LogMessage, rootKey } from '../names/name-fold.ts'
+import type { Names } from '../names/names.ts'
+import { writeRevision } from '../names/revisioned.ts'
+import type { Nats } from '../nats/connection.ts'
+import { onEventStored } from '../nats/event-stream.ts'
+import { KvBucket } from '../nats/kv-bucket.ts'
+import { placementBucket, policyBucket } from '../nats/layout.ts'
+import { Lease } from '../nats/lease.ts'
+import { createMessaging } from '../nats/messaging.ts'
+import { openMoveQueue } from '../nats/move-queue.ts'
+import { type Beat, Beats } from './beats.ts'
+import { copyEvents } from './copy-events.ts'
+import { Facts } from './facts.ts'
+import { Follower } from './follower.ts'
+import type { RootContext, RootFacts } from './model.ts'
+import { placeEntry } from './place-events.ts'
+import { Reconciler } from './reconciler.ts'
+import { Recorder } from './recorder.ts'
+import { Replicator } from './replicator.ts'
+import { Routes } from './routes.ts'
+import { SiteKeeper } from './site-keeper.ts'
+import { PlacementView } from './view.ts'
+
+export interface PlacementParts {
+  readonly nats: Nats
+  readonly layout: LayoutConfig
+  readonly config: PlacementConfig
+  readonly stores: Stores
+  readonly eventLog: EventLog
+  readonly names: Names
+  readonly source: EventSource
+  readonly limits: DagLimits
+  readonly waitMs: number
+  /** Of the disk of the embedded server; undefined = not known. */
+  readonly freeBytes: () => number | undefined
+  /** Has the log of another site come in. May be done again. */
+  readonly joinLog: (peer: { readonly site: string; readonly jetstreamDomain: string }) => Promise<void>
+  /** Trouble in the background that no event tells of. */
+  readonly onTrouble: (error: unknown) => void
+}
+
+const sweepRootsAtOnce = 1_000
+
+/**
+ * Placement at one node: what it knows (view, facts), what it does (reconciler, replicator) and how it finds others (beats).
+ * One node of a site at a time folds the log and plans; all of them make copies.
+ */
+export class Placement {
+  readonly facts: Facts
+  readonly recorder: Recorder
+  readonly #parts: PlacementParts
+  readonly #closers: (() => Promise<unknown>)[] = []
+  #view: PlacementView | undefined
+  #routes: Routes | undefined
+  #reconciler: Reconciler | undefined
+  #replicator: Replicator | undefined
+  #lease: Lease | undefined
+  #changes = 0
+  /** Sites whose logs come in. */
+  readonly #sourced = new Set<string>()
+
+  private constructor(parts: PlacementParts, facts: Facts) {
+    this.#parts = parts
+    this.facts = facts
+    this.recorder = new Recorder(parts.eventLog, parts.source)
+  }
+
+  /** @throws AppError STORE_UNAVAILABLE */
+  static async start(parts: PlacementParts): Promise<Placement> {
+    const { nats, layout, waitMs } = parts
+    const { domain, space, replicas } = layout
+    const open = (bucket: string, description: string) => KvBucket.open(nats, bucket, { replicas, waitMs, description })
+    const bucket = await open(placementBucket(domain), 'Stowage: sites, stores and copies')
+    const policies = await open(policyBucket(domain), 'Stowage: what is to lie where')
+    const placement = new Placement(parts, new Facts(bucket, space))
+    try {
+      await placement.#open(bucket, policies)
+      return placement
+    } catch (error) {
+      await placement.close()
+      throw error
+    }
+  }
+
+  get view(): PlacementView {
+    if (this.#view === undefined) throw new Error('placement is not open yet')
+    return this.#view
+  }
+
+  /** What this node has done since its start, and what waits. */
+  get counts() {
+    return {
+      ...this.#replicator?.counts,
+      busy: this.#replicator?.busy ?? 0,
+      waiting: this.#reconciler?.pending ?? 0,
+      plans: this.#lease?.held ?? false,
+    }
+  }
+
+  /** The other stores to read from now, for `RoutedBlockstore`. */
+  readonly others: RoutedParts['others'] = () => this.#routes?.current ?? []
+
+  /** A block was read elsewhere that the primary store lost, holds damaged, or does not have. */
+  readonly onFound: RoutedParts['onFound'] = (found, failure) => {
+    this.#mend(found, failure).catch((error: unknown) => this.#parts.onTrouble(error))
+  }
+
+  /** What is known of a root; undefined for what was never put in this space. */
+  factsOf(root: CID, signal: AbortSignal): Promise<RootFacts | undefined> {
+    return this.facts.get(rootKey(root), signal)
+  }
+
+  async contextOf(facts: RootFacts, names: readonly string[]): Promise<RootContext> {
+    const projectedAt = this.view.projections
+      .filter(({ subject }) =>
+        'cid' in subject ? subject.cid === facts.root : names.some((name) => covers(subject.name, name)),
+      )
+      .map(({ site }) => site)
+    return { names, demand: {}, projectedAt: [...new Set(projectedAt)].sort() }
+  }
+
+  async close(): Promise<void> {
+    for (let close = this.#closers.pop(); close !== undefined; close = this.#closers.pop()) await close()
+  }
+
+  async #open(bucket: KvBucket, policies: KvBucket): Promise<void> {
+    const { nats, layout, config, stores, names, source, limits, onTrouble } = this.#parts
+    const { domain, space, site } = layout
+    const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader })
+    const beats = new Beats({
+      messaging: createMessaging(nats),
+      ...{ domain, site, node: source.node },
+      describe: () => keeper.describe(),
+      onBeat: (beat) => this.#heard(beat),
+    })
+    this.#closers.push(() => beats.close())
+    const view = new PlacementView({
+      ...{ nats, placement: bucket, policy: policies, space, site, beats },
+      downAfterMs: config.siteDownMs,
+      planOptions: { demandRateMin: config.demandRateMin, storesPerSiteMax: config.storesPerSiteMax },
+      onChange: () => this.#changed(),
+    })
+    this.#view = view
+    this.#closers.push(() => view.close())
+    this.#routes = new Routes(stores, () => view)
+    const queue = await openMoveQueue(nats, layout)
+    const replicator = new Replicator({
+      ...{ queue, stores, facts: this.facts, recorder: this.recorder, limits, onTrouble },
+      domainOf: (at) => view.domainOf(at),
+      makeStore: (store) => keeper.makeStore(store),
+      rate: new ByteRate(config.copyBytesPerSecond),
+      workers: config.copyWorkers,
+    })
+    this.#replicator = replicator
+    this.#closers.push(() => replicator.close())
+    const reconciler = new Reconciler({
+      ...{ site, facts: this.facts, queue, recorder: this.recorder, onTrouble },
+      planner: () => view.planner(),
+      contextOf: async (facts, signal) => this.contextOf(facts, await this.#namesOf(facts, signal)),
+    })
+    this.#reconciler = reconciler
+    const follower = new Follower({
+      ...{ reader: names.reader, facts: this.facts, bucket, domain, space },
+      onRoot: (key) => reconciler.consider(key),
+      onMessages: (messages) => this.#indexPlaces(messages, bucket, policies),
+    })
+    const unlisten = onEventStored(nats, layout, () => follower.wake())
+    this.#closers.push(async () => unlisten())
+    const lease = new Lease(bucket, { key: `${space}.lease`, holder: source.node })
+    this.#lease = lease
+    this.#closers.push(() => lease.close())
+    await keeper.register()
+    replicator.start()
+    lease.start((signal) =>
+      Promise.all([follower.run(signal), reconciler.run(signal), this.#sweep(reconciler, signal)]).then(
+        () => undefined,
+      ),
+    )
+  }
+
+  async #indexPlaces(messages: readonly LogMessage[], placement: KvBucket, policy: KvBucket): Promise<void> {
+    for (const entry of messages.flatMap((message) => placeEntry(message) ?? [])) {
+      await writeRevision(entry.bucket === 'policy' ? policy : placement, entry.key, entry.revision, entry.value)
+    }
+  }
+
+  /** All roots are looked at again when what plans go by has changed, and once at the start. */
+  async #sweep(reconciler: Reconciler, signal: AbortSignal): Promise<void> {
+    for (let swept = -1; !signal.aborted; ) {
+      if (swept !== this.#changes) {
+        swept = this.#changes
+        for await (const page of this.facts.all(signal)) {
+          for (const [key] of page) reconciler.consider(key)
+          while (reconciler.pending > sweepRootsAtOnce) await delay(50, undefined, { signal })
+        }
+      }
+      await delay(250, undefined, { signal })
+    }
+  }
+
+  #changed(): void {
+    this.#changes++
+    this.#routes?.refresh()
+  }
+
+  #heard({ site, jetstreamDomain }: Beat): void {
+    const { layout, joinLog, onTrouble } = this.#parts
+    if (site === layout.site || this.#sourced.has(site)) return
+    this.#sourced.add(site)
+    joinLog({ site, jetstreamDomain }).catch((error: unknown) => {
+      this.#sourced.delete(site)
+      onTrouble(error)
+    })
+  }
+
+  async #mend({ cid, bytes, from }: Parameters<RoutedParts['onFound']>[0], failure: AppError): Promise<void> {
+    const { stores, config } = this.#parts
+    const { primary } = stores
+    const { signal } = new AbortController()
+    const block = verifyBlock(cid, bytes)
+    if (isAppError(failure, 'BLOCK_NOT_FOUND')) {
+      if (config.keepRemoteReads && !from.isLocal) await primary.blocks.put(block, { signal })
+      return
+    }
+    await primary.raw.rewrite(block, { signal })
+    const text = cid.toV1().toString()
+    const event = copyEvents.repaired(text, text, primary, from)
+    await this.recorder.record(event, { correlation: text, causation: text })
+  }
+
+  async #namesOf(facts: RootFacts, signal: AbortSignal): Promise<readonly string[]> {
+    const entries = await this.#parts.names.index.namesOf(CID.parse(facts.root), signal)
+    return entries.map(({ name }) => name)
+  }
+}
+
+/** A name, or all names below one that ends in `/`. */
+function covers(pattern: string, name: string): boolean {
+  return pattern.endsWith('/') ? name.startsWith(pattern) : name === pattern
+}

@@ -1,0 +1,60 @@
+import type { Route } from '../blocks/routed.ts'
+import type { Stores } from '../blocks/stores.ts'
+import { isAppError } from '../errors.ts'
+import type { PlacementView } from './view.ts'
+
+/**
+ * The stores beside the primary one that can be read now: those of this site first, then those of sites that are up. They
+ * are opened ahead, so that a read never waits for that.
+ */
+export class Routes {
+  readonly #stores: Stores
+  readonly #view: () => PlacementView
+  #routes: readonly Route[] = []
+  #opening: Promise<void> | undefined
+  #again = false
+
+  constructor(stores: Stores, view: () => PlacementView) {
+    this.#stores = stores
+    this.#view = view
+  }
+
+  get current(): readonly Route[] {
+    return this.#routes.length === 0 ? this.#routes : this.#routes.filter(({ site }) => this.#view().isUp(site))
+  }
+
+  /** The inventory has changed. */
+  refresh(): void {
+    this.#again = true
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined
+    })
+  }
+
+  async #open(): Promise<void> {
+    while (this.#again) {
+      this.#again = false
+      const view = this.#view()
+      const { stores } = view.inventory()
+      const { primary, site } = this.#stores
+      const readable = stores.filter(
+        (at) =>
+          at.state !== 'removed' && !(at.site === primary.site && at.store === primary.store) && view.isUp(at.site),
+      )
+      const routes = await Promise.all(
+        readable.map(async (at): Promise<Route[]> => {
+          try {
+            const handle = await this.#stores.find(at, view.domainOf(at.site))
+            if (handle === undefined) return []
+            return [{ site: at.site, store: at.store, blocks: handle.blocks, isLocal: at.site === site }]
+          } catch (error) {
+            // Cut off just now: it is looked for again when it is heard.
+            if (isAppError(error)) return []
+            throw error
+          }
+        }),
+      )
+      this.#routes = routes.flat().sort((a, b) => Number(b.isLocal) - Number(a.isLocal))
+    }
+  }
+}

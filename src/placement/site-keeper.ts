@@ -1,0 +1,107 @@
+import type { StoreHandle, Stores } from '../blocks/stores.ts'
+import type { LayoutConfig, PlacementConfig } from '../config.ts'
+import { isAppError } from '../errors.ts'
+import { type Draft, decodeEvent } from '../events/envelope.ts'
+import { uuidv7 } from '../lib/uuid.ts'
+import type { Nats } from '../nats/connection.ts'
+import { lastSequence } from '../nats/event-stream.ts'
+import type { LogReader } from '../nats/log-reader.ts'
+import type { Beat } from './beats.ts'
+import { placeEvents, type StoreSettings } from './place-events.ts'
+import type { Recorder } from './recorder.ts'
+
+export interface SiteKeeperParts {
+  readonly nats: Nats
+  readonly layout: LayoutConfig
+  readonly config: PlacementConfig
+  readonly stores: Stores
+  readonly recorder: Recorder
+  readonly reader: LogReader
+  readonly freeBytes: () => number | undefined
+}
+
+/** What this node says of its own site, in the log and in its heartbeats. */
+export class SiteKeeper {
+  readonly #parts: SiteKeeperParts
+  readonly #known = new Set<string>()
+
+  constructor(parts: SiteKeeperParts) {
+    this.#parts = parts
+    this.#known.add(parts.layout.store)
+  }
+
+  /** The site and the store that takes puts, if the log does not know them so already. @throws AppError STORE_UNAVAILABLE */
+  async register(): Promise<void> {
+    const { layout, config, stores } = this.#parts
+    const jetstreamDomain = config.jetstreamDomain ?? layout.site
+    const site = { site: layout.site, jetstreamDomain, labels: config.siteLabels, state: 'active' } as const
+    await this.#record(placeEvents.site(site))
+    await this.#record(placeEvents.store(settingsOf(stores.primary, config, true)))
+  }
+
+  /** A further store of this site, for copies: made, and told in the log. @throws AppError STORE_UNAVAILABLE */
+  async makeStore(store: string): Promise<StoreHandle> {
+    const { stores, config } = this.#parts
+    const handle = await stores.make(store)
+    if (!this.#known.has(store)) {
+      await this.#record(placeEvents.store(settingsOf(handle, config, false)))
+      this.#known.add(store)
+    }
+    return handle
+  }
+
+  async describe(): Promise<Omit<Beat, 'site' | 'node'>> {
+    const { nats, layout, config, stores, recorder, freeBytes } = this.#parts
+    const described = await Promise.all(
+      [...this.#known].map(async (store) => {
+        const handle = await stores.find({ site: layout.site, store })
+        if (handle === undefined) return []
+        const { bytes } = await stores.usage(handle)
+        return [{ store, usedBytes: bytes, freeBytes: freeBytes() }]
+      }),
+    )
+    return {
+      jetstreamDomain: config.jetstreamDomain ?? layout.site,
+      labels: config.siteLabels,
+      stores: described.flat(),
+      lastSequence: await lastSequence(nats, `${recorder.source.domain}_events`),
+    }
+  }
+
+  /** Nothing, when the last event about it says the same. */
+  async #record(draft: Draft): Promise<void> {
+    const { recorder, reader } = this.#parts
+    const { domain, space } = recorder.source
+    const filter = `${domain}.evt.*.${space}.${draft.entity}.*.${draft.key}`
+    const { signal } = new AbortController()
+    for (;;) {
+      const last = (await reader.last([filter], signal)).at(-1)
+      const said = last === undefined ? undefined : decodeEvent(last.payload)?.data
+      // An administrator has drained or removed it: a restart does not undo that.
+      const kept =
+        said?.state !== undefined && said.state !== 'active' ? { ...draft.data, state: said.state } : draft.data
+      if (said !== undefined && isSame(said, kept)) return
+      const id = uuidv7()
+      try {
+        const expect = { filter, lastSequence: last?.sequence ?? 0 }
+        await recorder.record({ ...draft, data: kept }, { correlation: id, causation: id }, expect)
+        return
+      } catch (error) {
+        // Another node of the site says the same at this moment.
+        if (!isAppError(error, 'REVISION_CONFLICT')) throw error
+      }
+    }
+  }
+}
+
+function isSame(a: object, b: object): boolean {
+  const text = (value: object) => JSON.stringify(Object.entries(value).sort(([one], [two]) => (one < two ? -1 : 1)))
+  return text(a) === text(b)
+}
+
+function settingsOf({ site, store, buckets }: StoreHandle, config: PlacementConfig, primary: boolean): StoreSettings {
+  const replicas = buckets[0]?.replicas ?? 1
+  // Failure domains that the replicas really lie in are known to whoever runs the cluster.
+  const zones = replicas > 1 ? config.storeZones.slice(0, replicas) : []
+  return { site, store, shards: buckets.length, replicas, zones, state: 'active', primary }
+}

@@ -1,0 +1,111 @@
+import type { Nats } from '../nats/connection.ts'
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import type { Beats } from './beats.ts'
+import type { Inventory, ProjectionRecord, SiteRecord, StoreRecord } from './model.ts'
+import type { StoreSettings } from './place-events.ts'
+import { Planner, type PlanOptions } from './plan.ts'
+import type { Policy } from './plan-model.ts'
+import { type CompiledPolicy, compilePolicy } from './policy.ts'
+import { Records } from './records.ts'
+
+export interface ViewParts {
+  readonly nats: Nats
+  readonly placement: KvBucket
+  readonly policy: KvBucket
+  readonly space: string
+  readonly site: string
+  readonly beats: Pick<Beats, 'silenceMs' | 'lastOf'>
+  /** A site that is silent for so long is taken for down. */
+  readonly downAfterMs: number
+  readonly planOptions?: Omit<PlanOptions, 'nowMs'>
+  /** What plans go by has changed: a site, a store, the policy, a projection; not mere sizes. */
+  readonly onChange: () => void
+}
+
+type PolicyRecord = { readonly policy: Policy; readonly revision: number; readonly time: string }
+
+const lookEveryMs = 500
+
+/** Sites, stores, policy and projections as this node knows them now. */
+export class PlacementView {
+  readonly #parts: ViewParts
+  readonly #sites: Records<SiteRecord>
+  readonly #stores: Records<StoreSettings>
+  readonly #projections: Records<ProjectionRecord>
+  readonly #policies: Records<PolicyRecord>
+  readonly #timer: NodeJS.Timeout
+  #up = ''
+  #compiled: { readonly revision: number; readonly policy: CompiledPolicy } | undefined
+
+  constructor(parts: ViewParts) {
+    const { nats, placement, policy, space, onChange } = parts
+    this.#parts = parts
+    this.#sites = new Records(nats, placement, 'site.>', onChange)
+    this.#stores = new Records(nats, placement, `${space}.store.>`, onChange)
+    this.#projections = new Records(nats, placement, `${space}.projection.>`, onChange)
+    this.#policies = new Records(nats, policy, space, onChange)
+    this.#timer = setInterval(() => this.#look(), lookEveryMs)
+    this.#timer.unref()
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer)
+    for (const records of [this.#sites, this.#stores, this.#projections, this.#policies]) await records.close()
+  }
+
+  get sites(): readonly SiteRecord[] {
+    return this.#sites.all
+  }
+
+  get projections(): readonly ProjectionRecord[] {
+    return this.#projections.all
+  }
+
+  /** The policy of the space, and the revision of the event that set it; undefined while none was set. */
+  get policy(): PolicyRecord | undefined {
+    return this.#policies.get(this.#parts.space)
+  }
+
+  get compiledPolicy(): CompiledPolicy {
+    const { policy } = this
+    const revision = policy?.revision ?? 0
+    if (this.#compiled?.revision !== revision) this.#compiled = { revision, policy: compilePolicy(policy?.policy) }
+    return this.#compiled.policy
+  }
+
+  isUp(site: string): boolean {
+    return this.#parts.beats.silenceMs(site) < this.#parts.downAfterMs
+  }
+
+  /** Where to ask for a site's JetStream. */
+  domainOf(site: string): string {
+    return this.#sites.get(`site.${site}`)?.jetstreamDomain ?? site
+  }
+
+  store(site: string, store: string): StoreSettings | undefined {
+    return this.#stores.get(`${this.#parts.space}.store.${site}.${store}`)
+  }
+
+  inventory(): Inventory {
+    return {
+      sites: this.#sites.all.map((site) => ({ ...site, up: this.isUp(site.site) })),
+      stores: this.#stores.all.map((store): StoreRecord => {
+        const said = this.#parts.beats.lastOf(store.site)?.stores.find(({ store: name }) => name === store.store)
+        return { ...store, freeBytes: said?.freeBytes, usedBytes: said?.usedBytes ?? 0 }
+      }),
+    }
+  }
+
+  planner(nowMs: number = Date.now()): { readonly planner: Planner; readonly inventory: Inventory } {
+    const inventory = this.inventory()
+    return { planner: new Planner(this.compiledPolicy, inventory, { ...this.#parts.planOptions, nowMs }), inventory }
+  }
+
+  /** Sites come and go by being heard or not: nothing is written for that to be noticed. */
+  #look(): void {
+    const up = this.#sites.all.map(({ site }) => `${site}=${this.isUp(site)}`).join()
+    if (up === this.#up) return
+    this.#up = up
+    this.#parts.onChange()
+  }
+}
