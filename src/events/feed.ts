@@ -33,6 +33,8 @@ export interface FeedParts {
   readonly nats: Nats
   readonly stream: string
   readonly domain: string
+  /** Whose log is read; it holds the events of all sites. */
+  readonly site: string
   readonly space: string
   /** How long an answer is waited for where nobody follows. */
   readonly waitMs: number
@@ -52,7 +54,7 @@ export class Feed {
 
   constructor(parts: FeedParts) {
     this.#parts = parts
-    this.#tail = new Tail(parts.nats, parts.stream, parts.domain)
+    this.#tail = new Tail(parts.nats, parts.stream, parts)
   }
 
   get followers(): number {

@@ -167,7 +167,9 @@ function publicationOf({ event, expect }: Append): Publication {
     subject: event.natsSubject,
     payload: event.payload,
     headers: {
-      'Nats-Msg-Id': event.id,
+      // With its site: other logs take up the event with this header, and a log drops what has an id of the last minutes, also
+      // where two sites that did not hear each other have both carried out the same command.
+      'Nats-Msg-Id': `${siteOf(event)}:${event.id}`,
       'Content-Type': 'application/cloudevents+json',
       ...(expect === undefined
         ? {}
@@ -178,6 +180,8 @@ function publicationOf({ event, expect }: Append): Publication {
     },
   }
 }
+
+const siteOf = ({ natsSubject }: Encoded): string => natsSubject.split('.', 3)[2] ?? ''
 
 function failureOf(error: unknown): unknown {
   if (isWrongLastSequence(error)) {

@@ -19,6 +19,12 @@ export interface Recent {
   readonly upTo: number
 }
 
+/** Whose log it is. */
+export interface TailPlace {
+  readonly domain: string
+  readonly site: string
+}
+
 const eventsKept = 1024
 const bytesKept = 4 * 1024 * 1024
 const catchUpCount = 256
@@ -49,7 +55,7 @@ interface Kept {
 export class Tail {
   readonly #nats: Nats
   readonly #stream: string
-  readonly #domain: string
+  readonly #place: TailPlace
   /** All events after `#from` up to `#last`. */
   #kept: Kept[] = []
   #bytes = 0
@@ -61,10 +67,10 @@ export class Tail {
   readonly #waiting = new Set<Waiter>()
   #lingering: NodeJS.Timeout | undefined
 
-  constructor(nats: Nats, stream: string, domain: string) {
+  constructor(nats: Nats, stream: string, place: TailPlace) {
     this.#nats = nats
     this.#stream = stream
-    this.#domain = domain
+    this.#place = place
   }
 
   /** Of the last event seen. */
@@ -129,7 +135,7 @@ export class Tail {
 
   #start(): Running {
     let begun = false
-    const unsubscribe = onEventStored(this.#nats, this.#domain, (sequence, subject, payload) => {
+    const unsubscribe = onEventStored(this.#nats, this.#place, (sequence, subject, payload) => {
       if (!begun || sequence <= this.#last) return
       if (sequence === this.#last + 1) this.#accept(sequence, subject, payload)
       else this.#catchUp()
@@ -183,7 +189,7 @@ export class Tail {
   async #readOn(): Promise<void> {
     for (;;) {
       const { requests } = this.#nats.log
-      const all = `${this.#domain}.evt.>`
+      const all = `${this.#place.domain}.evt.>`
       const { messages } = await directGetFrom(requests, this.#stream, all, this.#last + 1, catchUpCount)
       for (const { seq, subject, data } of messages) if (seq > this.#last) this.#accept(seq, subject, data)
       if (messages.length < catchUpCount || this.#followers === 0) return

@@ -1,9 +1,10 @@
-import type { StreamConfig } from '@nats-io/jetstream'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { StreamConfig, StreamSource } from '@nats-io/jetstream'
 import { DiscardPolicy, JetStreamApiError, PersistMode, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import type { LayoutConfig, ReadLogConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
-import { eventStream, eventSubjects, liveSubjects, readStream, readSubjects } from './layout.ts'
+import { eventStream, eventSubjects, liveSubjectsOf, readStream, readSubjects } from './layout.ts'
 import { TransientError } from './requests.ts'
 
 const streamNotFound = 10059
@@ -31,7 +32,7 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
     allow_atomic: true,
     deny_delete: true,
     deny_purge: true,
-    republish: { src: `${layout.domain}.evt.>`, dest: liveSubjects(layout.domain) },
+    republish: { src: `${layout.domain}.evt.>`, dest: liveSubjectsOf(layout) },
   }
   const actual = await createOrFind(nats, config)
   for (const key of ['deny_delete', 'deny_purge', 'allow_direct', 'allow_atomic', 'max_age'] as const) {
@@ -51,6 +52,89 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
   }
   if (actual.republish?.dest !== config.republish?.dest) await update(nats, { ...actual, ...config })
   return name
+}
+
+/** Another site, and where its JetStream answers. */
+export interface Peer {
+  readonly site: string
+  readonly jetstreamDomain: string
+}
+
+const settleMs = 500
+const updatesMax = 20
+
+/**
+ * Has our log take up the events of another site, from its first one on, in their order there; the server goes on by itself
+ * after whatever comes between. Events keep their ids and subjects; their sequences are those of our log. A site that cannot be
+ * reached holds up nothing but its own events.
+ * The server has no compare-and-set for a stream's configuration: it is looked at again after a while, so that of two nodes
+ * which add a site at once none is lost.
+ * @throws AppError STORE_UNAVAILABLE
+ */
+export async function sourcePeer(nats: Nats, layout: LayoutConfig, peer: Peer): Promise<void> {
+  const wanted = sourceOf(layout, peer)
+  await settle(nats, layout, (sources) => {
+    if (sources.some((source) => isSame(source, wanted))) return undefined
+    // One that has moved to another JetStream domain is read from there; what is there already comes again, and is refused
+    // by the ids only within the duplicate window: a site keeps its domain.
+    return [...sources.filter(({ filter_subject }) => filter_subject !== wanted.filter_subject), wanted]
+  })
+}
+
+/** What came of it stays in our log. @throws AppError STORE_UNAVAILABLE */
+export async function unsourcePeer(nats: Nats, layout: LayoutConfig, site: string): Promise<void> {
+  const gone = eventSubjects({ domain: layout.domain, site })
+  await settle(nats, layout, (sources) => {
+    const kept = sources.filter(({ filter_subject }) => filter_subject !== gone)
+    return kept.length === sources.length ? undefined : kept
+  })
+}
+
+/** The sites that our log takes events of. @throws AppError STORE_UNAVAILABLE */
+export async function sourcedSites(nats: Nats, layout: LayoutConfig): Promise<string[]> {
+  const { sources = [] } = await configOf(nats, eventStream(layout.domain))
+  return sources.flatMap(({ filter_subject }) => filter_subject?.split('.')[2] ?? [])
+}
+
+/** @param change the sources as they are to be; undefined = they are */
+async function settle(
+  nats: Nats,
+  layout: LayoutConfig,
+  change: (sources: readonly StreamSource[]) => StreamSource[] | undefined,
+): Promise<void> {
+  const name = eventStream(layout.domain)
+  let changed = false
+  for (let updates = 0; updates < updatesMax; ) {
+    const actual = await configOf(nats, name)
+    const sources = change(actual.sources ?? [])
+    if (sources === undefined && !changed) return
+    changed = sources !== undefined
+    if (sources !== undefined) {
+      updates++
+      await update(nats, { ...actual, allow_atomic: true, sources })
+    }
+    // Not all at the same moment.
+    await delay(settleMs * (0.5 + Math.random()))
+  }
+  throw new AppError('STORE_UNAVAILABLE', `the sources of stream ${name} are changed by others all the time`)
+}
+
+function sourceOf({ domain }: LayoutConfig, { site, jetstreamDomain }: Peer): StreamSource {
+  return {
+    name: eventStream(domain),
+    filter_subject: eventSubjects({ domain, site }),
+    external: { api: `$JS.${jetstreamDomain}.API`, deliver: '' },
+  }
+}
+
+const isSame = (a: StreamSource, b: StreamSource): boolean =>
+  a.name === b.name && a.filter_subject === b.filter_subject && a.external?.api === b.external?.api
+
+async function configOf(nats: Nats, name: string): Promise<StreamConfig> {
+  const { config } = await nats.jsm.streams.info(name).catch((error: unknown) => {
+    throw new AppError('STORE_UNAVAILABLE', `stream ${name} does not answer`, { cause: error })
+  })
+  return config
 }
 
 type StreamSettings = Partial<StreamConfig> & { readonly name: string; readonly allow_atomic: boolean }
@@ -151,15 +235,16 @@ export async function nextAtLeader(
 }
 
 /**
- * Calls for each event that the server stores, in their order; at most once each, so some may be missed.
+ * Calls for each event that the log of this site takes up, its own and those of other sites, in its order; at most once
+ * each, so some may be missed.
  * `subject` is that of the event in the log. @returns what ends it
  */
 export function onEventStored(
   nats: Nats,
-  domain: string,
+  place: Pick<LayoutConfig, 'domain' | 'site'>,
   listener: (sequence: number, subject: string, payload: Uint8Array) => void,
 ): () => void {
-  const subscription = nats.control.subscribe(liveSubjects(domain), {
+  const subscription = nats.control.subscribe(liveSubjectsOf(place), {
     callback: (error, message) => {
       if (error !== null) return
       listener(Number(message.headers?.get('Nats-Sequence')), message.headers?.get('Nats-Subject') ?? '', message.data)

@@ -9,7 +9,7 @@ import { MiB } from '../lib/units.ts'
  * | blocks       | Object Store buckets `<d>-<space>-<site>-<store>-<shard>`|
  * | block object | `$O.<bucket>.C.<key>`, `$O.<bucket>.M.<base64url(key)>`  |
  * | event log    | stream `<d>_events`, `<d>.evt.<site>.>`                  |
- * | its echo     | `<d>.live.<site>.>`: each event once it is stored        |
+ * | its echo     | `<d>.live.<log's site>.<site>.>`: each event once stored  |
  * | read log     | stream `<d>_reads`, `<d>.reads.<site>.>`                 |
  * | commands     | stream `<d>_queue`, `<d>.queue.>` (work queue)            |
  * | dead letters | stream `<d>_dead`, `<d>.dead.>`                          |
@@ -54,10 +54,16 @@ export const eventSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 's
   `${domain}.evt.${site}.>`
 
 /**
- * Where the server repeats each event once it is in the log, for whoever listens without a consumer. The subject of the
+ * Where the servers repeat each event once it is in their log, for whoever listens without a consumer. The subject of the
  * event itself is no place to listen: it also carries what the log then refuses.
  */
 export const liveSubjects = (domain: string): string => `${domain}.live.>`
+/**
+ * What the log of this site repeats, events of other sites too: `<d>.live.<site of the log>.<site of the event>.…`. The echoes
+ * of connected sites cross the leaf links, with the sequences of their own logs: one that counts must not hear those.
+ */
+export const liveSubjectsOf = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'site'>): string =>
+  `${domain}.live.${site}.>`
 
 export const readStream = (domain: string): string => `${domain}_reads`
 export const readSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'site'>): string =>

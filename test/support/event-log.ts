@@ -31,7 +31,7 @@ export async function openTestLog(
   const { nats, config } = await openTestStore(url, onFinished, { ...flags, DOMAIN: domain })
   const stream = await openEventStream(nats, config.layout)
   const log = new EventLog(nats, stream, 15_000)
-  const feed = new Feed({ nats, stream, domain, space: config.layout.space, waitMs: 5_000 })
+  const feed = new Feed({ nats, stream, domain, site: config.layout.site, space: config.layout.space, waitMs: 5_000 })
   const encode: TestLog['encode'] = (draft, context = {}) => {
     const whole: Draft = { entity: 'name', verb: 'set', key: 'k', subject: 'k', data: {}, ...draft }
     return encodeEvent(whole, contextOf(context), { domain, site: 'local', space: 'main', node: 'test' })
