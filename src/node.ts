@@ -140,7 +140,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       placement = await Placement.start({
         ...{ nats, layout: config.layout, config: config.placement, stores, eventLog, names, source, limits, waitMs },
         freeBytes: () => freeSpace?.bytes,
-        joinLog: async () => undefined,
+        joinLog: (peer) => sourcePeer(nats, config.layout, peer),
         onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
       })
       opened.push(() => placement?.close())
@@ -155,6 +155,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       change: verbs.changeIpns,
       resolveName: verbs.resolveName,
       secret: await settleKeysSecret(config.keysSecret, secretFile),
+      onFailure: (err) => log.warn({ err }, 'an IPNS record could not be signed anew'),
     })
     opened.push(() => publishing.close())
     projector.onNames = publishing.namesChanged

@@ -1,5 +1,5 @@
 import type { Abortable } from '../blocks/blockstore.ts'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import type { Context } from '../events/envelope.ts'
 import type { IpnsBinding, IpnsEntry } from '../names/ipns-entry.ts'
 import { checkName } from '../names/name.ts'
@@ -54,6 +54,12 @@ export function createIpnsPublisher({ names, keys, change, resolveName }: Publis
       return recordStep(head, record, binding)
     }
 
+  const signerOf = (name: string, signal: AbortSignal): Promise<Signer | undefined> =>
+    keys.signer(name, { signal }).catch((error: unknown) => {
+      if (isAppError(error, 'NAME_NOT_FOUND')) return undefined
+      throw error
+    })
+
   return {
     async publish(context, name, { key, lifetimeSeconds, ttlSeconds, signal }) {
       checkTimes(lifetimeSeconds, ttlSeconds)
@@ -78,7 +84,9 @@ export function createIpnsPublisher({ names, keys, change, resolveName }: Publis
       const isDue = (now: IpnsEntry | null) => now !== null && isRenewable(now, named)
       const current = await names.ipns.get(name, signal)
       if (current === undefined || !isDue(current)) return false
-      const signer = await keys.signer(name, { signal })
+      const signer = await signerOf(name, signal)
+      // Who removes a key means that nothing more is signed by it.
+      if (signer === undefined) return false
       const next = { ...binding, revision: named.revision }
       const outcome = await change(context, 'publish', name, planOf(signer, named, next, isDue), { signal })
       return outcome.sequence !== undefined

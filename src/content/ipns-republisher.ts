@@ -9,6 +9,7 @@ export interface RepublisherParts {
   readonly publisher: Pick<IpnsPublisher, 'renew'>
   /** How often all bindings are looked at, whatever was heard. */
   readonly sweepMs?: number
+  readonly onFailure?: (error: unknown) => void
 }
 
 /**
@@ -24,8 +25,6 @@ export class IpnsRepublisher {
   #running: Promise<void> | undefined
   /** Records signed here since the start. */
   signed = 0
-  failures = 0
-  lastFailure: unknown
 
   constructor(parts: RepublisherParts) {
     this.#parts = parts
@@ -87,8 +86,7 @@ export class IpnsRepublisher {
 
   #failed(error: unknown): void {
     if (this.#stop.signal.aborted) return
-    this.failures++
-    this.lastFailure = error
+    this.#parts.onFailure?.(error)
   }
 }
 

@@ -17,15 +17,18 @@ export interface PublishingParts extends Omit<PublisherParts, 'keys'> {
   /** Undefined = no key can be unsealed here, and nothing is signed. */
   readonly secret: string | undefined
   readonly sweepMs?: number
+  /** A record could not be signed anew; it is tried again. */
+  readonly onFailure?: (error: unknown) => void
 }
 
-export function createPublishing({ secret, sweepMs, ...parts }: PublishingParts): Publishing {
+export function createPublishing({ secret, sweepMs, onFailure, ...parts }: PublishingParts): Publishing {
   const { names } = parts
   const keys = createIpnsKeys({ store: names.keys, secret, domain: names.source.domain })
   const publisher = createIpnsPublisher({ ...parts, keys })
   if (!keys.usable) return { keys, publisher, namesChanged: () => undefined, close: async () => undefined }
   const bindings = names.watchBindings()
-  const worker = new IpnsRepublisher({ bindings, publisher, ...(sweepMs === undefined ? {} : { sweepMs }) })
+  const options = { ...(sweepMs === undefined ? {} : { sweepMs }), ...(onFailure === undefined ? {} : { onFailure }) }
+  const worker = new IpnsRepublisher({ bindings, publisher, ...options })
   return {
     keys,
     publisher,

@@ -22,7 +22,11 @@ interface Node extends TestVerbs {
 
 async function openNode(
   onFinished: Parameters<typeof openTestVerbs>[1],
-  options: Parameters<typeof openTestVerbs>[2] & { secret?: string | undefined; sweepMs?: number } = {},
+  options: Parameters<typeof openTestVerbs>[2] & {
+    secret?: string | undefined
+    sweepMs?: number
+    failures?: unknown[]
+  } = {},
 ): Promise<Node> {
   const node = await openTestVerbs(server.url, onFinished, options)
   const publishing = createPublishing({
@@ -31,6 +35,7 @@ async function openNode(
     resolveName: node.verbs.resolveName,
     secret: 'secret' in options ? options.secret : secret,
     sweepMs: options.sweepMs ?? 100_000,
+    onFailure: (error) => void options.failures?.push(error),
   })
   if (node.projector !== undefined) node.projector.onNames = publishing.namesChanged
   onFinished(() => publishing.close())
@@ -166,6 +171,30 @@ test('a key that is put in the place of another one does not sign for it', async
   await node.names.keys.add({ ...a, sealed: sealed ?? '' }, signal)
   await expect(keys.signer('a', { signal })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
   expect((await keys.signer('b', { signal })).name).toBe(b.name)
+})
+
+test('a key that was removed is left alone; one that cannot be opened is told of', async ({ onTestFinished }) => {
+  const node = await openNode(onTestFinished)
+  await node.publishing.keys.generate('removed', { signal })
+  await node.publishing.keys.generate('kept', { signal })
+  await put(node, 'site', 'one')
+  await publish(node, 'site', 'removed')
+  const { entry } = await publish(node, 'site', 'kept')
+  await node.publishing.keys.remove('removed', { signal })
+  await node.publishing.close()
+  await put(node, 'site', 'two')
+  const failures: unknown[] = []
+  const { domain } = node
+  await openNode(onTestFinished, {
+    domain,
+    projector: false,
+    secret: 'another secret altogether',
+    sweepMs: 30,
+    failures,
+  })
+  await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1), waiting)
+  for (const failure of failures) expect(failure).toMatchObject({ message: expect.stringContaining('kept') })
+  expect((await node.verbs.getIpns(entry?.name ?? '', { signal })).revision).toBe(entry?.revision)
 })
 
 test('what cannot be published is refused', async ({ onTestFinished }) => {
