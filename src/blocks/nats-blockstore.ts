@@ -1,6 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { LayoutConfig, StoreConfig } from '../config.ts'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
 import { MiB } from '../lib/units.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
@@ -14,6 +14,7 @@ import type { HashedBlock } from './block.ts'
 import { blockKey, encodeMeta } from './block-object.ts'
 import type { Abortable, Blockstore, BlockWriter, Want } from './blockstore.ts'
 import { blockBytesMax } from './blockstore.ts'
+import { rewriteBlock } from './rewrite-block.ts'
 import { chunksHeader, ShardReader } from './shard-reader.ts'
 import { ShardWriter } from './shard-writer.ts'
 import { WindowedWriter } from './windowed-writer.ts'
@@ -117,12 +118,32 @@ export class NatsBlockstore implements Blockstore {
   }
 
   /**
-   * Writes a block anew in place of what lies there, damaged or not whole. In between it is not here.
-   * @throws AppError STORE_FULL | STORE_UNAVAILABLE
+   * Writes a block anew, whatever lies in its place: damaged, half of it, or nothing. A block of one chunk can be read all
+   * the time; one of several is not here for a moment.
+   * @throws AppError STORE_FULL | STORE_UNAVAILABLE; BLOCK_LOST when the server takes it and does not give it back
    */
   async rewrite(block: HashedBlock, options: Abortable): Promise<void> {
+    const publications = this.#publications(block)
+    const [chunk, meta] = publications
+    if (publications.length === 2 && chunk !== undefined && meta !== undefined) {
+      const { bucket } = this.#shard(block.cid)
+      await patiently(this.#waitMs, options.signal, () => rewriteBlock(this.#nats, bucket, { chunk, meta }))
+      if (await this.#isWhole(block, options)) return
+    }
+    // Of several chunks; or the server's index and its file say different things of the subject.
     await this.delete(block.cid, options)
     await this.put(block, options)
+    if (await this.#isWhole(block, options)) return
+    throw new AppError('BLOCK_LOST', `block ${block.cid} was written again and cannot be read`)
+  }
+
+  async #isWhole({ cid, bytes }: HashedBlock, options: Abortable): Promise<boolean> {
+    try {
+      return Buffer.compare(await this.get(cid, options), bytes) === 0
+    } catch (error) {
+      if (isAppError(error, 'BLOCK_NOT_FOUND') || isAppError(error, 'BLOCK_LOST')) return false
+      throw error
+    }
   }
 
   async delete(cid: CID, { signal }: Abortable): Promise<void> {
@@ -160,24 +181,28 @@ export class NatsBlockstore implements Blockstore {
     if (bytes.byteLength > blockBytesMax) {
       throw new AppError('BLOCK_TOO_LARGE', `block of ${bytes.byteLength} bytes; the limit is ${blockBytesMax}`)
     }
-    const { bucket, writer } = this.#shard(cid)
+    const { writer } = this.#shard(cid)
+    const key = blockKey(cid)
+    const publications = this.#publications({ cid, bytes })
+    const [chunk, meta] = publications
+    const isLarge = publications.length === 2 && bytes.byteLength >= largeBlockBytes
+    if (isLarge && chunk !== undefined && meta !== undefined) return writer.writeLarge(key, chunk, meta)
+    return writer.write({ key, publications, bytes: bytes.byteLength })
+  }
+
+  /** Chunks, then the meta. */
+  #publications({ cid, bytes }: Pick<HashedBlock, 'cid' | 'bytes'>): readonly Publication[] {
+    const { bucket } = this.#shard(cid)
     const key = blockKey(cid)
     const chunks = Math.ceil(bytes.byteLength / this.#chunkBytesMax) || 1
+    const subject = chunkSubject(bucket.bucket, key)
     const meta: Publication = {
       subject: metaSubject(bucket.bucket, key),
       payload: encodeMeta(bucket.bucket, key, cid, bytes, chunks, this.#chunkBytesMax),
       expectedLastSequence: 0,
     }
-    const subject = chunkSubject(bucket.bucket, key)
-    if (chunks > 1) {
-      const publications = [...chunksOf(subject, bytes, chunks, this.#chunkBytesMax), meta]
-      return writer.write({ key, publications, bytes: bytes.byteLength })
-    }
-    const chunk: Publication = { subject, payload: bytes, expectedLastSequence: 0 }
-    if (bytes.byteLength < largeBlockBytes) {
-      return writer.write({ key, publications: [chunk, meta], bytes: bytes.byteLength })
-    }
-    return writer.writeLarge(key, chunk, meta)
+    if (chunks > 1) return [...chunksOf(subject, bytes, chunks, this.#chunkBytesMax), meta]
+    return [{ subject, payload: bytes, expectedLastSequence: 0 }, meta]
   }
 }
 

@@ -51,3 +51,14 @@ export async function purgeSubject(nats: Nats, stream: string, subject: string):
     throw new TransientError(`cannot purge ${subject}`, { cause: error })
   }
 }
+
+/** Removes one message; that it is gone already, or too damaged to be removed, is no error. @throws TransientError */
+export async function deleteMessage(nats: Nats, stream: string, seq: number): Promise<void> {
+  try {
+    // Not overwritten with random bytes first: that costs more than the removal.
+    await nats.jsm.streams.deleteMessage(stream, seq, false)
+  } catch (error) {
+    if (error instanceof JetStreamApiError) return
+    throw new TransientError(`cannot delete message ${seq} of ${stream}`, { cause: error })
+  }
+}
