@@ -1,6 +1,8 @@
+import { AckPolicy } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createIpnsResolver, parseIpnsName } from '../../src/content/resolve-ipns.ts'
 import { uuidv7 } from '../../src/lib/uuid.ts'
+import { Projector } from '../../src/names/projector.ts'
 import { dumpIndex, rebuildIndex, verifyIndex } from '../../src/names/rebuild.ts'
 import { testKey, testRecord } from '../support/ipns.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
@@ -238,4 +240,23 @@ test('what somebody wrote into the index is not believed: its signature is check
   const text = JSON.stringify({ ...entry, value: other, record: forged, revision: 1e9 })
   await node.nats.js.publish(node.names.buckets.ipns.subject(`main.${key.name}`), text)
   await expect(resolve(node, key.name)).rejects.toMatchObject({ code: 'IPNS_UNRESOLVED' })
+})
+
+test('a projector of an earlier version learns of the records when it is started anew', async ({ onTestFinished }) => {
+  const node = await openTestVerbs(server.url, onTestFinished, { projector: false })
+  const { domain, names } = node
+  await node.nats.jsm.consumers.add(node.log.stream, {
+    durable_name: 'index-local-main',
+    filter_subjects: [`${domain}.evt.*.main.name.set.>`],
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: 5e9,
+    max_ack_pending: 1024,
+    max_deliver: -1,
+  })
+  const projector = await Projector.start(node.nats, { stream: node.log.stream, names, site: 'local' })
+  onTestFinished(() => projector.close())
+  const key = testKey()
+  await take(node, key.name, testRecord(key, { value: content }))
+  await projector.waitCaughtUp(10_000, signal)
+  await expect.poll(() => projector.counts.events, { timeout: 10_000 }).toBe(1)
 })
