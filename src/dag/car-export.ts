@@ -8,8 +8,9 @@ import { AppError } from '../errors.ts'
 import { KiB } from '../lib/units.ts'
 import { linksOf } from './codecs.ts'
 import { type EntityBytes, type Span, spanOf, walkEntity, walkSpan } from './entity.ts'
+import { rememberedLinks } from './remembered-links.ts'
 import type { Target } from './target.ts'
-import { type Visited, type WalkOptions, walk } from './walk.ts'
+import { type Follow, type Step, type Visited, type WalkOptions, walk } from './walk.ts'
 
 /** IPIP-402 `dag-scope`. block: the way to the terminus and itself. entity: see entity.ts. all: the whole DAG below it. */
 export type CarScope = 'block' | 'entity' | 'all'
@@ -114,8 +115,10 @@ async function* visit(
     case 'bytes':
       yield* walkSpan(terminus, part.span, blocks, options)
       return
-    case 'all':
-      yield* walk(terminus, ({ cid, bytes }) => linksOf(cid, bytes, options.limits), blocks, options)
+    case 'all': {
+      const follow: Follow<Step> = ({ cid, bytes }) => linksOf(cid, bytes, options.limits)
+      yield* walk(terminus, options.dups ? rememberedLinks(follow) : follow, blocks, options)
+    }
   }
 }
 

@@ -4,6 +4,7 @@ import { KiB } from '../lib/units.ts'
 import { codecs } from './codecs.ts'
 import { decodeDagPb } from './dag-pb.ts'
 import { checkDepth, decodeSubShard, isSubShard, readShard, type Shard } from './hamt.ts'
+import { rememberedLinks } from './remembered-links.ts'
 import type { DagLimits, Target } from './target.ts'
 import { decodeFileNode, decodeUnixfs, type FileNode } from './unixfs.ts'
 import { type Follow, type Step, type Visited, type WalkOptions, walk } from './walk.ts'
@@ -54,10 +55,12 @@ export function walkEntity(
   blocks: Pick<Blockstore, 'get' | 'getBatch'>,
   options: WalkOptions,
 ): AsyncGenerator<Visited, void, undefined> {
-  const { limits } = options
+  const { limits, dups = false } = options
   switch (kind) {
-    case 'file':
-      return walk(root, ({ cid, bytes }) => allChunks(decodeFileNode(cid.code, bytes, limits)), blocks, options)
+    case 'file': {
+      const follow: Follow<Step> = ({ cid, bytes }) => allChunks(decodeFileNode(cid.code, bytes, limits))
+      return walk(root, dups ? rememberedLinks(follow) : follow, blocks, options)
+    }
     case 'directory':
       return walk(root, followShards(limits), blocks, options)
     case 'symlink':
@@ -77,7 +80,7 @@ export function walkSpan(
   blocks: Pick<Blockstore, 'get' | 'getBatch'>,
   options: WalkOptions,
 ): AsyncGenerator<Visited, void, undefined> {
-  return walk(root, followSpan(span, options.limits), blocks, options)
+  return walk(root, followSpan(span, options), blocks, options)
 }
 
 function allChunks(node: FileNode): Step[] {
@@ -95,14 +98,24 @@ interface Chunk extends Step {
   readonly size: bigint
 }
 
-function followSpan(span: Span, limits: Limits): Follow<Chunk> {
-  return ({ cid, bytes }, chunk) => {
+function followSpan(span: Span, { limits, dups = false }: WalkOptions): Follow<Chunk> {
+  const sized = ({ cid, bytes }: Visited, chunk: Chunk | undefined): FileNode => {
     const node = decodeFileNode(cid.code, bytes, limits)
-    if (chunk !== undefined && node.size !== chunk.size) {
-      throw new AppError('DAG_INVALID', `${cid} holds ${node.size} bytes where its parent says ${chunk.size}`)
-    }
-    return chunksIn(node, chunk?.offset ?? 0n, span)
+    if (chunk === undefined || node.size === chunk.size) return node
+    throw new AppError('DAG_INVALID', `${cid} holds ${node.size} bytes where its parent says ${chunk.size}`)
   }
+  const follow: Follow<Chunk> = (block, chunk) => chunksIn(sized(block, chunk), chunk?.offset ?? 0n, span)
+  if (!dups) return follow
+  // All below such a node is in the span: where it stands in the file makes no difference.
+  const followWhole = rememberedLinks<Chunk>(
+    (block, chunk) => {
+      const node = sized(block, chunk)
+      return chunksIn(node, 0n, { start: 0n, end: node.size })
+    },
+    (chunk) => `${chunk?.size}`,
+  )
+  return (block, chunk) =>
+    chunk === undefined || chunk.part !== undefined ? follow(block, chunk) : followWhole(block, chunk)
 }
 
 function chunksIn(node: FileNode, nodeOffset: bigint, { start, end }: Span): Chunk[] {

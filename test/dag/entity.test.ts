@@ -266,6 +266,15 @@ test('a chunk that holds less than its parent says ends a range', async () => {
   await expect(exported(store, target, { bytes: range(0, 5) })).rejects.toMatchObject({ code: 'DAG_INVALID' })
 })
 
+test('with repeats, too: what was right under one parent is not taken for right under another', async () => {
+  const store = new CountingStore()
+  const inner = await putFile(store, [{ cid: await putRaw(store, pattern(10)), size: 10n }])
+  const root = await putFile(store, [inner, inner, { ...inner, size: 500n }, inner])
+  const target = await open(store, root.cid)
+  expect((await exported(store, target, { bytes: range(0, 19), dups: true })).cids).toHaveLength(5)
+  await expect(exported(store, target, { bytes: range(1), dups: true })).rejects.toMatchObject({ code: 'DAG_INVALID' })
+})
+
 test('a file that holds a directory is no file', async () => {
   const store = new CountingStore()
   const directory = await importDag(store, [{ path: 'd/f', content: pattern(10) }])
