@@ -65,7 +65,10 @@ function newer(
   return { key: rootKey(root), sequence, apply }
 }
 
-/** A put has had every block of it acknowledged by the store: a verified copy there. */
+/**
+ * A put has had every block of it acknowledged by the store: a verified copy there. Where the same content was put at two
+ * sites, each log may have them in another order: the earlier by its time is the origin, at every site.
+ */
 function added(
   facts: RootFacts | undefined,
   root: CID,
@@ -75,25 +78,13 @@ function added(
 ): RootFacts | undefined {
   const { size, blocks, mediaType, store } = event.data
   const known = (value: unknown) => (alone && typeof value === 'number' ? value : undefined)
-  const base: RootFacts = facts ?? {
-    root: root.toV1().toString(),
-    bytes: undefined,
-    blocks: undefined,
-    originSite: site,
-    owner: event.owner,
-    mediaType: null,
-    addedAt: event.time,
-    deleted: false,
-    copies: [],
-    told: undefined,
-    lost: false,
-    revision: 0,
-    copyRevision: 0,
-    correlation: event.correlationid,
-    lastEventId: event.id,
-  }
+  const origin = { originSite: site, owner: event.owner, addedAt: event.time, correlation: event.correlationid }
+  const isEarlier =
+    facts !== undefined && `${event.time} ${site}` < `${facts.addedAt} ${facts.originSite}` && facts.originSite !== site
+  const base: RootFacts = facts ?? { ...nothingKnown, ...origin, root: root.toV1().toString(), lastEventId: event.id }
   const whole: RootFacts = {
     ...base,
+    ...(isEarlier ? origin : {}),
     bytes: base.bytes ?? known(size),
     blocks: base.blocks ?? known(blocks),
     mediaType: typeof mediaType === 'string' ? mediaType : base.mediaType,
@@ -103,6 +94,11 @@ function added(
   // Events of before there was placement do not say where.
   if (typeof store !== 'string') return whole
   return withCopy(whole, { site, store, state: 'verified', verifiedAt: event.time, eventId: event.id })
+}
+
+const nothingKnown = {
+  ...{ bytes: undefined, blocks: undefined, mediaType: null, deleted: false, copies: [], told: undefined, lost: false },
+  ...{ revision: 0, copyRevision: 0 },
 }
 
 function copyEffects(event: CloudEvent, verb: string, sequence: number): readonly RootEffect[] {

@@ -55,6 +55,24 @@ test('the same content put at a second site keeps its origin and gains a copy', 
   expect(facts?.copies.map(({ site }) => site)).toEqual(['hub', 'paris'])
 })
 
+test('the same content put at two sites has one origin, in whatever order a log has the two', () => {
+  const early = { ...message(1, put('a'), 'paris') }
+  const late = { ...message(2, put('a'), 'hub') }
+  const orders = [
+    [early, late],
+    [late, early],
+  ]
+  const origins = orders.map((order) => {
+    let facts: RootFacts | undefined
+    for (const [index, one] of order.entries()) {
+      const payload = Buffer.from(one.payload.toString().replace(/"time":"[^"]+"/, `"time":"2026-01-0${one.sequence}"`))
+      for (const effect of rootEffects({ ...one, payload, sequence: index + 1 })) facts = effect.apply(facts)
+    }
+    return facts?.originSite
+  })
+  expect(origins).toEqual(['paris', 'paris'])
+})
+
 test('a copy goes from requested to verified, and a failure leaves it failed', () => {
   const requested = [copyEvents.requested(root, 'add', paris, rule), 'paris'] as const
   expect(folded([put('a'), 'hub'], requested)?.copies.map(({ state }) => state)).toEqual(['verified', 'requested'])
