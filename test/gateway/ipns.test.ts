@@ -233,7 +233,16 @@ describe('/api/v1/ipns', () => {
     expect((await put(`${of.name}?ttl=5`, bytes)).status).toBe(400)
     expect((await put('a.example.org?ttl=x', `/ipfs/${site}`)).status).toBe(400)
     expect((await put('a.example.org', '/nowhere')).status).toBe(400)
-    expect((await api('', { method: 'POST' })).status).toBe(405)
+    expect((await api('', { method: 'PATCH' })).status).toBe(405)
+    for (const body of [
+      '',
+      '{}',
+      '{"publish":null}',
+      '{"publish":{"name":"site"}}',
+      '{"publish":{"name":"site","key":"k","x":1}}',
+    ]) {
+      expect([body, (await api('', { method: 'POST', body })).status]).toEqual([body, 400])
+    }
     const id = crypto.randomUUID()
     const first = await put(of.name, bytes, { 'stowage-command-id': id })
     const second = await put(of.name, bytes, { 'stowage-command-id': id })
