@@ -22,6 +22,9 @@ test.each([
   ['a page before JSON', '', 'text/html, application/json;q=0.5', 'unixfs'],
   ['JSON', '', 'application/json', 'codec'],
   ['capitals', '', 'Application/Vnd.IPLD.Raw', 'raw'],
+  ['a tar', 'format=tar', undefined, 'tar'],
+  ['a tar by Accept', '', 'application/x-tar', 'tar'],
+  ['an IPNS record', 'format=ipns-record', undefined, 'ipns-record'],
   ['a duplicate key: the first counts', 'format=raw&format=car', undefined, 'raw'],
 ])('%s', (_, search, accept, kind) => {
   expect(negotiate(query(search), accept).kind).toBe(kind)
@@ -29,8 +32,6 @@ test.each([
 
 test.each([
   ['39: an unknown format', 'format=exe', undefined, 'FORMAT_UNSUPPORTED'],
-  ['tar, not yet', 'format=tar', undefined, 'FORMAT_UNSUPPORTED'],
-  ['an IPNS record of a CID', 'format=ipns-record', undefined, 'REQUEST_INVALID'],
   ['CAR version 2', 'format=car&car-version=2', undefined, 'FORMAT_UNSUPPORTED'],
   ['CAR version 2 in Accept', '', 'application/vnd.ipld.car;version=2', 'FORMAT_UNSUPPORTED'],
   ['the URL beats Accept', 'format=car&car-order=x', 'application/vnd.ipld.car;order=dfs', 'FORMAT_UNSUPPORTED'],
