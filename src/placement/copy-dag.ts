@@ -1,10 +1,11 @@
 import type { CID } from 'multiformats/cid'
-import { isIdentity, multihashKey, verifyBlock } from '../blocks/block.ts'
+import { type HashedBlock, isIdentity, multihashKey, verifyBlock } from '../blocks/block.ts'
 import type { Blockstore } from '../blocks/blockstore.ts'
 import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
 import { linksOf } from '../dag/codecs.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { walk } from '../dag/walk.ts'
+import { type AppError, isAppError } from '../errors.ts'
 import type { ByteRate } from '../lib/byte-rate.ts'
 import type { CopySize } from './copy-events.ts'
 
@@ -16,6 +17,10 @@ export interface CopyOptions {
   readonly readAheadBytes: number
   /** After each block: sums so far. */
   readonly onProgress?: (size: CopySize) => void
+  /** Of `dest`: for a block that lies there damaged, which a put would take for stored. */
+  readonly rewrite?: (block: HashedBlock) => Promise<void>
+  /** A block is now in `dest` that was read elsewhere. `failure`: what `dest` said of it. */
+  readonly onCopied?: (block: { readonly cid: CID; readonly from: Route; readonly failure: AppError }) => void
 }
 
 /**
@@ -30,21 +35,27 @@ export async function copyDag(
   others: readonly Route[],
   options: CopyOptions,
 ): Promise<CopySize & { readonly newBlocks: number }> {
-  const { signal } = options
-  const fromElsewhere = new Set<string>()
+  const { signal, rewrite, onCopied } = options
+  const elsewhere = new Map<string, { readonly from: Route; readonly failure: AppError }>()
   const source = new RoutedBlockstore({
     primary: dest,
     others: () => others,
-    onFound: ({ cid }) => fromElsewhere.add(multihashKey(cid)),
+    onFound: ({ cid, from }, failure) => elsewhere.set(multihashKey(cid), { from, failure }),
   })
   const writer = dest.openWriter({ signal })
   let newBlocks = 0
   let last: Uint8Array | undefined
   const size = await eachBlock(root, source, options, async (cid, bytes) => {
-    if (!fromElsewhere.delete(multihashKey(cid))) return
+    const key = multihashKey(cid)
+    const found = elsewhere.get(key)
+    if (found === undefined) return
+    elsewhere.delete(key)
     newBlocks++
-    if (cid.equals(root)) last = bytes
+    const isDamaged = !isAppError(found.failure, 'BLOCK_NOT_FOUND')
+    if (isDamaged && rewrite !== undefined) await rewrite(verifyBlock(cid, bytes))
+    else if (cid.equals(root)) last = bytes
     else await writer.put(verifyBlock(cid, bytes))
+    onCopied?.({ cid, ...found })
   })
   await writer.flush()
   if (last !== undefined) await dest.put(verifyBlock(root, last), { signal })

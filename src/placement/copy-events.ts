@@ -35,9 +35,12 @@ export const copyEvents = {
   failed: (root: string, to: StoreRef, failure: { readonly code: string; readonly message: string }) =>
     draft('failed', root, { ...at(to), ...failure }),
   removed: (root: string, from: StoreRef) => draft('removed', root, at(from)),
-  /** A block was damaged or missing in one store and was written again out of another. */
-  repaired: (root: string, block: string, to: StoreRef, from: StoreRef) =>
-    draft('repaired', root, { ...at(to), block: link(block), from: storeKey(from) }),
+  /**
+   * Blocks were damaged or missing in one store and were written again out of another; `block` is the first of them, and
+   * the root too where nobody knows which roots it belongs to.
+   */
+  repaired: (root: string, block: string, to: StoreRef, from: StoreRef, blocks = 1) =>
+    draft('repaired', root, { ...at(to), block: link(block), blocks, from: storeKey(from) }),
   /** Whether the policy holds for the root; only when that changes. */
   told: (
     root: string,
@@ -53,4 +56,16 @@ export const copyEvents = {
     const { rule, have, failureDomains, wanted, unmet } = plan
     return draft(state, root, { rule, have, failureDomains, wanted: { ...wanted }, unmet })
   },
+}
+
+/** Content whose last verified copy is damaged beyond repair, and its return. */
+export const lossEvents = {
+  lost: (root: string, failure: { readonly code: string; readonly message: string }): Draft<'object'> => ({
+    ...{ entity: 'object', verb: 'lost', key: root, subject: root },
+    data: { cid: link(root), ...failure },
+  }),
+  restored: (root: string, copy: StoreRef): Draft<'object'> => ({
+    ...{ entity: 'object', verb: 'restored', key: root, subject: root },
+    data: { cid: link(root), ...at(copy) },
+  }),
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { LogMessage } from '../names/name-fold.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import type { LogReader } from '../nats/log-reader.ts'
@@ -93,11 +92,19 @@ export class Follower {
     this.position = batch.at(-1)?.sequence ?? this.position
   }
 
+  /** Until there may be something new, or a while has passed: a message of the server may be lost. */
   async #pause(signal: AbortSignal): Promise<void> {
-    const woken = new Promise<void>((resolve) => {
-      this.#wake = resolve
+    if (signal.aborted) return
+    await new Promise<void>((resolve) => {
+      const end = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', end)
+        resolve()
+      }
+      const timer = setTimeout(end, idleMs)
+      signal.addEventListener('abort', end)
+      this.#wake = end
     })
-    await Promise.race([woken, delay(idleMs, undefined, { signal }).catch(() => undefined)])
     this.#wake = undefined
   }
 }

@@ -1,4 +1,5 @@
 import { CID } from 'multiformats/cid'
+import type { HashedBlock } from '../blocks/block.ts'
 import type { Route } from '../blocks/routed.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
@@ -38,6 +39,8 @@ export interface ReplicatorCounts {
 
 const readAheadBytes = 8 * 1024 * 1024
 const workingEveryMs = 5_000
+/** Until what is known has caught up with the log. */
+const conflictMs = 250
 const retryMs = [1_000, 5_000, 30_000] as const
 
 /**
@@ -109,11 +112,9 @@ export class Replicator {
       else await this.#remove(task, signal)
       move.ack()
     } catch (error) {
-      if (signal.aborted) {
-        move.retryAfter(0)
-        return
-      }
-      await this.#fail(task, move, error)
+      if (signal.aborted) move.retryAfter(0)
+      else if (isAppError(error, 'REVISION_CONFLICT')) move.retryAfter(conflictMs)
+      else await this.#fail(task, move, error)
     } finally {
       clearInterval(sign)
       this.#busy--
@@ -134,7 +135,8 @@ export class Replicator {
     const startedMs = performance.now()
     const cid = CID.parse(root)
     const options = this.#options(signal)
-    const made = await copyDag(cid, dest.blocks, await this.#routes(task.from), options)
+    const rewrite = (block: HashedBlock) => dest.raw.rewrite(block, { signal })
+    const made = await copyDag(cid, dest.blocks, await this.#routes(task.from), { ...options, rewrite })
     const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(3))
     await recorder.record(copyEvents.made(root, to, { ...made, seconds }), step)
     const verified = await verifyDag(cid, dest.blocks, options)
@@ -149,7 +151,9 @@ export class Replicator {
     const present = known?.copies.find((copy) => storeKey(copy) === storeKey(task.to))
     if (present?.state !== 'removing') return
     const cause: Cause = { correlation: task.correlation, causation: task.causation }
-    await recorder.record(copyEvents.removed(task.root, task.to), cause)
+    // What is known may be behind: an end that is in the log already is not told again.
+    const expect = { filter: recorder.copyFilter(task.root), lastSequence: known?.copyRevision ?? 0 }
+    await recorder.record(copyEvents.removed(task.root, task.to), cause, expect)
     this.#removed++
   }
 
