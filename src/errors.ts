@@ -24,10 +24,13 @@ export type ErrorCode =
   | 'IPNS_UNRESOLVED'
   | 'ROUTE_NOT_FOUND'
   | 'OBJECT_DELETED'
+  | 'POLICY_NOT_FOUND'
+  | 'PLACE_NOT_FOUND'
   // somebody else was first
   | 'REVISION_CONFLICT'
   | 'OBJECT_NAMED'
   | 'COMMAND_REPEATED'
+  | 'PLACE_IN_USE'
   // what is here is damaged
   | 'BLOCK_LOST'
   | 'BLOCK_CORRUPT'
@@ -114,9 +117,12 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   IPNS_UNRESOLVED: 500,
   ROUTE_NOT_FOUND: 404,
   OBJECT_DELETED: 410,
+  POLICY_NOT_FOUND: 404,
+  PLACE_NOT_FOUND: 404,
   REVISION_CONFLICT: 412,
   OBJECT_NAMED: 409,
   COMMAND_REPEATED: 409,
+  PLACE_IN_USE: 409,
   BLOCK_LOST: 500,
   BLOCK_CORRUPT: 500,
   DAG_INVALID: 422,

@@ -7,7 +7,7 @@ export interface EventVerbs {
   name: 'set' | 'removed' | 'failed' | 'conflicted' | 'resolved'
   copy: 'requested' | 'made' | 'verified' | 'failed' | 'removed' | 'satisfied' | 'degraded' | 'repaired'
   policy: 'set' | 'failed'
-  site: 'set' | 'up' | 'down'
+  site: 'set' | 'up' | 'down' | 'failed'
   store: 'set' | 'failed'
   projection: 'set' | 'removed' | 'failed'
   ipns: 'published' | 'removed' | 'failed'

@@ -62,7 +62,15 @@ export const indexedVerbs = new Set([
   'object.deleted',
   'ipns.published',
   'ipns.removed',
+  // Nothing to the indexes of names, but they are commands, whose outcomes are known by their ids.
+  'policy.set',
+  'site.set',
+  'store.set',
+  'projection.set',
+  'projection.removed',
 ])
+
+const placeEntities = new Set(['policy', 'site', 'store', 'projection'])
 
 /** What one event means for the indexes; undefined for a message that is no event of ours, or lies about its subject. */
 export function readMessage({ subject, sequence, payload }: LogMessage): Reading | undefined {
@@ -75,6 +83,7 @@ export function readMessage({ subject, sequence, payload }: LogMessage): Reading
   try {
     if (entity === 'name') return readName(event, verb, key, sequence)
     if (entity === 'object') return readObject(event, verb, sequence)
+    if (placeEntities.has(entity ?? '')) return { event, command: commandOf(event, sequence), effects: [] }
     if (entity === 'ipns') {
       const effect = readIpns(event, verb, key, sequence)
       return effect && { event, command: commandOf(event, sequence), effects: [effect] }
