@@ -1,0 +1,220 @@
+import { CID } from 'multiformats/cid'
+import { type HashedBlock, multihashKey, verifyBlock } from '../blocks/block.ts'
+import type { Route, RoutedParts } from '../blocks/routed.ts'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
+import type { StoreHandle } from '../blocks/stores.ts'
+import type { DagLimits } from '../dag/target.ts'
+import { type AppError, isAppError } from '../errors.ts'
+import { ByteBudget } from '../lib/byte-budget.ts'
+import { ByteRate } from '../lib/byte-rate.ts'
+import { MiB } from '../lib/units.ts'
+import { rootKey } from '../names/name-fold.ts'
+import { type CopyOptions, copyDag } from './copy-dag.ts'
+import { copyEvents, lossEvents } from './copy-events.ts'
+import type { Facts } from './facts.ts'
+import type { RootFacts } from './model.ts'
+import type { Recorder } from './recorder.ts'
+
+export interface RepairParts {
+  readonly primary: StoreHandle
+  readonly facts: Pick<Facts, 'get'>
+  readonly recorder: Pick<Recorder, 'record'>
+  /** Where the blocks of this store can be read beside it, now: the others of this site first. */
+  readonly routesBeside: (at: StoreRef) => readonly Route[]
+  /** Whether a site is heard. */
+  readonly isUp: (site: string) => boolean
+  readonly limits: DagLimits
+  /** Of repairs that reads give rise to. */
+  readonly bytesPerSecond: number
+  /** Whether what was read at another site, and was never here, is kept. */
+  readonly keepRemoteReads: boolean
+  /** A root of which no whole copy is left anywhere: to be told to whoever watches. */
+  readonly onLoss: (facts: RootFacts, failure: AppError) => void
+  readonly onTrouble: (error: unknown) => void
+}
+
+export interface RepairCounts {
+  /** Blocks written again from another copy. */
+  readonly repaired: number
+  /** Of them, those that a read met. */
+  readonly onRead: number
+  /** Blocks that no copy had. */
+  readonly unrepaired: number
+  /** Roots without a whole copy, and those that came back. */
+  readonly lost: number
+  readonly restored: number
+}
+
+const flightBytes = 8 * MiB
+/** More are met again by the next reads, or by the scrubber. */
+const repairsWaitingMax = 64
+const readAheadBytes = 8 * MiB
+
+/** Writes what is damaged or missing in a store of this site again, from any other copy, and tells what became of it. */
+export class Repair {
+  readonly #parts: RepairParts
+  readonly #rate: ByteRate
+  readonly #underWay = new Map<string, Promise<boolean>>()
+  readonly #stop = new AbortController()
+  readonly #flight = new ByteBudget(flightBytes)
+  readonly #counts = { repaired: 0, onRead: 0, unrepaired: 0, lost: 0, restored: 0 }
+
+  constructor(parts: RepairParts) {
+    this.#parts = parts
+    this.#rate = new ByteRate(parts.bytesPerSecond)
+  }
+
+  get counts(): RepairCounts {
+    return { ...this.#counts }
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new Error('the node stops'))
+    await Promise.allSettled(this.#underWay.values())
+  }
+
+  /** A read found elsewhere what the primary store should perhaps have. Is not waited for. */
+  readonly onFound: RoutedParts['onFound'] = (found, failure) => {
+    const key = keyOf(this.#parts.primary, found.cid)
+    if (this.#underWay.has(key) || this.#underWay.size >= repairsWaitingMax) return
+    const repairing = this.#mendRead(found, failure)
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) this.#parts.onTrouble(error)
+        return false
+      })
+      .finally(() => this.#underWay.delete(key))
+    this.#underWay.set(key, repairing)
+  }
+
+  /**
+   * Reads a block of `at` elsewhere and writes it again; those who ask for the same one meanwhile get the same answer.
+   * @returns false = no place that can be reached has it
+   * @throws AppError STORE_FULL | STORE_UNAVAILABLE
+   */
+  mendBlock(at: StoreHandle, cid: CID, signal: AbortSignal): Promise<boolean> {
+    const key = keyOf(at, cid)
+    const same = this.#underWay.get(key)
+    if (same !== undefined) return same
+    const mending = this.#mendFromRoutes(at, cid, signal).finally(() => this.#underWay.delete(key))
+    this.#underWay.set(key, mending)
+    return mending
+  }
+
+  /** A block whose bytes are whole and whose meta is missing. */
+  async finishBlock(at: StoreHandle, cid: CID, signal: AbortSignal): Promise<void> {
+    await at.raw.rewrite(verifyBlock(cid, await at.raw.get(cid, { signal })), { signal })
+  }
+
+  /**
+   * Reads every block of a root out of one store and hashes it; what is damaged or missing there is written again from
+   * elsewhere. Leaves `copy.verified`, or `copy.failed` and, where it was the last one, `object.lost`.
+   * @returns whether the copy is whole now
+   * @throws AppError STORE_FULL | STORE_UNAVAILABLE | LIMIT_EXCEEDED; the signal's reason
+   */
+  async verifyRoot(at: StoreHandle, facts: RootFacts, options: Pick<CopyOptions, 'signal' | 'rate'>): Promise<boolean> {
+    const { recorder, limits, routesBeside } = this.#parts
+    const { root } = facts
+    const cause = { correlation: facts.correlation, causation: facts.lastEventId }
+    const mended: { readonly cid: CID; readonly from: StoreRef }[] = []
+    const tellMended = async () => {
+      const [first] = mended
+      if (first === undefined) return
+      this.#counts.repaired += mended.length
+      const event = copyEvents.repaired(root, first.cid.toV1().toString(), at, first.from, mended.length)
+      await recorder.record(event, cause)
+    }
+    try {
+      const size = await copyDag(CID.parse(root), at.blocks, routesBeside(at), {
+        ...{ ...options, limits, readAheadBytes },
+        rewrite: (block: HashedBlock) => at.raw.rewrite(block, { signal: options.signal }),
+        onCopied: (block) => mended.push(block),
+      })
+      await tellMended()
+      await recorder.record(copyEvents.verified(root, at, size), cause)
+      if (facts.lost) {
+        this.#counts.restored++
+        await recorder.record(lossEvents.restored(root, at), cause)
+      }
+      return true
+    } catch (error) {
+      if (!isBlockFailure(error)) throw error
+      await tellMended()
+      await this.#tellFailed(at, facts, error)
+      return false
+    }
+  }
+
+  async #tellFailed(at: StoreRef, facts: RootFacts, failure: AppError): Promise<void> {
+    const { recorder, isUp, onLoss } = this.#parts
+    const cause = { correlation: facts.correlation, causation: facts.lastEventId }
+    const told = { code: failure.code.toLowerCase(), message: failure.message }
+    this.#counts.unrepaired++
+    const isNews = facts.copies.some((copy) => storeKey(copy) === storeKey(at) && copy.state !== 'failed')
+    if (isNews) await recorder.record(copyEvents.failed(facts.root, at, told), cause)
+    // Other copies were asked for the block just now, where they could be: those that could not may have it.
+    const mayBe = facts.copies.some(
+      (copy) =>
+        storeKey(copy) !== storeKey(at) &&
+        (copy.state === 'verified' || (copy.state === 'removing' && !isUp(copy.site))),
+    )
+    if (mayBe || facts.lost) return
+    this.#counts.lost++
+    await recorder.record(lossEvents.lost(facts.root, told), cause)
+    onLoss(facts, failure)
+  }
+
+  async #mendRead({ cid, bytes, from }: Parameters<RoutedParts['onFound']>[0], failure: AppError): Promise<boolean> {
+    const { primary, keepRemoteReads } = this.#parts
+    const { signal } = this.#stop
+    const block = verifyBlock(cid, bytes)
+    if (isAppError(failure, 'BLOCK_NOT_FOUND') && !(await this.#belongsHere(cid, signal))) {
+      if (keepRemoteReads && !from.isLocal) await primary.blocks.put(block, { signal })
+      return true
+    }
+    await this.#flight.acquire(bytes.byteLength, signal)
+    try {
+      await this.#rate.take(bytes.byteLength, signal)
+      await this.#rewrite(primary, block, from, signal)
+      this.#counts.onRead++
+      return true
+    } finally {
+      this.#flight.release(bytes.byteLength)
+    }
+  }
+
+  /** Whether the log says that a whole copy of this root lies in the primary store. What is below a root is not known. */
+  async #belongsHere(cid: CID, signal: AbortSignal): Promise<boolean> {
+    const { facts, primary } = this.#parts
+    const known = await facts.get(rootKey(cid), signal)
+    if (known === undefined || known.deleted) return false
+    return known.copies.some((copy) => storeKey(copy) === storeKey(primary) && copy.state === 'verified')
+  }
+
+  async #mendFromRoutes(at: StoreHandle, cid: CID, signal: AbortSignal): Promise<boolean> {
+    for (const from of this.#parts.routesBeside(at)) {
+      try {
+        const block = verifyBlock(cid, await from.blocks.get(cid, { signal }))
+        await this.#rewrite(at, block, from, signal)
+        return true
+      } catch (error) {
+        if (!isBlockFailure(error) && !isAppError(error, 'STORE_UNAVAILABLE')) throw error
+      }
+    }
+    this.#counts.unrepaired++
+    return false
+  }
+
+  async #rewrite(at: StoreHandle, block: HashedBlock, from: StoreRef, signal: AbortSignal): Promise<void> {
+    await at.raw.rewrite(block, { signal })
+    this.#counts.repaired++
+    const text = block.cid.toV1().toString()
+    const cause = { correlation: text, causation: text }
+    await this.#parts.recorder.record(copyEvents.repaired(text, text, at, from), cause)
+  }
+}
+
+const keyOf = (at: StoreRef, cid: CID): string => `${storeKey(at)} ${multihashKey(cid)}`
+
+export function isBlockFailure(error: unknown): error is AppError {
+  return isAppError(error, 'BLOCK_NOT_FOUND') || isAppError(error, 'BLOCK_LOST') || isAppError(error, 'BLOCK_CORRUPT')
+}
