@@ -1,8 +1,9 @@
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { Copy, Inventory, RootFacts, StoreRecord } from './model.ts'
+import { chooseAmong } from './choose.ts'
+import type { Copy, Inventory, RootFacts, SiteRecord, StoreRecord } from './model.ts'
 import { matches } from './place.ts'
 import type { PolicyRule } from './plan-model.ts'
-import { hash32, rendezvousScore } from './rendezvous.ts'
+import { hash32 } from './rendezvous.ts'
 
 /** A store that a copy may lie in by a rule. */
 export interface Candidate extends StoreRef {
@@ -19,10 +20,31 @@ export interface Candidate extends StoreRef {
   readonly why: string
 }
 
-/** Kept free in a store that is chosen anew, so that a plan does not turn with every block: a share of what is needed. */
-const reserveShare = 0.05
+/** A store that exists, as one rule sees it. */
+export interface Place {
+  readonly key: string
+  readonly up: boolean
+  /** The rule lets a copy lie there. */
+  readonly allowed: boolean
+  /** How many copies one there counts for. */
+  readonly weight: number
+  readonly failureDomains: readonly string[]
+  /** As what it may be chosen; undefined where it is down or not allowed. */
+  readonly candidate: Candidate | undefined
+}
 
-/** An inventory as one rule sees it. */
+/** Zones where the store says them, else that of its site, else the site itself. */
+export function failureDomainsOf(
+  store: Pick<StoreRecord, 'zones' | 'site'> | undefined,
+  site: Labelled,
+): readonly string[] {
+  if (store !== undefined && store.zones.length > 0) return store.zones
+  return [site.labels.zone ?? `site:${site.site}`]
+}
+
+type Labelled = Pick<SiteRecord, 'site' | 'labels'>
+
+/** An inventory as one rule sees it. What many roots share is worked out once: it is asked a million times. */
 export class Field {
   readonly rule: PolicyRule
   /** Why the rule cannot be met by any content. */
@@ -30,7 +52,8 @@ export class Field {
   /** Failure domains that the rule asks for: one where it only wants stores. */
   readonly domainsWanted: number
   readonly #sites: ReadonlyMap<string, Inventory['sites'][number]>
-  readonly #stores: ReadonlyMap<string, StoreRecord>
+  /** By site, then by store. */
+  readonly #places = new Map<string, Map<string, Place>>()
   readonly #existing: readonly Candidate[]
   readonly #further: readonly Candidate[]
 
@@ -40,42 +63,48 @@ export class Field {
     const present = inventory.stores.filter(
       ({ state, site }) => state !== 'removed' && this.#sites.get(site)?.state === 'active',
     )
-    this.#stores = new Map(present.map((store) => [storeKey(store), store]))
-    const takers = present.filter((store) => this.#isUp(store) && this.isAllowed(store))
-    this.#existing = takers.map((store) => this.#candidate(store, store.freeBytes ?? Number.POSITIVE_INFINITY, false))
+    const takers = present.filter((store) => this.#isUp(store) && this.#isAllowed(store))
+    const existing = new Map(
+      takers.map((store) => [store, this.#candidate(store, store, store.freeBytes ?? Number.POSITIVE_INFINITY)]),
+    )
+    for (const store of present) this.#add(store, existing.get(store))
+    this.#existing = [...existing.values()]
     this.#further = furtherStores(takers, inventory.stores, storesPerSiteMax).map((at) =>
-      this.#candidate(at, Number.POSITIVE_INFINITY, true),
+      this.#candidate(at, undefined, Number.POSITIVE_INFINITY),
     )
     this.unmet = takers.length === 0 ? [`rule ${rule.name}: no store that is up may hold a copy`] : []
     this.domainsWanted = rule.spread === 'store' ? 1 : Number.POSITIVE_INFINITY
   }
 
-  /** Its store exists and its site is up. */
-  isReachable(at: StoreRef): boolean {
-    return this.#stores.has(storeKey(at)) && this.#isUp(at)
-  }
-
-  /** The rule lets a copy lie there. */
-  isAllowed(at: StoreRef): boolean {
-    return this.#stores.get(storeKey(at))?.state === 'active' && this.#isOneOf(this.rule.sites, at, true)
-  }
-
-  /** How many copies these count for. */
-  weightOf(copies: readonly Copy[]): number {
-    return copies.reduce((sum, copy) => sum + this.#weight(copy), 0)
-  }
-
-  domainsOf(copies: readonly Copy[]): ReadonlySet<string> {
-    return new Set(copies.flatMap((copy) => this.#failureDomains(copy)))
+  /** Undefined for a store, or of a site, that is not there any more. */
+  placeOf({ site, store }: StoreRef): Place | undefined {
+    return this.#places.get(site)?.get(store)
   }
 
   /** Where the copies should be, the most wanted first: at least `min`, at most `max`, if there is room. */
-  choose(facts: RootFacts, near: readonly string[], held: ReadonlyMap<string, Copy>): readonly Candidate[] {
-    return choose({ rule: this.rule, existing: this.#existing, further: this.#further }, facts, near, held)
+  choose(facts: RootFacts, near: readonly string[]): readonly Candidate[] {
+    return chooseAmong({ rule: this.rule, existing: this.#existing, further: this.#further }, facts, near)
+  }
+
+  #add(store: StoreRecord, candidate: Candidate | undefined): void {
+    const stores = this.#places.get(store.site) ?? new Map<string, Place>()
+    this.#places.set(store.site, stores)
+    stores.set(store.store, {
+      key: storeKey(store),
+      up: this.#isUp(store),
+      allowed: this.#isAllowed(store),
+      weight: weightOf(store),
+      failureDomains: this.#failureDomains(store, store),
+      candidate,
+    })
   }
 
   #isUp({ site }: StoreRef): boolean {
     return this.#sites.get(site)?.up === true
+  }
+
+  #isAllowed(store: StoreRecord): boolean {
+    return store.state === 'active' && this.#isOneOf(this.rule.sites, store, true)
   }
 
   #isOneOf(places: readonly string[] | undefined, { site }: StoreRef, otherwise: boolean): boolean {
@@ -83,41 +112,40 @@ export class Field {
     return record !== undefined && (places?.some((place) => matches(place, record)) ?? otherwise)
   }
 
-  #weight(at: StoreRef): number {
-    return Math.max(1, this.#stores.get(storeKey(at))?.zones.length ?? 1)
+  #failureDomains(at: StoreRef, store: StoreRecord | undefined): readonly string[] {
+    return failureDomainsOf(store, this.#sites.get(at.site) ?? { site: at.site, labels: {} })
   }
 
-  #failureDomains(at: StoreRef): readonly string[] {
-    const zones = this.#stores.get(storeKey(at))?.zones ?? []
-    if (zones.length > 0) return zones
-    const zone = this.#sites.get(at.site)?.labels.zone
-    return [zone === undefined ? `site:${at.site}` : zone]
-  }
-
-  #spreadDomains(at: StoreRef): readonly string[] {
+  #spreadDomains(at: StoreRef, store: StoreRecord | undefined): readonly string[] {
     if (this.rule.spread === 'store') return [storeKey(at)]
-    return this.rule.spread === 'site' ? [at.site] : this.#failureDomains(at)
+    return this.rule.spread === 'site' ? [at.site] : this.#failureDomains(at, store)
   }
 
-  #candidate(at: StoreRef, freeBytes: number, isNew: boolean): Candidate {
+  #candidate({ site, store: name }: StoreRef, store: StoreRecord | undefined, freeBytes: number): Candidate {
+    const at = { site, store: name }
     const key = storeKey(at)
+    const why = store === undefined ? `a further store at ${site}, for want of other places` : `${key} may hold it`
     return {
-      site: at.site,
-      store: at.store,
+      ...at,
       key,
       hash: hash32(key),
-      isNew,
+      isNew: store === undefined,
       avoided: this.#isOneOf(this.rule.avoid, at, false),
-      domains: this.#spreadDomains(at),
-      weight: this.#weight(at),
+      domains: this.#spreadDomains(at, store),
+      weight: weightOf(store),
       freeBytes,
-      why: isNew ? `a further store at ${at.site}, for want of other places` : `${key} may hold it`,
+      why: `rule ${this.rule.name}: ${why}`,
     }
   }
 }
 
-export const weightOfCandidates = (candidates: readonly Candidate[]): number =>
-  candidates.reduce((sum, { weight }) => sum + weight, 0)
+const weightOf = (store: StoreRecord | undefined): number => Math.max(1, store?.zones.length ?? 1)
+
+/** Where it lies, if it does. There are few copies of a root: looking is cheaper than a map for each. */
+export function copyAt(copies: readonly Copy[], { site, store }: StoreRef): Copy | undefined {
+  for (const copy of copies) if (copy.site === site && copy.store === store) return copy
+  return undefined
+}
 
 /** Names for stores that do not exist yet, round the sites in turn: `b`, `c`, … */
 function furtherStores(takers: readonly StoreRecord[], all: readonly StoreRecord[], perSiteMax: number): StoreRef[] {
@@ -133,89 +161,4 @@ function furtherStores(takers: readonly StoreRecord[], all: readonly StoreRecord
     }
   }
   return result
-}
-
-interface Choice {
-  readonly rule: PolicyRule
-  readonly existing: readonly Candidate[]
-  readonly further: readonly Candidate[]
-}
-
-interface Rated {
-  readonly candidate: Candidate
-  readonly near: number
-  readonly held: boolean
-  readonly score: number
-}
-
-/**
- * First the copies that make the content safe: each on a failure domain of its own as long as there is one, near ones first.
- * Then further ones up to `max`: at sites that want it near, and where it lies already.
- */
-function choose(
-  { rule, existing, further }: Choice,
-  facts: RootFacts,
-  near: readonly string[],
-  held: ReadonlyMap<string, Copy>,
-): readonly Candidate[] {
-  const { min, max } = rule.copies
-  const rootHash = hash32(facts.root)
-  const need = (facts.bytes ?? 0) * (1 + reserveShare)
-  const rate = (candidate: Candidate): Rated[] => {
-    const state = held.get(candidate.key)?.state
-    const isHeld = state === 'verified' || state === 'requested'
-    if (!isHeld && candidate.freeBytes < need) return []
-    const rank = near.indexOf(candidate.site)
-    const score = rendezvousScore(rootHash, candidate.hash)
-    return [{ candidate, near: rank < 0 ? 0 : near.length - rank, held: isHeld, score }]
-  }
-  const rated = existing.flatMap(rate)
-  const chosen: Candidate[] = []
-  const used = new Set<string>()
-  const take = ({ candidate }: Rated) => {
-    chosen.push(candidate)
-    for (const domain of candidate.domains) used.add(domain)
-  }
-  const weight = () => weightOfCandidates(chosen)
-  while (weight() < min && rated.length > 0) {
-    for (const one of rated.splice(best(rated, used, rule.spread !== undefined), 1)) take(one)
-  }
-  // In their order: each root that needs one takes the same, so that no more are made than are needed.
-  for (const one of further.flatMap(rate)) if (weight() < min) take(one)
-  for (const one of rated.filter(({ near: wanted, held: is }) => wanted > 0 || is).sort(asExtra)) {
-    const { candidate } = one
-    if (weight() + candidate.weight > max) continue
-    const isMissingThere = one.near > 0 && !chosen.some(({ site }) => site === candidate.site)
-    if (isMissingThere || one.held) take(one)
-  }
-  return chosen
-}
-
-const asExtra = (a: Rated, b: Rated): number =>
-  b.near - a.near ||
-  Number(b.held) - Number(a.held) ||
-  b.score - a.score ||
-  (a.candidate.key < b.candidate.key ? -1 : 1)
-
-/** Index of the best: a new failure domain, then nearness, then what need not be avoided, then where it lies already. */
-function best(rated: readonly Rated[], used: ReadonlySet<string>, spreads: boolean): number {
-  let at = 0
-  for (let index = 1; index < rated.length; index++) {
-    const one = rated[index]
-    const other = rated[at]
-    if (one !== undefined && other !== undefined && compare(one, other, used, spreads) > 0) at = index
-  }
-  return at
-}
-
-function compare(a: Rated, b: Rated, used: ReadonlySet<string>, spreads: boolean): number {
-  const fresh = ({ candidate }: Rated) => Number(candidate.domains.some((domain) => !used.has(domain)))
-  return (
-    fresh(a) - fresh(b) ||
-    Number(b.candidate.avoided) - Number(a.candidate.avoided) ||
-    a.near - b.near ||
-    (spreads ? 0 : Number(a.held) - Number(b.held)) ||
-    a.score - b.score ||
-    (a.candidate.key < b.candidate.key ? 1 : -1)
-  )
 }

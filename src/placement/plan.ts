@@ -1,5 +1,4 @@
-import { storeKey } from '../blocks/store-ref.ts'
-import { type Candidate, Field, weightOfCandidates } from './field.ts'
+import { type Candidate, copyAt, Field, type Place } from './field.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
 import { matches } from './place.ts'
 import type { Plan, PlanStep, PolicyRule } from './plan-model.ts'
@@ -69,21 +68,31 @@ function nothingWanted({ root }: RootFacts, rule: PolicyRule): Plan {
   return { root, rule: rule.name, wanted, ...none }
 }
 
+/** A verified copy in reach. */
+interface Live {
+  readonly copy: Copy
+  readonly place: Place
+}
+
 function planIn(field: Field, facts: RootFacts, near: readonly string[]): Plan {
   const { rule } = field
   const { min, max } = rule.copies
-  const held = new Map(facts.copies.map((copy) => [storeKey(copy), copy]))
-  const live = facts.copies.filter((copy) => copy.state === 'verified' && field.isReachable(copy))
-  const targets = field.choose(facts, near, held)
-  const chosen = new Set(targets.map(({ key }) => key))
-  const adds = targets.flatMap((target) => addOf(target, facts, live, held, field) ?? [])
-  const allowed = live.filter((copy) => field.isAllowed(copy))
-  const have = field.weightOf(allowed)
-  const failureDomains = field.domainsOf(live).size
-  const unmet = [...field.unmet]
-  if (weightOfCandidates(targets) < min) {
-    unmet.push(`rule ${rule.name} wants ${min} copies, and there is room for ${weightOfCandidates(targets)}`)
+  const live = liveOf(field, facts)
+  const targets = field.choose(facts, near)
+  const steps: PlanStep[] = []
+  let room = 0
+  for (const target of targets) {
+    room += target.weight
+    const add = addOf(target, facts, live)
+    if (add !== undefined) steps.push(add)
   }
+  const removal = removalOf(facts, live, targets, field)
+  if (removal !== undefined) steps.push(removal)
+  let have = 0
+  for (const { place } of live) if (place.allowed) have += place.weight
+  const failureDomains = countDomains(live)
+  const unmet = [...field.unmet]
+  if (room < min) unmet.push(`rule ${rule.name} wants ${min} copies, and there is room for ${room}`)
   if (live.length === 0) unmet.push('no verified copy is in reach')
   return {
     root: facts.root,
@@ -93,50 +102,83 @@ function planIn(field: Field, facts: RootFacts, near: readonly string[]): Plan {
     failureDomains,
     satisfied: have >= min,
     degraded: failureDomains < Math.min(min, field.domainsWanted),
-    steps: [...adds, ...removalOf(facts, live, chosen, field)],
+    steps,
     unmet,
   }
 }
 
-function addOf(
-  target: Candidate,
-  facts: RootFacts,
-  live: readonly Copy[],
-  held: ReadonlyMap<string, Copy>,
-  field: Field,
-): PlanStep | undefined {
-  const state = held.get(target.key)?.state
-  if (state === 'verified' || state === 'requested' || state === 'removing' || live.length === 0) return undefined
-  const from = live.toSorted(
-    (a, b) => Number(b.site === target.site) - Number(a.site === target.site) || (storeKey(a) < storeKey(b) ? -1 : 1),
-  )
+function liveOf(field: Field, { copies }: RootFacts): readonly Live[] {
+  const live: Live[] = []
+  for (const copy of copies) {
+    const place = copy.state === 'verified' ? field.placeOf(copy) : undefined
+    if (place?.up === true) live.push({ copy, place })
+  }
+  return live
+}
+
+function countDomains(live: readonly Live[]): number {
+  const [only] = live
+  if (live.length === 1 && only !== undefined && only.place.failureDomains.length === 1) return 1
+  return new Set(live.flatMap(({ place }) => place.failureDomains)).size
+}
+
+function addOf(target: Candidate, facts: RootFacts, live: readonly Live[]): PlanStep | undefined {
+  if (live.length === 0) return undefined
+  const state = copyAt(facts.copies, target)?.state
+  if (state === 'verified' || state === 'requested' || state === 'removing') return undefined
+  const from = live.length === 1 ? live : live.toSorted((a, b) => bySource(a, b, target.site))
   return {
     kind: 'add',
     root: facts.root,
     to: { site: target.site, store: target.store },
     newStore: target.isNew,
-    from: from.map(({ site, store }) => ({ site, store })),
+    from: from.map(({ copy: { site, store } }) => ({ site, store })),
     bytes: facts.bytes ?? 0,
-    why: `rule ${field.rule.name}: ${target.why}`,
+    why: target.why,
   }
 }
 
+/** One at the same site first. */
+function bySource(a: Live, b: Live, site: string): number {
+  return Number(b.copy.site === site) - Number(a.copy.site === site) || (a.place.key < b.place.key ? -1 : 1)
+}
+
 /** One surplus copy, when all that the rule wants is there without it. */
-function removalOf(facts: RootFacts, live: readonly Copy[], chosen: ReadonlySet<string>, field: Field): PlanStep[] {
-  if (facts.copies.some(({ state }) => state === 'removing')) return []
-  const wanted = live.filter((copy) => chosen.has(storeKey(copy)))
-  // A removal waits for every copy that is still to come: what is there may be what it is read from.
-  if (wanted.length < chosen.size || field.weightOf(wanted) < field.rule.copies.min) return []
+function removalOf(
+  facts: RootFacts,
+  live: readonly Live[],
+  targets: readonly Candidate[],
+  field: Field,
+): PlanStep | undefined {
   // `live` are at sites that are up: one that does not hear it is not told.
-  const surplus = live.filter((copy) => !chosen.has(storeKey(copy)))
+  const surplus: Live[] = []
+  let wanted = 0
+  let weight = 0
+  for (const one of live) {
+    const { candidate } = one.place
+    if (candidate === undefined || !targets.includes(candidate)) {
+      surplus.push(one)
+      continue
+    }
+    wanted++
+    weight += one.place.weight
+  }
   // What should not lie there goes first, then the last by name.
-  const [first] = surplus.toSorted(
-    (a, b) => Number(field.isAllowed(a)) - Number(field.isAllowed(b)) || (storeKey(a) < storeKey(b) ? 1 : -1),
+  const [first] = surplus.sort(
+    (a, b) => Number(a.place.allowed) - Number(b.place.allowed) || (a.place.key < b.place.key ? 1 : -1),
   )
-  if (first === undefined) return []
-  const why = field.isAllowed(first)
-    ? `rule ${field.rule.name}: more copies than it wants`
-    : `rule ${field.rule.name}: no copy should lie there`
-  const to = { site: first.site, store: first.store }
-  return [{ kind: 'remove', root: facts.root, to, newStore: false, from: [], bytes: facts.bytes ?? 0, why }]
+  if (first === undefined || facts.copies.some(({ state }) => state === 'removing')) return undefined
+  // A removal waits for every copy that is still to come: what is there may be what it is read from.
+  if (wanted < targets.length || weight < field.rule.copies.min) return undefined
+  const why = first.place.allowed ? 'more copies than it wants' : 'no copy should lie there'
+  const { site, store } = first.copy
+  return {
+    kind: 'remove',
+    root: facts.root,
+    to: { site, store },
+    newStore: false,
+    from: [],
+    bytes: facts.bytes ?? 0,
+    why: `rule ${field.rule.name}: ${why}`,
+  }
 }

@@ -163,36 +163,75 @@ function readSeconds(value: unknown, place: string, problems: Problems): number 
   return undefined
 }
 
+/** What a rule says to one root, for people. */
+export interface RuleVerdict {
+  readonly rule: string
+  readonly applies: boolean
+  readonly why: string
+}
+
 /** A policy made ready to be asked about many roots. */
 export interface CompiledPolicy {
   /** The rule for this content now; the default where none matches. @throws AppError POLICY_INVALID when a `when` costs too much */
   ruleFor(facts: RootFacts, context: RootContext, nowMs: number): PolicyRule
+  /** Each rule up to the one that applies, which is the last. @throws as `ruleFor` */
+  explain(facts: RootFacts, context: RootContext, nowMs: number): readonly RuleVerdict[]
   readonly rules: readonly PolicyRule[]
 }
 
+interface CompiledRule {
+  readonly rule: PolicyRule
+  readonly holds: Compiled | undefined
+}
+
 export function compilePolicy(policy: Policy | undefined): CompiledPolicy {
-  const rules = (policy?.rules ?? []).map((rule) => ({
-    rule,
-    holds: rule.when === undefined ? undefined : compileLogic(rule.when),
-  }))
+  const rules = (policy?.rules ?? []).map(
+    (rule): CompiledRule => ({ rule, holds: rule.when === undefined ? undefined : compileLogic(rule.when) }),
+  )
   return {
     rules: rules.map(({ rule }) => rule),
     ruleFor: (facts, context, nowMs) => {
-      const ageSeconds = Math.max(0, (nowMs - Date.parse(facts.addedAt)) / 1000)
       let data: Value | undefined
-      const matches = ({ rule, holds }: { readonly rule: PolicyRule; readonly holds: Compiled | undefined }) => {
-        if (rule.ttlSeconds !== undefined && ageSeconds > rule.ttlSeconds) return false
-        if (holds === undefined) return true
-        data ??= dataOf(facts, context, ageSeconds)
-        return isTrue(holds(data))
+      for (const { rule, holds } of rules) {
+        if (rule.ttlSeconds !== undefined && ageOf(facts, nowMs) > rule.ttlSeconds) continue
+        if (holds === undefined) return rule
+        data ??= dataOf(facts, context, nowMs)
+        if (isTrue(holds(data))) return rule
       }
-      return rules.find(matches)?.rule ?? defaultRule
+      return defaultRule
+    },
+    explain: (facts, context, nowMs) => {
+      const verdicts: RuleVerdict[] = []
+      for (const one of rules) {
+        const verdict = verdictOf(one, facts, context, nowMs)
+        verdicts.push(verdict)
+        if (verdict.applies) return verdicts
+      }
+      const why = rules.length === 0 ? 'no policy was set' : 'no rule of the policy applies'
+      return [...verdicts, { rule: defaultRule.name, applies: true, why }]
     },
   }
 }
 
+function verdictOf({ rule, holds }: CompiledRule, facts: RootFacts, context: RootContext, nowMs: number): RuleVerdict {
+  const { name, ttlSeconds, when } = rule
+  const age = ageOf(facts, nowMs)
+  if (ttlSeconds !== undefined && age > ttlSeconds) {
+    return {
+      rule: name,
+      applies: false,
+      why: `it holds for ${ttlSeconds} s, and the content is ${Math.round(age)} s old`,
+    }
+  }
+  if (holds === undefined) return { rule: name, applies: true, why: 'it has no when' }
+  const applies = isTrue(holds(dataOf(facts, context, nowMs)))
+  return { rule: name, applies, why: `${JSON.stringify(when)} is ${applies ? 'true' : 'false'}` }
+}
+
+const ageOf = ({ addedAt }: RootFacts, nowMs: number): number => Math.max(0, (nowMs - Date.parse(addedAt)) / 1000)
+
 /** What `when` can ask about. `name` is the first of the names. */
-function dataOf(facts: RootFacts, { names, demand, projectedAt }: RootContext, ageSeconds: number): Value {
+function dataOf(facts: RootFacts, { names, demand, projectedAt }: RootContext, nowMs: number): Value {
   return {
     cid: facts.root,
     name: names[0] ?? null,
@@ -201,8 +240,13 @@ function dataOf(facts: RootFacts, { names, demand, projectedAt }: RootContext, a
     size: facts.bytes ?? null,
     owner: facts.owner,
     site: facts.originSite,
-    ageSeconds,
-    demand: Object.values(demand).reduce((sum, rate) => sum + rate, 0),
+    // Few rules ask for these, and of a million roots they cost.
+    get ageSeconds() {
+      return ageOf(facts, nowMs)
+    },
+    get demand() {
+      return Object.values(demand).reduce((sum, rate) => sum + rate, 0)
+    },
     projectedAt,
   }
 }
