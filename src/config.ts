@@ -137,6 +137,17 @@ export const settings = {
     default: 'off',
     help: 'whether blocks that were read at another site are kept in the local store: on or off',
   },
+  SCRUB_BYTES_PER_SECOND: {
+    kind: 'bytes',
+    default: '32MiB',
+    help: 'read in the background to find and repair damaged and missing blocks; 0 = off',
+  },
+  SCRUB_DAYS: {
+    kind: 'days',
+    default: '30',
+    min: 0.01,
+    help: 'each store is gone through at least so often, faster than SCRUB_BYTES_PER_SECOND if it must',
+  },
   SHARDS: {
     kind: 'count',
     min: 1,
@@ -466,6 +477,9 @@ export interface PlacementConfig {
   readonly storesPerSiteMax: number
   readonly demandRateMin: number
   readonly keepRemoteReads: boolean
+  /** 0 = off. */
+  readonly scrubBytesPerSecond: number
+  readonly scrubEveryMs: number
 }
 
 /** The NATS surface: queries, commands and the queue of commands. */
@@ -617,6 +631,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       storesPerSiteMax: read.number('STORES_PER_SITE_MAX'),
       demandRateMin: read.number('DEMAND_RATE_MIN'),
       keepRemoteReads: read.text('KEEP_REMOTE_READS') === 'on',
+      scrubBytesPerSecond: read.number('SCRUB_BYTES_PER_SECOND'),
+      scrubEveryMs: read.number('SCRUB_DAYS') * 24 * 3600 * 1000,
     }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
     token: read.text('TOKEN'),

@@ -17,6 +17,7 @@ import { createDeadLetterLog } from './content/dead-letter.ts'
 import { DnsLinks } from './content/dns-link.ts'
 import { createGet } from './content/get.ts'
 import { createIndexMaintenance } from './content/index-maintenance.ts'
+import type { JudgeFailure } from './content/judged-get.ts'
 import { createPublishing } from './content/publishing.ts'
 import { createPut } from './content/put.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
@@ -122,7 +123,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const { limits } = config
     const limitHits = new LimitHits()
     const get = createGet({ blocks, limits })
-    const served = await openServing(config.denylist, { blocks, limits, ...denylistLog(log) })
+    const judge: JudgeFailure = async (root, failure, signal) => placement?.judge(root, failure, signal) ?? failure
+    const served = await openServing(config.denylist, { blocks, limits, judge, ...denylistLog(log) })
     opened.push(() => served.close())
     // A window of leaves; none of the wrappers keeps a block that was written.
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
@@ -141,6 +143,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ nats, layout: config.layout, config: config.placement, stores, eventLog, names, source, limits, waitMs },
         freeBytes: () => freeSpace?.bytes,
         joinLog: (peer) => sourcePeer(nats, config.layout, peer),
+        onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
         onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
       })
       opened.push(() => placement?.close())

@@ -34,8 +34,8 @@ export interface ScanOptions {
   /** Where to begin; default: at the first message. */
   readonly fromSeq?: number
   readonly waitMs: number
-  /** Called before so many bytes more are read. */
-  readonly pace?: (bytes: number, signal: AbortSignal) => Promise<void>
+  /** Called when so many bytes were read; the next are read once it resolves. */
+  readonly pace?: (bytes: number) => Promise<void>
   /** Bytes without a meta that are younger may be a put under way. */
   readonly graceMs?: number
 }
@@ -64,10 +64,11 @@ export async function* scanShard(
 ): AsyncGenerator<ScanPage, void, undefined> {
   const { signal, waitMs, pace, fromSeq = 1 } = options
   const page = async (seq: number): Promise<BatchReply> => {
-    await pace?.(pageBytes, signal)
-    return patiently(waitMs, signal, () =>
+    const reply = await patiently(waitMs, signal, () =>
       directGetFrom(nats.requests, bucket.stream, `$O.${bucket.bucket}.>`, seq, pageMessages, pageBytes),
     )
+    await pace?.(reply.messages.reduce((sum, { data }) => sum + data.byteLength, 0))
+    return reply
   }
   const shard = new ShardScan(nats, store, bucket, options)
   let coming: Promise<BatchReply> | undefined = page(fromSeq)

@@ -3,6 +3,7 @@ import { type CarParams, carTag, exportCar } from '../dag/car-export.ts'
 import { openPath } from '../dag/open.ts'
 import { exportTar, tarTag } from '../dag/tar-export.ts'
 import type { ContentPath, DagLimits, ReadOptions, Target } from '../dag/target.ts'
+import { type JudgeFailure, judgedGet } from './judged-get.ts'
 
 // What an entrance needs to ask for content and to hold the answer.
 export type { CarParams, CarScope } from '../dag/car-export.ts'
@@ -32,12 +33,20 @@ export interface Get {
   tarTag(target: Target): string
 }
 
-export function createGet({ blocks, limits }: { blocks: Blockstore; limits: DagLimits }): Get {
-  return {
+export interface GetParts {
+  readonly blocks: Blockstore
+  readonly limits: DagLimits
+  /** Says what a failure means for what was announced; asked only after one. */
+  readonly judge?: JudgeFailure
+}
+
+export function createGet({ blocks, limits, judge }: GetParts): Get {
+  const get: Get = {
     open: (path, { signal }) => openPath(path, blocks, { signal, limits }),
     car: (target, params, options) => exportCar(target, blocks, { ...options, ...params, limits }),
     carTag,
     tar: (target, options) => exportTar(target, blocks, { ...options, limits }),
     tarTag,
   }
+  return judge === undefined ? get : judgedGet(get, judge)
 }

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
-import { verifyBlock } from '../blocks/block.ts'
 import type { RoutedParts } from '../blocks/routed.ts'
-import type { Stores } from '../blocks/stores.ts'
+import type { StoreRef } from '../blocks/store-ref.ts'
+import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import type { DagLimits } from '../dag/target.ts'
-import { type AppError, isAppError } from '../errors.ts'
+import type { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
 import { ByteRate } from '../lib/byte-rate.ts'
@@ -20,15 +20,17 @@ import { Lease } from '../nats/lease.ts'
 import { createMessaging } from '../nats/messaging.ts'
 import { openMoveQueue } from '../nats/move-queue.ts'
 import { type Beat, Beats } from './beats.ts'
-import { copyEvents } from './copy-events.ts'
 import { Facts } from './facts.ts'
 import { Follower } from './follower.ts'
+import { createJudge, type Judge } from './judge.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import { placeEntry } from './place-events.ts'
 import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
+import { Repair } from './repair.ts'
 import { Replicator } from './replicator.ts'
 import { Routes } from './routes.ts'
+import { Scrubber } from './scrubber.ts'
 import { SiteKeeper } from './site-keeper.ts'
 import { PlacementView } from './view.ts'
 
@@ -46,6 +48,8 @@ export interface PlacementParts {
   readonly freeBytes: () => number | undefined
   /** Has the log of another site come in. May be done again. */
   readonly joinLog: (peer: { readonly site: string; readonly jetstreamDomain: string }) => Promise<void>
+  /** Content of which no whole copy is left anywhere. */
+  readonly onLoss: (facts: RootFacts, failure: AppError) => void
   /** Trouble in the background that no event tells of. */
   readonly onTrouble: (error: unknown) => void
 }
@@ -66,6 +70,9 @@ export class Placement {
   #reconciler: Reconciler | undefined
   #replicator: Replicator | undefined
   #lease: Lease | undefined
+  #repair: Repair | undefined
+  #scrubber: Scrubber | undefined
+  #judge: Judge | undefined
   #changes = 0
   /** Sites whose logs come in. */
   readonly #sourced = new Set<string>()
@@ -105,6 +112,7 @@ export class Placement {
       busy: this.#replicator?.busy ?? 0,
       waiting: this.#reconciler?.pending ?? 0,
       plans: this.#lease?.held ?? false,
+      ...this.#repair?.counts,
     }
   }
 
@@ -113,7 +121,15 @@ export class Placement {
 
   /** A block was read elsewhere that the primary store lost, holds damaged, or does not have. */
   readonly onFound: RoutedParts['onFound'] = (found, failure) => {
-    this.#mend(found, failure).catch((error: unknown) => this.#parts.onTrouble(error))
+    this.#repair?.onFound(found, failure)
+  }
+
+  /** What the failure to read a block means, for `createGet`. */
+  readonly judge: Judge = async (root, failure, signal) => this.#judge?.(root, failure, signal) ?? failure
+
+  get scrubber(): Scrubber {
+    if (this.#scrubber === undefined) throw new Error('placement is not open yet')
+    return this.#scrubber
   }
 
   /** What is known of a root; undefined for what was never put in this space. */
@@ -154,6 +170,7 @@ export class Placement {
     this.#view = view
     this.#closers.push(() => view.close())
     this.#routes = new Routes(stores, () => view)
+    this.#openRepair(view, this.#routes, bucket)
     const queue = await openMoveQueue(nats, layout)
     const replicator = new Replicator({
       ...{ queue, stores, facts: this.facts, recorder: this.recorder, limits, onTrouble },
@@ -182,11 +199,38 @@ export class Placement {
     this.#closers.push(() => lease.close())
     await keeper.register()
     replicator.start()
+    this.#scrubber?.start()
     lease.start((signal) =>
       Promise.all([follower.run(signal), reconciler.run(signal), this.#sweep(reconciler, signal)]).then(
         () => undefined,
       ),
     )
+  }
+
+  #openRepair(view: PlacementView, routes: Routes, bucket: KvBucket): void {
+    const { nats, layout, config, stores, source, limits, waitMs, onLoss, onTrouble } = this.#parts
+    const isUp = (site: string) => view.isUp(site)
+    const repair = new Repair({
+      ...{ primary: stores.primary, facts: this.facts, recorder: this.recorder, limits, isUp, onLoss, onTrouble },
+      routesBeside: (at) => routes.beside(at),
+      bytesPerSecond: config.copyBytesPerSecond,
+      keepRemoteReads: config.keepRemoteReads,
+    })
+    this.#repair = repair
+    this.#closers.push(() => repair.close())
+    const scrubber = new Scrubber({
+      ...{ nats, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },
+      ...{ facts: this.facts, repair, stores: () => this.#storesHere(view) },
+      bytesIn: async (store) => (await stores.usage(store)).bytes,
+      config: { bytesPerSecond: config.scrubBytesPerSecond, everyMs: config.scrubEveryMs },
+    })
+    this.#scrubber = scrubber
+    this.#closers.push(() => scrubber.close())
+    this.#judge = createJudge({
+      ...{ factsOf: (root, signal) => this.factsOf(root, signal), isUp },
+      sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),
+      ask: (at, root, signal) => this.#has(at, root, view, signal),
+    })
   }
 
   async #indexPlaces(messages: readonly LogMessage[], placement: KvBucket, policy: KvBucket): Promise<void> {
@@ -224,19 +268,17 @@ export class Placement {
     })
   }
 
-  async #mend({ cid, bytes, from }: Parameters<RoutedParts['onFound']>[0], failure: AppError): Promise<void> {
-    const { stores, config } = this.#parts
-    const { primary } = stores
-    const { signal } = new AbortController()
-    const block = verifyBlock(cid, bytes)
-    if (isAppError(failure, 'BLOCK_NOT_FOUND')) {
-      if (config.keepRemoteReads && !from.isLocal) await primary.blocks.put(block, { signal })
-      return
-    }
-    await primary.raw.rewrite(block, { signal })
-    const text = cid.toV1().toString()
-    const event = copyEvents.repaired(text, text, primary, from)
-    await this.recorder.record(event, { correlation: text, causation: text })
+  /** Stores of this site that hold something. */
+  async #storesHere(view: PlacementView): Promise<StoreHandle[]> {
+    const { stores, layout } = this.#parts
+    const here = view.inventory().stores.filter(({ site, state }) => site === layout.site && state !== 'removed')
+    const open = await Promise.all(here.map(({ site, store }) => stores.find({ site, store })))
+    return open.flatMap((handle) => handle ?? [])
+  }
+
+  async #has(at: StoreRef, root: CID, view: PlacementView, signal: AbortSignal): Promise<boolean> {
+    const handle = await this.#parts.stores.find(at, view.domainOf(at.site))
+    return (await handle?.blocks.has(root, { signal })) ?? false
   }
 
   async #namesOf(facts: RootFacts, signal: AbortSignal): Promise<readonly string[]> {

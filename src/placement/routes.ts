@@ -1,4 +1,5 @@
 import type { Route } from '../blocks/routed.ts'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { Stores } from '../blocks/stores.ts'
 import { isAppError } from '../errors.ts'
 import type { PlacementView } from './view.ts'
@@ -21,6 +22,14 @@ export class Routes {
 
   get current(): readonly Route[] {
     return this.#routes.length === 0 ? this.#routes : this.#routes.filter(({ site }) => this.#view().isUp(site))
+  }
+
+  /** Where the blocks of a store of this site can be read beside it, now. */
+  beside(at: StoreRef): readonly Route[] {
+    const { primary } = this.#stores
+    if (storeKey(at) === storeKey(primary)) return this.current
+    const { site, store, blocks } = primary
+    return [{ site, store, blocks, isLocal: true }, ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
   }
 
   /** The inventory has changed. */

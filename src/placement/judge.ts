@@ -1,0 +1,70 @@
+import type { CID } from 'multiformats/cid'
+import type { StoreRef } from '../blocks/store-ref.ts'
+import { AppError, isAppError } from '../errors.ts'
+import type { Copy, RootFacts } from './model.ts'
+import { isBlockFailure } from './repair.ts'
+
+export interface JudgeParts {
+  /** Of a root that was announced; undefined for one that never was. */
+  readonly factsOf: (root: CID, signal: AbortSignal) => Promise<RootFacts | undefined>
+  /** Whether the site is heard. */
+  readonly isUp: (site: string) => boolean
+  /** Sites that there are and that are not heard. */
+  readonly sitesDown: () => readonly string[]
+  /**
+   * Asks a store for the root block. @returns whether it has it
+   * @throws AppError STORE_UNAVAILABLE
+   */
+  readonly ask: (at: StoreRef, root: CID, signal: AbortSignal) => Promise<boolean>
+}
+
+/**
+ * What it means that a block of this root cannot be read: what was announced and is not deleted is never "not found". Costs
+ * a look-up, and only after a failure.
+ * @returns the error to answer with: the same, STORE_UNAVAILABLE or BLOCK_LOST
+ */
+export type Judge = (root: CID, failure: unknown, signal: AbortSignal) => Promise<unknown>
+
+export function createJudge(parts: JudgeParts): Judge {
+  return async (root, failure, signal) => {
+    if (!isBlockFailure(failure)) return failure
+    const facts = await parts.factsOf(root, signal)
+    if (facts === undefined || facts.deleted) return failure
+    const away = await unreachable(facts, root, parts, signal)
+    if (away !== undefined) {
+      return new AppError('STORE_UNAVAILABLE', `a copy of ${root} is at ${away}, which does not answer now`, {
+        cause: failure,
+        hint: 'try again when that site is back; see stowage site ls',
+      })
+    }
+    if (isAppError(failure, 'BLOCK_LOST')) return failure
+    return new AppError('BLOCK_LOST', `${root} was stored, and no whole copy of it is left`, {
+      cause: failure,
+      hint: 'put the content again, or restore it from another copy',
+    })
+  }
+}
+
+/** A site that may have a whole copy and cannot be asked. */
+async function unreachable(
+  facts: RootFacts,
+  root: CID,
+  { isUp, sitesDown, ask }: JudgeParts,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const holds = (copy: Copy) => copy.state === 'verified' || copy.state === 'removing'
+  const copies = facts.copies.filter(holds)
+  const down = copies.find(({ site }) => !isUp(site))
+  if (down !== undefined) return down.site
+  for (const { site, store } of copies) {
+    try {
+      await ask({ site, store }, root, signal)
+    } catch (error) {
+      // Heard a moment ago, and cut off since.
+      if (isAppError(error, 'STORE_UNAVAILABLE')) return site
+      throw error
+    }
+  }
+  // Announced before anybody noted where.
+  return facts.copies.length === 0 ? sitesDown()[0] : undefined
+}

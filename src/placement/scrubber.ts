@@ -1,0 +1,210 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { scanShard } from '../blocks/scan-shard.ts'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
+import type { StoreHandle } from '../blocks/stores.ts'
+import { AppError } from '../errors.ts'
+import { ByteRate } from '../lib/byte-rate.ts'
+import type { Nats } from '../nats/connection.ts'
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import { Lease } from '../nats/lease.ts'
+import type { Facts } from './facts.ts'
+import type { Repair } from './repair.ts'
+import { RootPass } from './root-pass.ts'
+import { isWanted, noSums, ScrubRecords, type ScrubState, type ScrubStatus, type ScrubSums } from './scrub-record.ts'
+
+export interface ScrubConfig {
+  /** 0 = off. */
+  readonly bytesPerSecond: number
+  /** A store is gone through at least so often. */
+  readonly everyMs: number
+}
+
+export interface ScrubberParts {
+  readonly nats: Nats
+  /** `<d>_placement`. */
+  readonly bucket: KvBucket
+  readonly space: string
+  readonly site: string
+  /** This node. */
+  readonly node: string
+  readonly facts: Pick<Facts, 'all' | 'get'>
+  readonly repair: Repair
+  /** The stores of this site that hold anything, now. */
+  readonly stores: () => Promise<readonly StoreHandle[]>
+  readonly bytesIn: (store: StoreHandle) => Promise<number>
+  readonly config: ScrubConfig
+  readonly waitMs: number
+  readonly onTrouble: (error: unknown) => void
+  /** How often it looks for something to do. */
+  readonly lookEveryMs?: number
+  /** Half-written blocks that are younger may be puts under way. */
+  readonly graceMs?: number
+}
+
+const lookEveryMsDefault = 2_000
+/** A position that is lost costs so much reading again. */
+const saveEveryMs = 5_000
+/** Copies that are due, and roots that were lost, are looked for so often without being asked. */
+const rootsEveryMs = 60 * 60 * 1000
+
+type Round = NonNullable<ScrubState['round']>
+
+/**
+ * Goes through the stores of this site in the background, one node of the site at a time: hashes every block that is there,
+ * then walks the DAG of every root that is said to be there, since of a block whose file is gone nothing is left to be
+ * hashed. What is bad is written again from another copy; what cannot be is told.
+ *
+ * A round begins half the time after the last one began that the settings allow, and goes as fast as it must to be through
+ * in the other half, at least with the rate that is set.
+ */
+export class Scrubber {
+  readonly #parts: ScrubberParts
+  readonly #records: ScrubRecords
+  readonly #lease: Lease
+  readonly #rootsLookedAt = new Map<string, number>()
+
+  constructor(parts: ScrubberParts) {
+    this.#parts = parts
+    this.#records = new ScrubRecords(parts.bucket, parts.space)
+    this.#lease = new Lease(parts.bucket, { key: `${parts.space}.scrub-lease`, holder: parts.node })
+  }
+
+  get isOn(): boolean {
+    return this.#parts.config.bytesPerSecond > 0
+  }
+
+  start(): void {
+    if (this.isOn) this.#lease.start((signal) => this.#run(signal))
+  }
+
+  async close(): Promise<void> {
+    if (this.isOn) await this.#lease.close()
+  }
+
+  /** Of all stores of this site, whichever node works on them. @throws AppError STORE_UNAVAILABLE */
+  async status(signal: AbortSignal): Promise<readonly ScrubStatus[]> {
+    const stores = await this.#parts.stores()
+    return Promise.all(
+      stores.map(async ({ site, store }) => {
+        const at = { site, store }
+        const state = (await this.#records.read(at, signal)) ?? fresh()
+        return { ...at, ...state, wanted: isWanted(state, await this.#records.wantedAt(at, signal)) }
+      }),
+    )
+  }
+
+  /**
+   * Has a round begin now, by whichever node does this work; one that is under way is finished first.
+   * @param store undefined = all stores of this site
+   * @throws AppError PLACE_NOT_FOUND; REQUEST_INVALID when scrubbing is off; STORE_UNAVAILABLE
+   */
+  async want(store: string | undefined, signal: AbortSignal): Promise<void> {
+    if (!this.isOn) {
+      throw new AppError('REQUEST_INVALID', 'scrubbing is off', { hint: 'set STOWAGE_SCRUB_BYTES_PER_SECOND' })
+    }
+    const stores = (await this.#parts.stores()).filter((one) => store === undefined || one.store === store)
+    if (stores.length === 0) throw new AppError('PLACE_NOT_FOUND', `site ${this.#parts.site} has no store ${store}`)
+    for (const at of stores) await this.#records.want(at, signal)
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    for (; !signal.aborted; ) {
+      try {
+        for (const handle of await this.#parts.stores()) await this.#look(handle, signal)
+      } catch (error) {
+        if (!signal.aborted) this.#parts.onTrouble(error)
+      }
+      await delay(this.#parts.lookEveryMs ?? lookEveryMsDefault, undefined, { signal }).catch(() => undefined)
+    }
+  }
+
+  /** Goes on with a round, begins one, or does nothing. */
+  async #look(handle: StoreHandle, signal: AbortSignal): Promise<void> {
+    const { config } = this.#parts
+    const at: StoreRef = { site: handle.site, store: handle.store }
+    let state = await this.#records.read(at, signal)
+    if (state === undefined) {
+      state = fresh()
+      await this.#records.write(at, state, signal)
+    }
+    const asked = isWanted(state, await this.#records.wantedAt(at, signal))
+    const sinceMs = Date.parse(state.last?.startedAt ?? state.since)
+    if (state.round !== undefined || asked || Date.now() - sinceMs > config.everyMs / 2) {
+      await this.#round(handle, at, state, signal)
+      return
+    }
+    const lookedAtMs = this.#rootsLookedAt.get(storeKey(at)) ?? Number.NEGATIVE_INFINITY
+    if (performance.now() - lookedAtMs < rootsEveryMs) return
+    this.#rootsLookedAt.set(storeKey(at), performance.now())
+    await this.#rootPass(handle, false, await this.#rate(handle)).run(signal, () => undefined)
+  }
+
+  async #round(handle: StoreHandle, at: StoreRef, before: ScrubState, signal: AbortSignal): Promise<void> {
+    const { repair } = this.#parts
+    let round: Round = before.round ?? {
+      ...{ startedAt: new Date().toISOString(), phase: 'blocks', shard: 0, sequence: 1, sums: noSums },
+    }
+    let savedMs = Number.NEGATIVE_INFINITY
+    const to = async (change: Partial<Omit<Round, 'sums'>>, sums: Partial<ScrubSums>, now = false) => {
+      round = { ...round, ...change, sums: added(round.sums, sums) }
+      if (!now && performance.now() - savedMs < saveEveryMs) return
+      savedMs = performance.now()
+      await this.#records.write(at, { ...before, round }, signal)
+    }
+    await to({}, {}, true)
+    const rate = await this.#rate(handle)
+    if (round.phase === 'blocks') {
+      for (const [shard, bucket] of handle.buckets.entries()) {
+        if (shard < round.shard) continue
+        if (shard > round.shard) await to({ shard, sequence: 1 }, {})
+        const options = { ...this.#scanOptions(rate, signal), fromSeq: round.sequence }
+        for await (const { findings, nextSeq, blocks, bytes } of scanShard(
+          this.#parts.nats,
+          handle.raw,
+          bucket,
+          options,
+        )) {
+          let repaired = 0
+          const unfinished = findings.filter(({ fault }) => fault === 'unfinished')
+          for (const { cid } of unfinished) await repair.finishBlock(handle, cid, signal)
+          const bad = findings.filter(({ fault }) => fault !== 'unfinished')
+          for (const { cid } of bad) if (await repair.mendBlock(handle, cid, signal)) repaired++
+          await to({ sequence: nextSeq }, { blocks, bytes, bad: bad.length, repaired, finished: unfinished.length })
+        }
+      }
+      await to({ phase: 'roots' }, {}, true)
+    }
+    await this.#rootPass(handle, true, rate, Date.parse(round.startedAt)).run(signal, (sums) => to({}, sums))
+    const finishedAt = new Date().toISOString()
+    const last = { startedAt: round.startedAt, finishedAt, sums: round.sums }
+    await this.#records.write(at, { ...before, round: undefined, last }, signal)
+    this.#rootsLookedAt.set(storeKey(at), performance.now())
+  }
+
+  #scanOptions(rate: ByteRate, signal: AbortSignal) {
+    const { waitMs, graceMs } = this.#parts
+    const pace = (bytes: number) => rate.take(bytes, signal)
+    return { signal, waitMs, pace, ...(graceMs === undefined ? {} : { graceMs }) }
+  }
+
+  /** @param all every root, not only those that are due */
+  #rootPass(handle: StoreHandle, all: boolean, rate: ByteRate, sinceMs = Date.now()): RootPass {
+    const { facts, repair, config, onTrouble } = this.#parts
+    const dueBeforeMs = all ? sinceMs : Date.now() - config.everyMs
+    return new RootPass({ handle, facts, repair, rate, dueBeforeMs, onTrouble })
+  }
+
+  /** Of reading: everything is read twice, once as blocks and once as roots. */
+  async #rate(handle: StoreHandle): Promise<ByteRate> {
+    const { bytesIn, config } = this.#parts
+    const needed = (2 * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
+    return new ByteRate(Math.max(config.bytesPerSecond, needed))
+  }
+}
+
+const fresh = (): ScrubState => ({ since: new Date().toISOString(), round: undefined, last: undefined })
+
+function added(sums: ScrubSums, more: Partial<ScrubSums>): ScrubSums {
+  const keys = Object.keys(noSums) as (keyof ScrubSums)[]
+  return Object.fromEntries(keys.map((key) => [key, sums[key] + (more[key] ?? 0)])) as unknown as ScrubSums
+}
