@@ -32,6 +32,7 @@ import { BufferPool } from './lib/buffer-pool.ts'
 import { passBy, type Reach } from './lib/crash-point.ts'
 import { MiB } from './lib/units.ts'
 import { uuidv7 } from './lib/uuid.ts'
+import { Conflicts } from './names/conflicts.ts'
 import { openNames } from './names/names.ts'
 import { Projector } from './names/projector.ts'
 import { storeUsage } from './nats/block-buckets.ts'
@@ -133,7 +134,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const eventLog = new EventLog(nats, eventStream, waitMs)
     const names = await openNames(nats, { stream: eventStream, layout: config.layout, source, waitMs, reach })
     opened.push(() => names.close())
-    const projector = await Projector.start(nats, { stream: eventStream, names, site, reach })
+    const conflicts = new Conflicts(eventLog, names.reader, source)
+    const projector = await Projector.start(nats, { stream: eventStream, names, site, conflicts, reach })
     opened.push(() => projector.close())
     const { store } = config.layout
     const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, reach })
@@ -167,10 +169,12 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const auth = createAuth(hashes)
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
+    const objectStatus = placement === undefined ? undefined : placement.statusOf.bind(placement)
     const recorded = reads === undefined ? {} : { reads }
     const gateway = createGateway(
       {
         ...{ get: served.get, names: verbs, ipns, checkName, isDeleted: verbs.isDeleted, limitHits },
+        propagation: placement?.propagation,
         ...recorded,
         log: log.child({ part: 'gateway' }),
       },
@@ -216,6 +220,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ipns: verbs,
         publishing,
         isDeleted: verbs.isDeleted,
+        propagation: placement?.propagation,
+        objectStatus,
         ...recorded,
         limitHits,
         get: served.get,
@@ -238,6 +244,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ verbs: { ...verbs, resolveIpns: ipnsPathOf(ipns) }, get: served.get },
         ...{ inspect, auth, status, limits, version, reads },
         isDeleted: verbs.isDeleted,
+        propagation: placement?.propagation,
+        objectStatus,
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
         queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),

@@ -1,7 +1,7 @@
 import { AppError, isAppError } from '../errors.ts'
 import { type CloudEvent, type Context, type Draft, type EventSource, encodeEvent } from '../events/envelope.ts'
 import type { EventLog, Expectation } from '../events/log.ts'
-import { keyToken } from '../names/name.ts'
+import { besideKey, keyToken } from '../names/name.ts'
 import { type Effect, readMessage } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
 
@@ -76,8 +76,9 @@ export class CommandLog {
    * The first event takes the command's id and says how many they are; the others name the command and their place.
    */
   async commit(context: Context, steps: readonly Step[], reached: (at: 'committed' | 'indexed') => void) {
-    const encoded = steps.map(({ draft }, part) => {
-      const place = part === 0 ? { commit: steps.length } : { command: context.id, part }
+    const drafts = [...steps.map(({ draft }) => draft), ...steps.flatMap(resolved)]
+    const encoded = drafts.map((draft, part) => {
+      const place = part === 0 ? { commit: drafts.length } : { command: context.id, part }
       const whole = { ...draft, data: { ...draft.data, ...place } }
       return encodeEvent(whole, context, this.#source, part === 0 ? context.id : undefined)
     })
@@ -146,6 +147,14 @@ export class CommandLog {
   }
 }
 
+/** A change that replaces several heads ends a conflict; it goes behind all steps, whose places others count on. */
+function resolved({ draft: { entity, verb, key, subject, data } }: Step): Draft[] {
+  const { parents } = data
+  if (entity !== 'name' || !Array.isArray(parents) || parents.length < 2) return []
+  const cid = verb === 'set' ? data.cid : null
+  return [{ entity, verb: 'resolved', key: besideKey(key), subject, data: { name: subject, cid, parents } }]
+}
+
 function recordedOf(messages: readonly Parameters<typeof readMessage>[0][]): Recorded[] {
   return messages.flatMap((message) => {
     const reading = readMessage(message)
@@ -159,9 +168,5 @@ function checkId(id: string): void {
   throw new AppError('REQUEST_INVALID', 'the id of a command is 1-128 letters, digits or any of _.:+/=@-')
 }
 
-/**
- * Of failures: `!` is in no name's key, so that no filter of a name's own events matches it, and a failure does not move
- * the revision.
- */
-export const failureKey = (key: string): string => `${key}.!`
+export const failureKey = besideKey
 export const commandKey = (context: Context): string => failureKey(keyToken(context.id))

@@ -6,20 +6,13 @@ import type { Reach } from '../lib/crash-point.ts'
 import { KeyedLock } from '../lib/keyed-lock.ts'
 import { checkName, nameKey } from '../names/name.ts'
 import type { NameChange, NameExpectation } from '../names/name-entry.ts'
+import { entryOfVersion, standingOf } from '../names/name-heads.ts'
 import type { Head } from '../names/name-log.ts'
 import type { Names } from '../names/names.ts'
 import { isOutOfView } from '../names/view.ts'
 import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
 import type { Get } from './get.ts'
-import {
-  checkExpectation,
-  contentOf,
-  entryOfVersion,
-  nameNotFound,
-  removeStep,
-  setStep,
-  showHeads,
-} from './name-plan.ts'
+import { checkExpectation, contentOf, nameNotFound, removeStep, setStep, showHeads } from './name-plan.ts'
 import { nameOutcome } from './outcome.ts'
 import type { NameOutcome } from './verbs.ts'
 
@@ -152,8 +145,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
         const undone =
           revision === undefined ? history.at(-1) : history.find((version) => version.revision === revision)
         if (undone === undefined) throw nameNotFound(revision === undefined ? name : `${name}@${revision}`)
-        const before = history[history.indexOf(undone) - 1]
-        const entry = entryOfVersion(name, before)
+        const entry = entryOfVersion(name, standingOf(history.slice(0, history.indexOf(undone))))
         const more = { undoes: undone.revision }
         return (heads: readonly Head[]) => {
           const head = headAt(heads, 0)

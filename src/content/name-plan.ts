@@ -2,7 +2,8 @@ import { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import { link } from '../events/canonical.ts'
 import { nameKey } from '../names/name.ts'
-import type { NameEntry, NameExpectation, NameVersion } from '../names/name-entry.ts'
+import type { NameExpectation, NameVersion } from '../names/name-entry.ts'
+import { effectOfVersion } from '../names/name-heads.ts'
 import type { Head } from '../names/name-log.ts'
 import type { Names } from '../names/names.ts'
 import type { Step } from './command-log.ts'
@@ -33,8 +34,8 @@ export interface NamedContent {
 
 const previousOf = ({ version }: Head) => ({
   previous: version?.revision ?? 0,
-  // Ids, not sequences: they mean the same at every site.
-  parents: version === undefined ? [] : [version.eventId],
+  // Ids, not sequences: they mean the same at every site. Of all heads: so several become one.
+  parents: version === undefined ? [] : (version.heads ?? [version]).map(({ eventId }) => eventId),
 })
 
 type More = { readonly [key: string]: string | number }
@@ -66,13 +67,6 @@ export function nameNotFound(name: string): AppError {
   return new AppError('NAME_NOT_FOUND', `there is no name ${JSON.stringify(name)}`)
 }
 
-/** As the index would have it; undefined for a removed one. */
-export function entryOfVersion(name: string, version: NameVersion | undefined): NameEntry | undefined {
-  if (version?.verb !== 'set' || version.cid === null) return undefined
-  const { cid, revision, size, mediaType, owner, time } = version
-  return { name, cid, revision, size, mediaType, owner, time }
-}
-
 /**
  * Who hears that a name has changed must see the change when he looks: the index is brought to these heads first, for
  * whoever made the change may still be on the way to it, or have died. Best effort, the projector does the same.
@@ -80,9 +74,7 @@ export function entryOfVersion(name: string, version: NameVersion | undefined): 
 export async function showHeads(names: Names, heads: readonly Head[]): Promise<void> {
   const writes = heads.flatMap(({ name, version }) => {
     if (version === undefined) return []
-    const { revision } = version
-    const entry = entryOfVersion(name, version) ?? null
-    return [names.apply({ kind: 'name', name, key: nameKey(name), revision, entry })]
+    return [names.apply(effectOfVersion(name, version))]
   })
   await Promise.allSettled(writes)
 }

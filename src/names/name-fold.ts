@@ -19,6 +19,11 @@ export interface NameEffect {
   readonly revision: number
   /** Null = there is no such name any more. */
   readonly entry: NameEntry | null
+  /** Of the event, as are the next two. */
+  readonly eventId: string
+  readonly site: string
+  /** Null = it does not say. */
+  readonly parents: readonly string[] | null
 }
 
 export interface ObjectEffect {
@@ -74,14 +79,14 @@ const placeEntities = new Set(['policy', 'site', 'store', 'projection'])
 
 /** What one event means for the indexes; undefined for a message that is no event of ours, or lies about its subject. */
 export function readMessage({ subject, sequence, payload }: LogMessage): Reading | undefined {
-  const [, kind, , , entity, verb, ...rest] = subject.split('.')
+  const [, kind, site = '', , entity, verb, ...rest] = subject.split('.')
   if (kind !== 'evt' || sequence < 1) return undefined
   const event = decodeEvent(payload)
   if (event?.data === undefined || event.data === null) return undefined
   if (typeof event.time !== 'string' || typeof event.owner !== 'string') return undefined
   const key = rest.join('.')
   try {
-    if (entity === 'name') return readName(event, verb, key, sequence)
+    if (entity === 'name') return readName(event, { site, verb, key, sequence })
     if (entity === 'object') return readObject(event, verb, sequence)
     if (placeEntities.has(entity ?? '')) return { event, command: commandOf(event, sequence), effects: [] }
     if (entity === 'ipns') {
@@ -94,10 +99,21 @@ export function readMessage({ subject, sequence, payload }: LogMessage): Reading
   return undefined
 }
 
-function readName(event: CloudEvent, verb: string | undefined, key: string, sequence: number): Reading | undefined {
-  const { name, cid, size, mediaType } = event.data
+interface Place {
+  readonly site: string
+  readonly verb: string | undefined
+  readonly key: string
+  readonly sequence: number
+}
+
+function readName(event: CloudEvent, { site, verb, key, sequence }: Place): Reading | undefined {
+  const { name, cid, size, mediaType, parents } = event.data
   if (typeof name !== 'string' || !isName(name) || nameKey(name) !== key) return undefined
-  const base = { kind: 'name', name, key, revision: sequence } as const
+  const base = {
+    kind: 'name',
+    ...{ name, key, revision: sequence, eventId: event.id, site },
+    parents: Array.isArray(parents) ? parents.map(String) : null,
+  } as const
   const command = commandOf(event, sequence)
   if (verb === 'removed') return { event, command, effects: [{ ...base, entry: null }] }
   if (verb !== 'set') return undefined
@@ -144,6 +160,11 @@ export interface IndexState {
   readonly names: Map<string, NameEffect>
   readonly objects: Map<string, ObjectEffect>
   readonly ipns: Map<string, IpnsEffect>
+  /**
+   * Names with an event that does not replace just the one before it: what they stand for is not told by their last event
+   * alone (`standingOf`). Of a log that was folded from its beginning, in its order.
+   */
+  readonly tangled: Set<string>
   /** Messages that were no events of ours. */
   skipped: number
 }
@@ -152,6 +173,7 @@ export const emptyState = (): IndexState => ({
   names: new Map(),
   objects: new Map(),
   ipns: new Map(),
+  tangled: new Set(),
   skipped: 0,
 })
 
@@ -163,11 +185,19 @@ export function foldMessage(state: IndexState, message: LogMessage): IndexState 
   const reading = readMessage(message)
   if (reading === undefined) state.skipped++
   for (const effect of reading?.effects ?? []) {
-    if (effect.kind === 'name') keepNewer(state.names, effect.key, effect)
-    else if (effect.kind === 'ipns') keepNewer(state.ipns, effect.key, effect)
-    else keepNewer(state.objects, effect.root, effect)
+    if (effect.kind === 'name') {
+      if (!follows(effect, state.names.get(effect.key))) state.tangled.add(effect.name)
+      keepNewer(state.names, effect.key, effect)
+    }
+    if (effect.kind === 'ipns') keepNewer(state.ipns, effect.key, effect)
+    if (effect.kind === 'object') keepNewer(state.objects, effect.root, effect)
   }
   return state
+}
+
+function follows({ parents }: NameEffect, before: NameEffect | undefined): boolean {
+  if (parents === null) return true
+  return before === undefined ? parents.length === 0 : parents.length === 1 && parents[0] === before.eventId
 }
 
 function keepNewer<T extends { readonly revision: number }>(map: Map<string, T>, key: string, effect: T): void {
@@ -175,7 +205,7 @@ function keepNewer<T extends { readonly revision: number }>(map: Map<string, T>,
 }
 
 /** Values of the indexes, byte for byte. */
-export const entryBytes = (entry: NameEntry): Buffer => Buffer.from(canonicalJson({ ...entry }))
+export const entryBytes = (entry: NameEntry): Buffer => Buffer.from(canonicalJson(entry as unknown as Json))
 export const refBytes = (name: string, revision: number): Buffer => Buffer.from(canonicalJson({ name, revision }))
 export const deletedBytes = ({ cid, revision, time }: ObjectEffect): Buffer =>
   Buffer.from(canonicalJson({ cid, revision, time }))

@@ -1,34 +1,44 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { Expectation } from '../events/log.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import { nameKey, type Version } from './name.ts'
-import type { NameVersion } from './name-entry.ts'
+import type { NameEntry, NameVersion } from './name-entry.ts'
 import { type LogMessage, linked, readMessage } from './name-fold.ts'
+import { areRooted, standingOf, versionsUntil } from './name-heads.ts'
 
 /** How a name stands at the end of the log. */
 export interface Head {
   readonly name: string
-  /** The last event of the name; undefined when it has none. */
+  /** How it stands after its last event; undefined when it has none. */
   readonly version: NameVersion | undefined
   /** For the next event of the name: nobody came between. */
   readonly expect: Expectation
 }
 
+/** What the index has, to begin with where the whole life of a name would have to be read. */
+export type KnownEntry = (name: string, signal: AbortSignal) => Promise<NameEntry | undefined>
+
 const versionsMax = 100_000
 /** Of `<d>.evt.<site>.<space>.name.<verb>.<key>`. */
+const siteAt = 2
 const keyAt = 6
 /** Each has a subject for set and one for removed at each site, and multi_last ends at 1,024. */
 const headsAtOnce = 128
+const looksMax = 100
+const lookAgainMs = 50
 
 /** The life of names, from the event log itself. A name's filter has as many tokens as its key: no other name matches. */
 export class NameLog {
   readonly #reader: LogReader
   readonly #source: EventSource
+  readonly #known: KnownEntry
 
-  constructor(reader: LogReader, source: EventSource) {
+  constructor(reader: LogReader, source: EventSource, known: KnownEntry) {
     this.#reader = reader
     this.#source = source
+    this.#known = known
   }
 
   filter(name: string): string {
@@ -60,18 +70,44 @@ export class NameLog {
 
   async #headOf(name: string, messages: LogMessage[], signal: AbortSignal): Promise<Head> {
     const newest = messages.sort((a, b) => a.sequence - b.sequence).at(-1)
-    const lastSequence = newest?.sequence ?? 0
+    if (newest === undefined) {
+      return { name, version: undefined, expect: { filter: this.filter(name), lastSequence: 0 } }
+    }
+    // An event of our own site replaces all that stood in our log: the compare-and-set sees to it. And the events of one site
+    // follow each other. Only what came from elsewhere may stand beside something else.
+    const isAlone = this.#reader.tellsAllSubjects && messages.every((message) => siteOf(message) === siteOf(newest))
+    const isPlain = siteOf(newest) === this.#source.site || isAlone
     // What is no event of ours hides the one before it on its subject.
-    const readable = messages.every((message) => versionOf(message) !== undefined)
-    const version =
-      newest === undefined || readable ? newest && versionOf(newest) : (await this.history(name, signal)).at(-1)
+    const isReadable = messages.every((message) => versionOf(message) !== undefined)
+    const version = isPlain && isReadable ? versionOf(newest) : standingOf(await this.#life(name, newest, signal))
+    const lastSequence = Math.max(newest.sequence, version?.revision ?? 0)
     return { name, version, expect: { filter: this.filter(name), lastSequence } }
   }
 
-  /** Oldest first. @throws AppError LIMIT_EXCEEDED */
-  async history(name: string, signal: AbortSignal): Promise<NameVersion[]> {
+  /** As much of the name's events as tells how it stands, up to `newest` at least. */
+  async #life(name: string, newest: LogMessage, signal: AbortSignal): Promise<readonly NameVersion[]> {
+    for (let looks = 0; looks < looksMax; looks++) {
+      const known = await this.#known(name, signal)
+      const recent =
+        known === undefined || known.heads !== undefined ? [] : await this.#from(name, known.revision, signal)
+      const [first] = recent
+      const isKnown = first?.revision === known?.revision && first?.cid === known?.cid && first?.time === known?.time
+      const versions = first !== undefined && isKnown && areRooted(recent) ? recent : await this.history(name, signal)
+      // A replica of the log that lags behind has less of it.
+      if (versionOf(newest) === undefined || (versions.at(-1)?.revision ?? 0) >= newest.sequence) return versions
+      await delay(lookAgainMs, undefined, { signal })
+    }
+    throw new AppError('STORE_UNAVAILABLE', 'the event log is behind itself')
+  }
+
+  /** Oldest first; those of all sites, in the order of our log. @throws AppError LIMIT_EXCEEDED */
+  history(name: string, signal: AbortSignal): Promise<NameVersion[]> {
+    return this.#from(name, 1, signal)
+  }
+
+  async #from(name: string, sequence: number, signal: AbortSignal): Promise<NameVersion[]> {
     const versions: NameVersion[] = []
-    for await (const message of this.#reader.from(this.filter(name), 1, signal)) {
+    for await (const message of this.#reader.from(this.filter(name), sequence, signal)) {
       const version = versionOf(message)
       if (version === undefined) continue
       versions.push(version)
@@ -81,22 +117,26 @@ export class NameLog {
   }
 
   /**
-   * As the name stood: the revision of this number, or the last one whose time is not after `time`. Undefined when there is
-   * none; a `removed` one where the name was removed.
+   * As the name stood: after the event of this revision, or by all events whose time is not after `time`. Undefined when there
+   * is none; a `removed` one where the name was removed.
    */
   async versionAt(name: string, version: Version, signal: AbortSignal): Promise<NameVersion | undefined> {
-    if ('time' in version) {
-      const history = await this.history(name, signal)
-      return history.findLast(({ time }) => Date.parse(time) <= version.time.getTime())
+    if ('time' in version) return standingOf(versionsUntil(await this.history(name, signal), version.time))
+    const { revision } = version
+    for await (const message of this.#reader.from(this.filter(name), revision, signal)) {
+      const found = message.sequence === revision ? versionOf(message) : undefined
+      if (found === undefined || found.site === this.#source.site) return found
+      break
     }
-    for await (const message of this.#reader.from(this.filter(name), version.revision, signal)) {
-      return message.sequence === version.revision ? versionOf(message) : undefined
-    }
-    return undefined
+    const history = await this.history(name, signal)
+    const until = history.filter((one) => one.revision <= revision)
+    return until.at(-1)?.revision === revision ? standingOf(until) : undefined
   }
 }
 
-function versionOf(message: Parameters<typeof readMessage>[0]): NameVersion | undefined {
+const siteOf = ({ subject }: LogMessage): string => subject.split('.', siteAt + 1)[siteAt] ?? ''
+
+function versionOf(message: LogMessage): NameVersion | undefined {
   const reading = readMessage(message)
   const [effect] = reading?.effects ?? []
   if (reading === undefined || effect?.kind !== 'name') return undefined
@@ -112,5 +152,7 @@ function versionOf(message: Parameters<typeof readMessage>[0]): NameVersion | un
     time: event.time,
     eventId: event.id,
     previous: typeof previous === 'number' ? previous : 0,
+    site: effect.site,
+    parents: effect.parents,
   }
 }

@@ -66,6 +66,12 @@ function decodes(decode: () => unknown): boolean {
 }
 
 /**
+ * Of events about a name or another key that do not change what it stands for: `!` is in no name's key, so that no filter of a
+ * name's own events matches it, and it does not move the revision.
+ */
+export const besideKey = (key: string): string => `${key}.!`
+
+/**
  * The name in NATS subjects and KV keys: `/` → `.`; `A-Za-z0-9_-` stay; every other byte of UTF-8 → `=XX`. So it can be
  * read in `nats kv ls`, prefixes can be watched, and no two names share a key.
  */

@@ -92,7 +92,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
   return {
     index,
     list,
-    log: new NameLog(reader, source),
+    log: new NameLog(reader, source, (name, signal) => index.get(name, signal)),
     deleted,
     ipns,
     keys,

@@ -40,6 +40,8 @@ export class Outcomes {
         const { command, part } = event.data
         const isPart = command === id && typeof part === 'number'
         if (event.id !== id && !isPart) continue
+        // Those of another site need not lie side by side here: the projector knows them by their first.
+        if (isPart && siteOf(message) !== this.#source.site) continue
         const first = message.sequence - (isPart ? part : 0)
         return this.#events(first, undefined, signal)
       }
@@ -54,12 +56,19 @@ export class Outcomes {
     await this.#bucket.writeAll(entries)
   }
 
-  /** The events of one commit lie side by side; the first one says how many they are. */
+  /**
+   * The first event of a commit says how many they are. They lie side by side; where they came from another site, events of
+   * others may lie between.
+   */
   async #events(first: number, count: number | undefined, signal: AbortSignal): Promise<LogMessage[] | undefined> {
     const messages: LogMessage[] = []
     let expected = count
     for await (const message of this.#reader.from(`${this.#source.domain}.evt.>`, first, signal)) {
-      if (message.sequence !== first + messages.length) return undefined
+      const [begin] = messages
+      if (begin === undefined ? message.sequence !== first : siteOf(message) !== siteOf(begin)) {
+        if (begin === undefined) return undefined
+        continue
+      }
       messages.push(message)
       expected ??= readMessage(message)?.command?.events ?? 0
       if (messages.length >= expected) return messages
@@ -71,3 +80,5 @@ export class Outcomes {
     return `${this.#source.space}.${keyToken(id)}`
   }
 }
+
+const siteOf = ({ subject }: LogMessage): string => subject.split('.', 3)[2] ?? ''

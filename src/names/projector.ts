@@ -3,13 +3,25 @@ import { AppError } from '../errors.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
 import { DurableConsumer } from '../nats/durable-consumer.ts'
-import { type CommandTrace, emptyState, foldMessage, indexedVerbs, type LogMessage, readMessage } from './name-fold.ts'
+import type { Conflicts } from './conflicts.ts'
+import {
+  type CommandTrace,
+  emptyState,
+  foldMessage,
+  indexedVerbs,
+  type LogMessage,
+  type NameEffect,
+  readMessage,
+} from './name-fold.ts'
+import { effectOfVersion } from './name-heads.ts'
 import type { Names } from './names.ts'
 
 export interface ProjectorOptions {
   readonly stream: string
   readonly names: Names
   readonly site: string
+  /** Told of names that stand for several things; without it nobody is. */
+  readonly conflicts?: Conflicts
   readonly reach?: Reach
 }
 
@@ -24,14 +36,17 @@ const writesAtOnce = 32
 export class Projector {
   readonly #names: Names
   readonly #reach: Reach
+  readonly #conflicts: Conflicts | undefined
+  readonly #stop = new AbortController()
   #consumer: DurableConsumer | undefined
   #skipped = 0
   #events = 0
   /** Told of the names that have changed, once the index knows it. Of each change one node of the site hears. */
   onNames: (names: readonly string[]) => void = () => undefined
 
-  private constructor({ names, reach = passBy }: ProjectorOptions) {
+  private constructor({ names, conflicts, reach = passBy }: ProjectorOptions) {
     this.#names = names
+    this.#conflicts = conflicts
     this.#reach = reach
   }
 
@@ -64,13 +79,17 @@ export class Projector {
   }
 
   async close(): Promise<void> {
+    this.#stop.abort()
     await this.#consumer?.close()
   }
 
   async #project(messages: readonly LogMessage[]): Promise<void> {
     this.#reach('projector-read')
     const state = messages.reduce(foldMessage, emptyState())
-    await this.#applyNames([...state.names.values()])
+    const effects = [...state.names.values()]
+    const isOwn = ({ site }: NameEffect) => site === this.#names.source.site
+    await this.#applyNames(effects.filter(isOwn))
+    await this.#applyForeign(effects.filter((effect) => !isOwn(effect)))
     for (const effect of state.objects.values()) {
       if (!effect.deleted || !(await this.#addedAfter(effect.cid, effect.revision))) await this.#names.apply(effect)
     }
@@ -86,8 +105,27 @@ export class Projector {
     this.#skipped += state.skipped
   }
 
+  /** What came from another site may stand beside what is here: how a name stands is asked of the log. */
+  async #applyForeign(effects: readonly NameEffect[]): Promise<void> {
+    if (effects.length === 0) return
+    const { signal } = this.#stop
+    const heads = await this.#names.log.heads(
+      effects.map(({ name }) => name),
+      signal,
+    )
+    for (let at = 0; at < heads.length; at += writesAtOnce) {
+      await Promise.all(
+        heads.slice(at, at + writesAtOnce).map(async ({ name, version }) => {
+          if (version === undefined) return
+          await this.#conflicts?.announce(name, version, signal)
+          await this.#names.apply(effectOfVersion(name, version))
+        }),
+      )
+    }
+  }
+
   /** Mostly the request that made the event has done it already: one look tells. */
-  async #applyNames(effects: readonly Parameters<Names['index']['apply']>[0][]): Promise<void> {
+  async #applyNames(effects: readonly NameEffect[]): Promise<void> {
     const revisions = await this.#names.index.revisions(effects.map(({ key }) => key))
     const missing = effects.filter(({ revision }, at) => (revisions[at] ?? 0) < revision)
     for (let at = 0; at < missing.length; at += writesAtOnce) {

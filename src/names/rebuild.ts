@@ -1,5 +1,6 @@
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { outcomeKeptSeconds } from '../nats/layout.ts'
+import { nameKey } from './name.ts'
 import {
   type CommandTrace,
   emptyState,
@@ -10,6 +11,7 @@ import {
   indexedVerbs,
   readMessage,
 } from './name-fold.ts'
+import { effectOfVersion, standingOf } from './name-heads.ts'
 import type { Names } from './names.ts'
 import { writeRevision } from './revisioned.ts'
 
@@ -107,6 +109,11 @@ async function foldLog(names: Names, signal: AbortSignal): Promise<Folded> {
     const reading = readMessage(message)
     if (reading?.command !== undefined && Date.parse(reading.event.time) > oldest) traces.push(reading.command)
   }
+  await eachOf([...state.tangled], async (name) => {
+    const history = await names.log.history(name, signal)
+    const version = standingOf(history.filter(({ revision }) => revision <= last))
+    if (version !== undefined) state.names.set(nameKey(name), effectOfVersion(name, version))
+  })
   return { state, traces, last }
 }
 

@@ -29,6 +29,11 @@ export class LogReader {
     this.#waitMs = waitMs
   }
 
+  /** Whether `last` gives the last message of each subject; else of all subjects of a filter. */
+  get tellsAllSubjects(): boolean {
+    return this.#replicas === 1
+  }
+
   /** The last message of each subject that a filter matches (of the leader: one a filter). 128 filters at the most. */
   last(filters: readonly string[], signal: AbortSignal): Promise<LoggedMessage[]> {
     return patiently(this.#waitMs, signal, async () => {
