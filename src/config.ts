@@ -132,6 +132,18 @@ export const settings = {
     min: 1,
     help: 'reads a minute at a site from which on a rule with near: demand wants a copy there',
   },
+  DEMAND_HALF_LIFE_SECONDS: {
+    kind: 'seconds',
+    default: '300',
+    min: 1,
+    help: 'a read counts for half after so long, where demand is measured',
+  },
+  PUT_WAIT_SECONDS_MAX: {
+    kind: 'seconds',
+    default: '30',
+    min: 0,
+    help: 'longest that a put waits for its copies, where the request or the rule asks for that',
+  },
   KEEP_REMOTE_READS: {
     kind: 'switch',
     default: 'off',
@@ -476,6 +488,8 @@ export interface PlacementConfig {
   readonly copyBytesPerSecond: number
   readonly storesPerSiteMax: number
   readonly demandRateMin: number
+  readonly demandHalfLifeMs: number
+  readonly putWaitMsMax: number
   readonly keepRemoteReads: boolean
   /** 0 = off. */
   readonly scrubBytesPerSecond: number
@@ -630,6 +644,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       copyBytesPerSecond: read.number('COPY_BYTES_PER_SECOND'),
       storesPerSiteMax: read.number('STORES_PER_SITE_MAX'),
       demandRateMin: read.number('DEMAND_RATE_MIN'),
+      demandHalfLifeMs: read.number('DEMAND_HALF_LIFE_SECONDS') * 1000,
+      putWaitMsMax: read.number('PUT_WAIT_SECONDS_MAX') * 1000,
       keepRemoteReads: read.text('KEEP_REMOTE_READS') === 'on',
       scrubBytesPerSecond: read.number('SCRUB_BYTES_PER_SECOND'),
       scrubEveryMs: read.number('SCRUB_DAYS') * 24 * 3600 * 1000,

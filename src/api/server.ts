@@ -7,6 +7,7 @@ import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { IpnsVerbs } from '../content/ipns-commands.ts'
 import type { IpnsKeys } from '../content/ipns-keys.ts'
 import type { IpnsPublisher } from '../content/ipns-publish.ts'
+import type { Propagation } from '../content/propagation.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
@@ -24,6 +25,8 @@ import { ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
 import { metricsHandler } from './routes/metrics.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
+import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
+import { type ScrubAccess, scrubRoutes } from './routes/scrub.ts'
 import { uploadHandler } from './routes/upload.ts'
 
 export interface ApiParts {
@@ -36,6 +39,12 @@ export interface ApiParts {
   /** What signs records here. */
   readonly publishing?: { readonly keys: IpnsKeys; readonly publisher: IpnsPublisher }
   readonly isDeleted?: IsDeleted
+  /** Undefined: nothing is scrubbed here. */
+  readonly scrub?: ScrubAccess | undefined
+  /** Undefined: nothing is said of copies, and no put waits for them. */
+  readonly propagation?: Propagation | undefined
+  /** What `/api/v1/status/<cid>` shows. Undefined: copies are not watched over here. */
+  readonly objectStatus?: ObjectStatusOf | undefined
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
   readonly auth: Auth
@@ -120,16 +129,18 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/ipns\//, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
+  { path: /^\/api\/v1\/status\/[^/]+$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/scrub$/, allow: 'GET, HEAD, POST' },
   { path: /^\/(api\/v1\/status|metrics|healthz|readyz)$/, allow: 'GET, HEAD' },
 ]
 
 function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig, closing: AbortSignal): void {
-  const { verbs, feed, reads, isDeleted, get, inspect, auth, status, ready, limitHits, log } = parts
+  const { verbs, feed, reads, isDeleted, propagation, get, inspect, auth, status, ready, limitHits, log } = parts
   const withToken = { onRequest: needsToken(auth) }
-  app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits))
-  app.get(`${objectPrefix}*`, inspectHandler({ get, inspect, reads, isDeleted }, limits))
+  app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits, propagation))
+  app.get(`${objectPrefix}*`, inspectHandler({ get, inspect, reads, isDeleted, propagation }, limits))
   app.delete(`${objectPrefix}*`, withToken, deleteHandler(verbs, limits))
-  const names = nameRoutes(verbs, limits)
+  const names = nameRoutes(verbs, limits, propagation)
   app.get('/api/v1/names', names.list)
   app.post('/api/v1/names', withToken, names.change)
   app.get(`${namePrefix}*`, names.get)
@@ -157,7 +168,13 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.post('/api/v1/index/verify', withToken, index.verify)
     app.post('/api/v1/index/rebuild', withToken, index.rebuild)
   }
+  if (parts.scrub !== undefined) {
+    const scrub = scrubRoutes(parts.scrub)
+    app.get('/api/v1/scrub', scrub.status)
+    app.post('/api/v1/scrub', withToken, scrub.start)
+  }
   app.get('/api/v1/status', async () => status())
+  if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
   if (limitHits !== undefined) app.get('/metrics', metricsHandler(limitHits))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {

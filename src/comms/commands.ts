@@ -1,4 +1,6 @@
+import type { CID } from 'multiformats/cid'
 import type { Get } from '../content/get.ts'
+import { ackLevelOf, type Propagation, propagationFields, propagationHeaders } from '../content/propagation.ts'
 import { type Profile, profiles } from '../content/put.ts'
 import type { Context, NameChange, NameExpectation, NameOutcome, PutOutcome, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
@@ -13,6 +15,8 @@ export interface CommandParts {
   readonly verbs: Verbs & NameVerbs
   readonly get: Pick<Get, 'open'>
   readonly limits: ReferenceLimits
+  /** Undefined: no put waits for copies. */
+  readonly propagation?: Propagation | undefined
 }
 
 /** What a command is carried out with, whether it came as a request, in parts, or out of the queue. */
@@ -21,6 +25,8 @@ export interface CommandCall {
   readonly context: Context
   /** The content of a put or import. */
   readonly content: AsyncIterable<Uint8Array>
+  /** Somebody waits for the answer: not so for what comes out of the queue. */
+  readonly answered?: boolean
   readonly signal: AbortSignal
 }
 
@@ -30,8 +36,10 @@ export function commandHandlers(parts: CommandParts): Readonly<Record<Command, C
   const { verbs } = parts
   return {
     put: (call) => put(parts, call),
-    import: async ({ context, content, signal }) =>
-      putReply(await verbs.put(context, { kind: 'car', source: content }, { signal })),
+    import: async (call) => {
+      const { context, content, signal } = call
+      return putReply(parts, call, await verbs.put(context, { kind: 'car', source: content }, { signal }))
+    },
     name: async ({ request, context, signal }) =>
       nameReply(await verbs.changeNames(context, await changesOf(parts, request, signal), { signal })),
     unname: async ({ request, context, signal }) => {
@@ -61,7 +69,8 @@ export function commandHandlers(parts: CommandParts): Readonly<Record<Command, C
   }
 }
 
-async function put(parts: CommandParts, { request, context, content, signal }: CommandCall): Promise<Outgoing> {
+async function put(parts: CommandParts, call: CommandCall): Promise<Outgoing> {
+  const { request, context, content, signal } = call
   const name = argument(request, 'name')
   const mediaType = mediaTypeOf(request)
   const stored = argument(request, 'cid')
@@ -75,7 +84,7 @@ async function put(parts: CommandParts, { request, context, content, signal }: C
     ...(name === undefined ? {} : { name, expect: expectationOf(request) }),
     ...(mediaType === undefined ? {} : { mediaType }),
   }
-  return putReply(await parts.verbs.put(context, upload, { ...named, signal }))
+  return putReply(parts, call, await parts.verbs.put(context, upload, { ...named, signal }))
 }
 
 function profileOf(request: Request): Profile {
@@ -169,13 +178,27 @@ function outcomeHeaders({ repeated }: { readonly repeated: boolean }): Record<st
   return repeated ? { [header.repeated]: 'true' } : {}
 }
 
-function putReply(outcome: PutOutcome): Outgoing {
+/** `wait: policy`, `local` or a number of copies, and `waitSeconds` at the most. */
+async function settled({ propagation }: CommandParts, { request, answered, signal }: CommandCall, cid: CID) {
+  const text = argument(request, 'wait')
+  const level = text === undefined ? undefined : ackLevelOf(text)
+  if (text !== undefined && level === undefined) {
+    throw new AppError('REQUEST_INVALID', 'wait is policy, local or a number of copies')
+  }
+  const seconds = countArgument(request, 'waitSeconds', { min: 0, max: 86_400 })
+  if (propagation === undefined || answered !== true) return undefined
+  return propagation.settle(cid, { level, timeoutMs: seconds === undefined ? undefined : seconds * 1000 }, { signal })
+}
+
+async function putReply(parts: CommandParts, call: CommandCall, outcome: PutOutcome): Promise<Outgoing> {
   const cid = outcome.cid.toString()
   const { size, roots, ...rest } = outcome
+  const copies = await settled(parts, call, outcome.cid)
   return jsonReply(
-    { ...rest, cid, size: Number(size), roots: roots.map(String) },
+    { ...rest, cid, size: Number(size), roots: roots.map(String), ...propagationFields(copies?.count) },
     {
       ...outcomeHeaders(outcome),
+      ...propagationHeaders(copies?.count),
       [header.cid]: cid,
       [header.eventId]: outcome.eventId,
       [header.sequence]: String(outcome.sequence),

@@ -1,5 +1,6 @@
 import type { LimitConfig } from '../config.ts'
 import type { ByteRange, Get, Target } from '../content/get.ts'
+import { type Propagation, propagationHeaders } from '../content/propagation.ts'
 import type { Context, NameEntry, ReadLog } from '../content/verbs.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
 import { collect } from '../lib/streams.ts'
@@ -18,6 +19,7 @@ export interface GetParts {
   readonly isDeleted: OpenParts['isDeleted']
   /** Where each get is recorded; undefined = nowhere. */
   readonly reads: ReadLog | undefined
+  readonly propagation?: Propagation | undefined
   readonly transfers: Transfers
   readonly limits: LimitConfig
   readonly download: DownloadLimits
@@ -32,6 +34,8 @@ interface Found {
   readonly entry: NameEntry | undefined
   readonly range: ByteRange | undefined
   readonly bytes: number
+  /** What there is to say of its copies. */
+  readonly copies: Readonly<Record<string, string>>
 }
 
 interface Sent {
@@ -87,13 +91,14 @@ async function find(parts: GetParts, request: Request, resolved: Resolved, signa
     })
   }
   const range = rangeOf(argument(request, 'range'), target.size)
-  return { target, entry, range, bytes: range === undefined ? Number(target.size) : bytesIn(range) }
+  const copies = propagationHeaders(await parts.propagation?.tell(resolved.path.root.toV1().toString()))
+  return { target, entry, range, copies, bytes: range === undefined ? Number(target.size) : bytesIn(range) }
 }
 
 async function reply(
   parts: GetParts,
   request: Request,
-  { target, entry, range, bytes }: Found,
+  { target, entry, range, bytes, copies }: Found,
   requester: Requester,
   signal: AbortSignal,
 ): Promise<Sent> {
@@ -104,6 +109,7 @@ async function reply(
     [header.size]: String(bytes),
     [header.contentType]: entry?.mediaType ?? 'application/octet-stream',
     ...entryHeaders(entry),
+    ...copies,
     ...(range === undefined ? {} : { [header.contentRange]: `bytes ${range.start}-${range.end}/${target.size}` }),
   }
   const source = target.read(range, { signal, readAheadBytes: limits.readAheadBytes })

@@ -14,7 +14,7 @@ export const commands = ['put', 'name', 'unname', 'rename', 'undo', 'delete', 'i
 export type Command = (typeof commands)[number]
 
 /** Queries that take their subject as the last token, so that permissions can go by it. */
-export const byToken: readonly Query[] = ['get', 'stat', 'list', 'names', 'links', 'has']
+export const byToken: readonly Query[] = ['get', 'stat', 'list', 'names', 'links', 'status', 'has']
 
 export interface Subjects {
   readonly domain: string
@@ -47,6 +47,8 @@ export const header = {
   size: 'Stowage-Size',
   name: 'Stowage-Name',
   revision: 'Stowage-Revision',
+  /** On a name that stands for several things: how many. */
+  heads: 'Stowage-Name-Heads',
   contentType: 'Content-Type',
   contentRange: 'Content-Range',
   eventId: 'Stowage-Event-Id',

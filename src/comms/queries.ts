@@ -1,5 +1,7 @@
+import type { CID } from 'multiformats/cid'
 import type { LimitConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
+import { type Propagation, propagationFields, propagationHeaders } from '../content/propagation.ts'
 import type { Inspect, ListedEntry, Stat } from '../content/stat.ts'
 import type { Context, NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
@@ -15,8 +17,14 @@ export interface QueryParts {
   readonly verbs: NameVerbs & Pick<Verbs, 'listNames' | 'namesOf'>
   readonly isDeleted: OpenParts['isDeleted']
   status(): Promise<object>
+  /** Of one root: its copies and what its policy wants. Undefined: this node does not know. */
+  readonly objectStatus?: ObjectStatusOf | undefined
+  readonly propagation?: Propagation | undefined
   readonly limits: LimitConfig
 }
+
+/** @throws AppError BLOCK_NOT_FOUND for what was never put here */
+export type ObjectStatusOf = (root: CID, options: { readonly signal: AbortSignal }) => Promise<object>
 
 /** What a query answers, of those that answer in one message. @throws AppError */
 export type QueryHandler = (request: Request, context: Context, signal: AbortSignal) => Promise<Outgoing>
@@ -27,8 +35,10 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
   const { inspect, verbs, limits } = parts
   return {
     stat: async (request, _context, signal) => {
-      const { target, entry } = await openReference(request, parts, signal)
-      return jsonReply({ ...statJson(inspect.stat(target)), ...nameFields(entry) })
+      const { target, entry, path } = await openReference(request, parts, signal)
+      const count = await parts.propagation?.tell(path.root.toV1().toString())
+      const fields = { ...statJson(inspect.stat(target)), ...nameFields(entry), ...propagationFields(count) }
+      return jsonReply(fields, propagationHeaders(count))
     },
     list: async (request, _context, signal) => {
       const { target, entry } = await openReference(request, parts, signal)
@@ -58,7 +68,7 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
       const { target, entry } = await openReference(request, parts, signal)
       return jsonReply({ cid: String(target.cid), ...nameFields(entry), links: inspect.links(target).map(String) })
     },
-    status: async () => jsonReply(await parts.status()),
+    status: (request, _context, signal) => status(request, parts, signal),
     has: async (request, _context, signal) => {
       try {
         const { target } = await openReference(request, parts, signal)
@@ -69,6 +79,17 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
       }
     },
   }
+}
+
+/** Of the node; of a root, where one is named. */
+async function status(request: Request, parts: QueryParts, signal: AbortSignal): Promise<Outgoing> {
+  const isNamed = ['ref', 'cid', 'name'].some((field) => argument(request, field) !== undefined)
+  if (!isNamed && plainText(request) === undefined) return jsonReply(await parts.status())
+  const { path } = await resolve(referenceOf(request, parts.limits), parts.verbs, parts.limits, signal)
+  if (parts.objectStatus === undefined) {
+    throw new AppError('REQUEST_INVALID', 'this node does not watch over copies', { hint: 'see STOWAGE_PLACEMENT' })
+  }
+  return jsonReply(await parts.objectStatus(path.root, { signal }))
 }
 
 const absent: ReadonlySet<string> = new Set([
@@ -120,7 +141,8 @@ const nameFields = (entry: NameEntry | undefined) =>
 /** For replies that carry content. */
 export function entryHeaders(entry: NameEntry | undefined): Record<string, string> {
   if (entry === undefined) return {}
-  return { [header.name]: entry.name, [header.revision]: String(entry.revision) }
+  const heads = entry.heads === undefined ? {} : { [header.heads]: String(entry.heads.length) }
+  return { [header.name]: entry.name, [header.revision]: String(entry.revision), ...heads }
 }
 
 function statJson({ cid, size, dagBytes, mode, mtime, ...rest }: Stat): object {

@@ -23,8 +23,8 @@ import { openTransfers } from './transfers.ts'
 import { receiveUpload } from './upload-request.ts'
 
 export interface ServiceParts
-  extends Omit<QueryParts, 'verbs'>,
-    Pick<CommandParts, 'verbs'>,
+  extends Omit<QueryParts, 'verbs' | 'propagation'>,
+    Pick<CommandParts, 'verbs' | 'propagation'>,
     Omit<ContextParts, 'commandAccess'>,
     Pick<GetParts, 'reads' | 'gatewayUrl'> {
   readonly messaging: Messaging
@@ -86,7 +86,7 @@ export async function startService(
     (name: Command): Handle =>
     async (request, requester) => {
       const context = await contextOf(request, 'command', contextParts)
-      const call = { request, context, signal }
+      const call = { request, context, signal, answered: true }
       if (request.headers.has(header.upload.toLowerCase())) {
         const upload = { ...flow, idleMs: limits.uploadIdleMs }
         return receiveUpload(call, commandTable[name], name, requester, {

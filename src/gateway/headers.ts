@@ -17,7 +17,7 @@ export const corsHeaders: readonly string[] = [
   'Access-Control-Allow-Headers',
   'Content-Type, Range, User-Agent, X-Requested-With',
   'Access-Control-Expose-Headers',
-  'Content-Length, Content-Range, Ipfs-Uri, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output, Stowage-Name-Revision',
+  'Content-Length, Content-Range, Ipfs-Uri, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output, Stowage-Name-Revision, Stowage-Provisional, Stowage-Copies',
 ]
 
 /** facts/security.md §6. Content is public to every origin (CORS `*`), hence `cross-origin`. */

@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import type { Logger } from 'pino'
 import type { HostConfig, LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
+import { type CopyCount, type Propagation, propagationHeaders } from '../content/propagation.ts'
 import type { IsDeleted, ReadLog } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
@@ -45,6 +46,8 @@ export interface GatewayParts {
   /** Taken out of view: its answer is 410, at this root and under any name. */
   readonly isDeleted?: IsDeleted
   readonly reads?: ReadLog
+  /** Undefined: nothing is said of copies. */
+  readonly propagation?: Pick<Propagation, 'tell'> | undefined
   /** Before an IPNS name is looked up, with what is asked for below it. @throws AppError when it is not to be served */
   readonly checkName?: (name: string, below: readonly string[]) => void
   readonly limitHits?: LimitHits
@@ -209,7 +212,10 @@ class Handler {
       signal,
       services: this.#services,
     }
-    return await respond(exchange, format)
+    const reply = await respond(exchange, format)
+    const told = this.#parts.propagation?.tell(request.rootCid)
+    // Known at once, and nothing to tell: nearly always.
+    return told === undefined ? reply : withCopies(reply, await told)
   }
 
   /** The one place where a request ends, whatever became of it. */
@@ -263,6 +269,12 @@ class Handler {
       response.destroy()
     }
   }
+}
+
+/** As long as a policy is not met for the root, whoever reads it is told. */
+function withCopies(reply: Reply, count: CopyCount | undefined): Reply {
+  if (count === undefined) return reply
+  return { ...reply, headers: [...reply.headers, ...Object.entries(propagationHeaders(count)).flat()] }
 }
 
 /** As the client wrote it; `rewriteUrl` keeps it aside. */

@@ -5,7 +5,7 @@ import type { StoreRef } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import type { DagLimits } from '../dag/target.ts'
-import type { AppError } from '../errors.ts'
+import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
 import { ByteRate } from '../lib/byte-rate.ts'
@@ -24,12 +24,16 @@ import { Facts } from './facts.ts'
 import { Follower } from './follower.ts'
 import { createJudge, type Judge } from './judge.ts'
 import type { RootContext, RootFacts } from './model.ts'
+import type { ObjectStatus } from './object-status.ts'
 import { placeEntry } from './place-events.ts'
+import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
-import { Repair } from './repair.ts'
+import { Repair, type RepairCounts } from './repair.ts'
 import { Replicator } from './replicator.ts'
+import { RootHistory } from './root-history.ts'
 import { Routes } from './routes.ts'
+import { type ScrubReport, scrubReport } from './scrub-status.ts'
 import { Scrubber } from './scrubber.ts'
 import { SiteKeeper } from './site-keeper.ts'
 import { PlacementView } from './view.ts'
@@ -63,6 +67,8 @@ const sweepRootsAtOnce = 1_000
 export class Placement {
   readonly facts: Facts
   readonly recorder: Recorder
+  /** What entrances tell of copies, and how puts wait for them. */
+  readonly propagation: PropagationWatch
   readonly #parts: PlacementParts
   readonly #closers: (() => Promise<unknown>)[] = []
   #view: PlacementView | undefined
@@ -81,6 +87,14 @@ export class Placement {
     this.#parts = parts
     this.facts = facts
     this.recorder = new Recorder(parts.eventLog, parts.source)
+    const { reader } = parts.names
+    this.propagation = new PropagationWatch({
+      view: () => this.view,
+      history: new RootHistory({ facts, reader, domain: parts.layout.domain, space: parts.layout.space }),
+      contextOf: (root, signal) => this.#contextNow(root, signal),
+      waitMsMax: parts.config.putWaitMsMax,
+    })
+    this.#closers.push(async () => this.propagation.close())
   }
 
   /** @throws AppError STORE_UNAVAILABLE */
@@ -132,9 +146,27 @@ export class Placement {
     return this.#scrubber
   }
 
+  repairCounts(): RepairCounts {
+    return this.#repair?.counts ?? { repaired: 0, onRead: 0, unrepaired: 0, lost: 0, restored: 0 }
+  }
+
+  /** @throws AppError STORE_UNAVAILABLE */
+  async scrubReport(): Promise<ScrubReport> {
+    return scrubReport(await this.scrubber.status(new AbortController().signal), this.repairCounts())
+  }
+
   /** What is known of a root; undefined for what was never put in this space. */
   factsOf(root: CID, signal: AbortSignal): Promise<RootFacts | undefined> {
     return this.facts.get(rootKey(root), signal)
+  }
+
+  /** @throws AppError BLOCK_NOT_FOUND for what was never put in this space; STORE_UNAVAILABLE */
+  async statusOf(root: CID, { signal }: { readonly signal: AbortSignal }): Promise<ObjectStatus> {
+    const status = await this.propagation.status(root, signal)
+    if (status !== undefined) return status
+    throw new AppError('BLOCK_NOT_FOUND', `no object with the root ${root} was put here`, {
+      hint: 'copies are watched over for what was put or imported as a whole, not for parts of it',
+    })
   }
 
   async contextOf(facts: RootFacts, names: readonly string[]): Promise<RootContext> {
@@ -184,7 +216,7 @@ export class Placement {
     const reconciler = new Reconciler({
       ...{ site, facts: this.facts, queue, recorder: this.recorder, onTrouble },
       planner: () => view.planner(),
-      contextOf: async (facts, signal) => this.contextOf(facts, await this.#namesOf(facts, signal)),
+      contextOf: (facts, signal) => this.#contextNow(facts, signal),
     })
     this.#reconciler = reconciler
     const follower = new Follower({
@@ -192,7 +224,10 @@ export class Placement {
       onRoot: (key) => reconciler.consider(key),
       onMessages: (messages) => this.#indexPlaces(messages, bucket, policies),
     })
-    const unlisten = onEventStored(nats, layout, () => follower.wake())
+    const unlisten = onEventStored(nats, layout, (_sequence, subject) => {
+      follower.wake()
+      this.propagation.heard(subject)
+    })
     this.#closers.push(async () => unlisten())
     const lease = new Lease(bucket, { key: `${space}.lease`, holder: source.node })
     this.#lease = lease
@@ -256,6 +291,7 @@ export class Placement {
   #changed(): void {
     this.#changes++
     this.#routes?.refresh()
+    this.propagation.changed()
   }
 
   #heard({ site, jetstreamDomain }: Beat): void {
@@ -279,6 +315,10 @@ export class Placement {
   async #has(at: StoreRef, root: CID, view: PlacementView, signal: AbortSignal): Promise<boolean> {
     const handle = await this.#parts.stores.find(at, view.domainOf(at.site))
     return (await handle?.blocks.has(root, { signal })) ?? false
+  }
+
+  async #contextNow(facts: RootFacts, signal: AbortSignal): Promise<RootContext> {
+    return this.contextOf(facts, await this.#namesOf(facts, signal))
   }
 
   async #namesOf(facts: RootFacts, signal: AbortSignal): Promise<readonly string[]> {

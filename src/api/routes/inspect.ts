@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
 import { type ContentPath, type Get, parseContentPath } from '../../content/get.ts'
+import { type Propagation, propagationFields, propagationHeaders } from '../../content/propagation.ts'
 import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
 import type { IsDeleted, ReadLog } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
@@ -19,9 +20,10 @@ export interface InspectParts {
   readonly inspect: Inspect
   readonly reads?: ReadLog | undefined
   readonly isDeleted?: IsDeleted | undefined
+  readonly propagation?: Propagation | undefined
 }
 
-export function inspectHandler({ get, inspect, reads, isDeleted }: InspectParts, limits: InspectLimits) {
+export function inspectHandler({ get, inspect, reads, isDeleted, propagation }: InspectParts, limits: InspectLimits) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const signal = clientGone(reply.raw)
     const query = parseListQuery(queryOf(request), limits)
@@ -29,10 +31,19 @@ export function inspectHandler({ get, inspect, reads, isDeleted }: InspectParts,
     if (reads !== undefined) recordRead(reads, request, reply, path, query === undefined ? 'stat' : 'entries')
     if (await isDeleted?.(path.root, { signal })) throw new AppError('OBJECT_DELETED', 'this content was deleted')
     const target = await get.open(path, { signal })
+    const count = await propagation?.tell(path.root.toV1().toString())
+    for (const [name, value] of Object.entries(propagationHeaders(count))) reply.header(name, value)
     if (query === undefined) {
       const { cid, codec, blockBytes, links, dagBytes, ...description } = inspect.stat(target)
       const sizes = { links, blockBytes, ...(dagBytes === undefined ? {} : { dagBytes: jsonNumber(dagBytes) }) }
-      return { cid: cid.toString(), codec, ...descriptionJson(description), ...sizes, path: gatewayPath(path) }
+      return {
+        cid: cid.toString(),
+        codec,
+        ...descriptionJson(description),
+        ...sizes,
+        path: gatewayPath(path),
+        ...propagationFields(count),
+      }
     }
     const page = await inspect.list(target, { ...query, signal })
     const entries = page.entries.map(entryJson)

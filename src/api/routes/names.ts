@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
 import { parseCid } from '../../content/get.ts'
+import type { Propagation } from '../../content/propagation.ts'
 import type { NameEntry, NameOutcome, Verbs } from '../../content/verbs.ts'
 import { AppError, isAppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
@@ -8,6 +9,7 @@ import { expectationOf, orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { readJson } from '../json-body.ts'
 import { type NamesCommand, parseNamesCommand } from '../name-changes.ts'
+import { settlePut } from '../prefer.ts'
 import { allowOnly, flagOf, limitOf, queryOf, takeOne } from '../query.ts'
 import { uploadBody } from '../upload-body.ts'
 import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
@@ -22,7 +24,7 @@ const historyEnd = '/history'
  * `/api/v1/names/<name>` and `/api/v1/names`. The name is the rest of the path, percent-decoded once, slashes and all. Its
  * history is at `?history=true`, and at `<name>/history` as long as there is no name that is spelled so.
  */
-export function nameRoutes(verbs: Verbs, limits: NameLimits) {
+export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propagation) {
   return {
     get: async (request: FastifyRequest, reply: FastifyReply) => {
       const query = queryOf(request)
@@ -59,10 +61,11 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits) {
       tellEvent(reply, { id: outcome.eventId, sequence: outcome.sequence, repeated: outcome.repeated })
       const { name: entry, ...put } = putReply(outcome, upload.kind)
       if (entry !== undefined) reply.header('etag', etagOf(entry))
+      const copies = await settlePut(request, reply, outcome.cid, { propagation, signal })
       return reply
         .code(status)
         .header('location', locationOf(name))
-        .send({ ...put, ...entry })
+        .send({ ...put, ...entry, ...copies })
     },
 
     remove: async (request: FastifyRequest, reply: FastifyReply) => {
@@ -162,6 +165,7 @@ async function entryOrHistory(verbs: Verbs, reference: string, signal: AbortSign
 function sendEntry(request: FastifyRequest, reply: FastifyReply, entry: NameEntry) {
   const etag = etagOf(entry)
   reply.header('etag', etag)
+  if (entry.heads !== undefined) reply.header('stowage-name-heads', entry.heads.length)
   const tags = request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
   if (tags?.includes(etag) || tags?.includes('*')) return reply.code(304).send()
   return entry

@@ -1,17 +1,24 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Propagation } from '../../content/propagation.ts'
 import type { PutOutcome, Verbs } from '../../content/verbs.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { expectationOf, orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
+import { settlePut } from '../prefer.ts'
 import { queryOf, takeOne } from '../query.ts'
 import type { UploadKind } from '../upload-query.ts'
 import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
 
 /**
  * `POST /api/v1/objects`: what the body is, its content type says. Nothing of it is read before the query is known to be
- * good, and the answer comes when every block and the event are durable. `?name=` names it in the same commit.
+ * good, and the answer comes when every block and the event are durable; with `Prefer`, or a rule that says so, when there
+ * are copies too. `?name=` names it in the same commit.
  */
-export function uploadHandler(verbs: Pick<Verbs, 'put' | 'resolveName'>, limits: UploadLimits) {
+export function uploadHandler(
+  verbs: Pick<Verbs, 'put' | 'resolveName'>,
+  limits: UploadLimits,
+  propagation?: Propagation,
+) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const query = queryOf(request)
     const name = takeOne(query, 'name')
@@ -21,7 +28,11 @@ export function uploadHandler(verbs: Pick<Verbs, 'put' | 'resolveName'>, limits:
     const named = name === undefined ? {} : await namedBy(request, verbs, name, signal)
     const outcome = await verbs.put(context, upload.start(), { ...named, signal })
     tellEvent(reply, { id: outcome.eventId, sequence: outcome.sequence, repeated: outcome.repeated })
-    return reply.code(201).header('location', `/api/v1/objects/${outcome.cid}`).send(putReply(outcome, upload.kind))
+    const copies = await settlePut(request, reply, outcome.cid, { propagation, signal })
+    return reply
+      .code(201)
+      .header('location', `/api/v1/objects/${outcome.cid}`)
+      .send({ ...putReply(outcome, upload.kind), ...copies })
   }
 }
 

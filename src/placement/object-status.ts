@@ -1,0 +1,82 @@
+import { confidenceOf } from './confidence.ts'
+import { Field } from './field.ts'
+import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
+import type { Plan, PolicyRule } from './plan-model.ts'
+
+export interface CopyStatus extends Copy {
+  /** Failure domains that it lies in. */
+  readonly zones: readonly string[]
+  /** Its site is heard and its store is there: it can be read now. */
+  readonly reachable: boolean
+}
+
+/** What is known of one root: its copies, what its rule wants, and how far that holds. */
+export interface ObjectStatus {
+  readonly cid: string
+  readonly names: readonly string[]
+  readonly bytes: number | undefined
+  readonly rule: string
+  readonly wanted: Plan['wanted']
+  /** Verified, in reach, where the rule allows them: what counts. */
+  readonly verified: number
+  readonly satisfied: boolean
+  readonly degraded: boolean
+  readonly provisional: boolean
+  readonly failureDomains: number
+  /** In [0, 1]; see `confidence.ts`. */
+  readonly confidence: number
+  readonly unmet: readonly string[]
+  /** What is still to be done. */
+  readonly steps: Plan['steps']
+  readonly copies: readonly CopyStatus[]
+  readonly deleted: boolean
+  readonly lost: boolean
+  readonly originSite: string
+  readonly projectedAt: readonly string[]
+  readonly demand: RootContext['demand']
+  /** Sequence in the log of this site up to which it is told. */
+  readonly position: number
+}
+
+export interface StatusParts {
+  readonly facts: RootFacts
+  readonly context: RootContext
+  readonly plan: Plan
+  readonly rule: PolicyRule
+  readonly inventory: Inventory
+  readonly nowMs: number
+}
+
+export function objectStatus({ facts, context, plan, rule, inventory, nowMs }: StatusParts): ObjectStatus {
+  const field = new Field(rule, inventory, 0)
+  const copies = facts.copies.map((copy): CopyStatus => {
+    const place = field.placeOf(copy)
+    return { ...copy, zones: place?.failureDomains ?? [], reachable: place?.up === true }
+  })
+  const checked = copies.flatMap(({ state, reachable, verifiedAt, zones }) =>
+    state === 'verified' && reachable && verifiedAt !== undefined ? [{ verifiedAt, domains: zones }] : [],
+  )
+  const { wanted, have, satisfied, degraded, failureDomains, unmet, steps } = plan
+  return {
+    cid: facts.root,
+    names: context.names,
+    bytes: facts.bytes,
+    rule: plan.rule,
+    wanted,
+    verified: have,
+    satisfied,
+    degraded,
+    provisional: !satisfied,
+    failureDomains,
+    confidence: Number(confidenceOf(checked, nowMs).toFixed(6)),
+    unmet,
+    steps,
+    copies,
+    deleted: facts.deleted,
+    lost: facts.lost,
+    originSite: facts.originSite,
+    projectedAt: context.projectedAt,
+    demand: context.demand,
+    position: facts.revision,
+  }
+}
