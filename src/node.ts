@@ -206,6 +206,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       },
       cache: cache.stats,
       limitHits: limitHits.counts(),
+      scrub: await placement?.scrubReport(),
       disk:
         freeSpace === undefined
           ? undefined
@@ -223,6 +224,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         propagation: placement?.propagation,
         objectStatus,
         ...recorded,
+        scrub: placement,
         limitHits,
         get: served.get,
         inspect,

@@ -14,6 +14,7 @@ import { nameCommand } from './commands/name.ts'
 import { namesCommand } from './commands/names.ts'
 import { natsPermissionsCommand } from './commands/nats-permissions.ts'
 import { rmCommand } from './commands/rm.ts'
+import { scrubCommand } from './commands/scrub.ts'
 import { statCommand } from './commands/stat.ts'
 import { statusCommand } from './commands/status.ts'
 import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.ts'
@@ -85,6 +86,7 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     eventsCommand(io),
     indexCommand(io, setExitCode),
     statusCommand(io),
+    scrubCommand(io),
     doctorCommand(io, setExitCode),
     natsPermissionsCommand(io),
   ]

@@ -10,6 +10,10 @@ export interface MaintenanceClient {
   verifyIndex(options: CallOptions & { readonly repair: boolean }): Promise<Fields>
   /** Drops the name index and builds it from the log. */
   rebuildIndex(options: CallOptions): Promise<Fields>
+  /** Where the scrubber of the node's site stands. */
+  scrubStatus(options: CallOptions & { readonly store?: string | undefined }): Promise<Fields>
+  /** Has a round begin now. @throws AppError PLACE_NOT_FOUND for an unknown store */
+  scrub(options: CallOptions & { readonly store?: string | undefined }): Promise<Fields>
 }
 
 export function createMaintenanceClient(call: NodeCall): MaintenanceClient {
@@ -27,5 +31,9 @@ export function createMaintenanceClient(call: NodeCall): MaintenanceClient {
         await call.json({ method: 'POST', path: `index/verify${queryText({ repair: repair || undefined })}`, signal }),
       ),
     rebuildIndex: async ({ signal }) => fieldsOf(await call.json({ method: 'POST', path: 'index/rebuild', signal })),
+    scrubStatus: async ({ signal, store }) =>
+      fieldsOf(await call.json({ method: 'GET', path: `scrub${queryText({ store })}`, signal })),
+    scrub: async ({ signal, store }) =>
+      fieldsOf(await call.json({ method: 'POST', path: `scrub${queryText({ store })}`, signal })),
   }
 }
