@@ -87,6 +87,16 @@ export class Stores {
     this.#open.delete(storeKey(at))
   }
 
+  /** Whether it is still there: somebody may have deleted its buckets. @throws AppError STORE_UNAVAILABLE */
+  async exists({ site, store }: StoreRef): Promise<boolean> {
+    return (await findBlockBuckets(this.#nats, { ...this.#layout, site, store })) !== undefined
+  }
+
+  /** The store is looked for again when it is next asked for. */
+  forget(store: string): void {
+    if (store !== this.#layout.store) this.#open.delete(storeKey({ site: this.#layout.site, store }))
+  }
+
   /** Messages and bytes in a store of this site. @throws AppError STORE_UNAVAILABLE */
   usage({ buckets }: StoreHandle): ReturnType<typeof storeUsage> {
     return storeUsage(this.#nats, buckets)

@@ -10,6 +10,8 @@ export interface BlockBucket {
   readonly stream: string
   /** More than one: a follower that has not caught up may answer "not here", so a miss is asked again at the leader. */
   readonly replicas: number
+  /** When it was made, RFC 3339, by the server's clock: what was said of an earlier one does not hold for it. */
+  readonly createdAt: string
 }
 
 export interface StoreUsage {
@@ -39,7 +41,7 @@ export async function openBlockBuckets(nats: Nats, layout: LayoutConfig): Promis
     Array.from({ length: layout.shards }, async (_, shard) => {
       const info = await openBucket(nats, layout, shard)
       const bucket = blockBucket(layout, shard)
-      return { bucket, stream: objectStream(bucket), replicas: info.config.num_replicas }
+      return bucketOf(bucket, info)
     }),
   )
 }
@@ -64,7 +66,7 @@ export async function findBlockBuckets(
       if (info === undefined) {
         throw new AppError('STORE_MISMATCH', `bucket ${bucket} is missing; its store has ${shards} shards`)
       }
-      return { bucket, stream, replicas: info.config.num_replicas }
+      return bucketOf(bucket, info)
     }),
   )
 }
@@ -94,6 +96,11 @@ export async function storeUsage(nats: Nats, buckets: readonly BlockBucket[]): P
     (sum, { state }) => ({ messages: sum.messages + state.messages, bytes: sum.bytes + state.bytes }),
     { messages: 0, bytes: 0 },
   )
+}
+
+function bucketOf(bucket: string, { config, created }: StreamInfo): BlockBucket {
+  const createdAt = new Date(created).toISOString()
+  return { bucket, stream: objectStream(bucket), replicas: config.num_replicas, createdAt }
 }
 
 async function existingShards(nats: Nats, layout: LayoutConfig): Promise<string | undefined> {

@@ -24,6 +24,8 @@ export interface StoreRecord extends StoreRef {
   readonly zones: readonly string[]
   /** draining: it is read, takes nothing new, and is emptied. removed: it is gone. */
   readonly state: 'active' | 'draining' | 'removed'
+  /** When its buckets were made, RFC 3339: a copy that was verified before lay in another one of that name. */
+  readonly createdAt: string
   /** Whether it takes puts; the others hold copies only. */
   readonly primary: boolean
   /** Undefined = not known, taken for enough. In bytes. */

@@ -10,6 +10,8 @@ export interface MoveTask {
   readonly to: StoreRef
   /** Verified copies, the best first. */
   readonly from: readonly StoreRef[]
+  /** A copy there that was verified before this lay in a store of the same name that is gone. */
+  readonly notBefore?: string | undefined
   readonly rule: string
   readonly why: string
   /** Groups all events of the undertaking. */

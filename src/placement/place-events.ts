@@ -8,7 +8,10 @@ import type { Policy } from './plan-model.ts'
  * The events about sites, stores, the policy and projections, and what they become in the indexes: each says the whole of
  * what it is about, so the last one is what counts.
  */
-export type StoreSettings = Pick<StoreRecord, 'site' | 'store' | 'shards' | 'replicas' | 'zones' | 'state' | 'primary'>
+export type StoreSettings = Pick<
+  StoreRecord,
+  'site' | 'store' | 'shards' | 'replicas' | 'zones' | 'createdAt' | 'state' | 'primary'
+>
 
 /** Removal of a projection keeps its id. */
 export type ProjectionChange = ProjectionRecord | { readonly id: string; readonly removed: true }
@@ -24,9 +27,9 @@ export const placeEvents = {
     data: { site },
   }),
   store: (record: StoreSettings): Draft<'store'> => {
-    const { site, store, shards, replicas, zones, state, primary } = record
+    const { site, store, shards, replicas, zones, createdAt, state, primary } = record
     const key = `${site}.${store}`
-    const data = { site, store, shards, replicas, zones: [...zones], state, primary }
+    const data = { site, store, shards, replicas, zones: [...zones], createdAt, state, primary }
     return { entity: 'store', verb: 'set', key, subject: `${site}/${store}`, data }
   },
   policy: (space: string, policy: Policy): Draft<'policy'> => ({

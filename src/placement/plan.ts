@@ -1,3 +1,4 @@
+import { CurrentCopies } from './current.ts'
 import { type Candidate, copyAt, Field, type Place } from './field.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
 import { matches } from './place.ts'
@@ -21,10 +22,12 @@ export class Planner {
   readonly #inventory: Inventory
   readonly #options: Required<PlanOptions>
   readonly #fields = new Map<PolicyRule, Field>()
+  readonly #current: CurrentCopies
 
   constructor(policy: CompiledPolicy, inventory: Inventory, options: PlanOptions) {
     this.#policy = policy
     this.#inventory = inventory
+    this.#current = new CurrentCopies(inventory)
     const { demandRateMin = demandRateMinDefault, storesPerSiteMax = storesPerSiteMaxDefault } = options
     this.#options = { ...options, demandRateMin, storesPerSiteMax }
   }
@@ -33,7 +36,8 @@ export class Planner {
    * What should become of one root. Pure: equal input gives an equal plan, at every site. Never plans a removal that leaves
    * fewer than `min` verified copies in reach, and at most one at a time.
    */
-  plan(facts: RootFacts, context: RootContext): Plan {
+  plan(known: RootFacts, context: RootContext): Plan {
+    const facts = this.#current.of(known)
     const rule = this.#policy.ruleFor(facts, context, this.#options.nowMs)
     let field = this.#fields.get(rule)
     if (field === undefined) {

@@ -2,6 +2,7 @@ import { storeKey } from '../blocks/store-ref.ts'
 import { isAppError } from '../errors.ts'
 import type { MoveQueue } from '../nats/move-queue.ts'
 import { copyEvents } from './copy-events.ts'
+import { CurrentCopies } from './current.ts'
 import type { Facts } from './facts.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
 import { encodeMove, type MoveTask, moveKey } from './move.ts'
@@ -82,7 +83,11 @@ export class Reconciler {
     const { planner, inventory } = current()
     const plan = planner.plan(facts, await contextOf(facts, signal))
     for (const step of plan.steps) {
-      if (step.kind === 'add' && step.to.site === site) await this.#queue(taskOf(step, rootKey, facts, plan))
+      if (step.kind === 'add' && step.to.site === site)
+        await this.#queue({
+          ...taskOf(step, rootKey, facts, plan),
+          notBefore: new CurrentCopies(inventory).since(step.to),
+        })
     }
     for (const copy of facts.copies) {
       if (copy.state === 'removing' && copy.site === site) await this.#queue(removal(copy, rootKey, facts, plan))

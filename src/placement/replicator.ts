@@ -127,7 +127,8 @@ export class Replicator {
     const known = await facts.get(task.rootKey, signal)
     const present = known?.copies.find((copy) => storeKey(copy) === storeKey(to))
     // Somebody has done it, or the content is wanted no more, since this was queued.
-    if (known?.deleted === true || present?.state === 'verified' || present?.state === 'removing') return
+    const isThere = present?.state === 'verified' && (present.verifiedAt ?? '') >= (task.notBefore ?? '')
+    if (known?.deleted === true || isThere || present?.state === 'removing') return
     const cause: Cause = { correlation: task.correlation, causation: task.causation }
     const requested = await recorder.record(copyEvents.requested(root, 'add', to, task), cause)
     const step = { correlation: task.correlation, causation: requested.id }

@@ -50,12 +50,22 @@ export class SiteKeeper {
     return handle
   }
 
+  /** Made anew where somebody has deleted it: the log then tells that what lay there is gone. */
+  async #present(store: string): Promise<StoreHandle> {
+    const { stores, layout, config } = this.#parts
+    const handle = await stores.find({ site: layout.site, store })
+    if (handle !== undefined && (store === layout.store || (await stores.exists(handle)))) return handle
+    stores.forget(store)
+    const made = await stores.make(store)
+    await this.#record(placeEvents.store(settingsOf(made, config, false)))
+    return made
+  }
+
   async describe(): Promise<Omit<Beat, 'site' | 'node'>> {
     const { nats, layout, config, stores, recorder, freeBytes } = this.#parts
     const described = await Promise.all(
       [...this.#known].map(async (store) => {
-        const handle = await stores.find({ site: layout.site, store })
-        if (handle === undefined) return []
+        const handle = await this.#present(store)
         const { bytes } = await stores.usage(handle)
         return [{ store, usedBytes: bytes, freeBytes: freeBytes() }]
       }),
@@ -103,5 +113,6 @@ function settingsOf({ site, store, buckets }: StoreHandle, config: PlacementConf
   const replicas = buckets[0]?.replicas ?? 1
   // Failure domains that the replicas really lie in are known to whoever runs the cluster.
   const zones = replicas > 1 ? config.storeZones.slice(0, replicas) : []
-  return { site, store, shards: buckets.length, replicas, zones, state: 'active', primary }
+  const createdAt = buckets[0]?.createdAt ?? ''
+  return { site, store, shards: buckets.length, replicas, zones, createdAt, state: 'active', primary }
 }

@@ -5,7 +5,16 @@ import { Summary } from '../../src/placement/summary.ts'
 import { rootNamed } from '../support/placement.ts'
 
 const storeAt = (site: string, store: string, more: Partial<StoreRecord> = {}): StoreRecord => ({
-  ...{ site, store, shards: 4, replicas: 1, zones: [], state: 'active', primary: store === 'a' },
+  ...{
+    site,
+    store,
+    shards: 4,
+    replicas: 1,
+    zones: [],
+    createdAt: '2026-01-01T00:00:00.000Z',
+    state: 'active',
+    primary: store === 'a',
+  },
   ...{ freeBytes: undefined, usedBytes: 2048, ...more },
 })
 

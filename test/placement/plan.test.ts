@@ -32,6 +32,7 @@ function inventoryOf(sites: Readonly<Record<string, SiteSketch>>): Inventory {
         shards: 4,
         replicas: 1,
         zones: [],
+        createdAt: '2026-01-01T00:00:00.000Z',
         state: 'active' as const,
         primary: store === 'a',
         freeBytes: undefined,
@@ -239,6 +240,16 @@ test('a draining store is emptied once its copies are elsewhere', () => {
   const planner = plannerOf(copies(1), inventory)
   expect(adds(planner.plan(factsOf(['a/b']), nowhere))).toHaveLength(1)
   expect(removes(planner.plan(factsOf(['a/b', 'c/a']), nowhere))).toEqual(['a/b'])
+})
+
+test('a store that was made anew holds nothing of what was verified in the one before', () => {
+  const anew = inventoryOf({ a: {}, b: { stores: { a: { createdAt: '2026-11-21T11:30:00.000Z' } } } })
+  const plan = plannerOf(copies(2), anew).plan(factsOf(['a/a', 'b/a']), nowhere)
+  expect(plan).toMatchObject({ have: 1, satisfied: false })
+  expect(adds(plan)).toEqual(['b/a'])
+  // A clock that is behind by some seconds is no loss.
+  const skewed = inventoryOf({ a: {}, b: { stores: { a: { createdAt: '2026-11-21T11:00:30.000Z' } } } })
+  expect(plannerOf(copies(2), skewed).plan(factsOf(['a/a', 'b/a']), nowhere).steps).toEqual([])
 })
 
 test('deleted content wants no copy and gets no step', () => {
