@@ -12,6 +12,8 @@ export interface EventQuery {
   readonly prefix?: string | undefined
   readonly cid?: string | undefined
   readonly owner?: string | undefined
+  /** Of one undertaking, at all sites. */
+  readonly correlation?: string | undefined
   /** Only what comes after this number, or from this RFC 3339 time on. */
   readonly since?: string | undefined
 }

@@ -97,6 +97,7 @@ export interface EventFilter {
   readonly namePrefix?: string
   readonly cid?: string
   readonly owner?: string
+  readonly correlation?: string
 }
 
 export interface StoredEvent {

@@ -16,6 +16,8 @@ export interface FeedFilter {
   /** Of the object, or of what a name stands for; CIDv1 base32. */
   readonly cid?: string
   readonly owner?: string
+  /** Of the undertaking: a put and all that was done for it at any site. */
+  readonly correlation?: string
 }
 
 export interface FedEvent {
@@ -131,13 +133,14 @@ function subjectOf({ entity, verb, cid }: FeedFilter, domain: string, space: str
 }
 
 function passing(filter: FeedFilter, space: string): (logged: LoggedEvent) => boolean {
-  const { entity, verb, namePrefix, cid, owner } = filter
+  const { entity, verb, namePrefix, cid, owner, correlation } = filter
   return (logged) => {
     const { event } = logged
     if (logged.space !== space) return false
     if (entity !== undefined && logged.entity !== entity) return false
     if (verb !== undefined && logged.verb !== verb) return false
     if (owner !== undefined && event.owner !== owner) return false
+    if (correlation !== undefined && event.correlationid !== correlation) return false
     if (cid !== undefined && event.subject !== cid && !linksTo(event.data.cid, cid)) return false
     return namePrefix === undefined || (nameOf(logged)?.startsWith(namePrefix) ?? false)
   }

@@ -63,3 +63,10 @@ function hexByte(target: Uint8Array, at: number, byte: number): void {
 export function isUuid(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i.test(text)
 }
+
+/** When a UUIDv7 was made, by the clock of whoever made it; undefined for any other text. */
+export function timeOfUuidv7(text: string): Date | undefined {
+  return isUuid(text) && text[14] === '7'
+    ? new Date(Number.parseInt(text.slice(0, 13).replace('-', ''), 16))
+    : undefined
+}

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import type { CloudEvent } from '../../src/events/envelope.ts'
+import { uuidv7 } from '../../src/lib/uuid.ts'
 import { authorization, startApi } from '../support/api.ts'
 import { openTestLog, type TestLog } from '../support/event-log.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
@@ -97,6 +98,28 @@ describe('server-sent events', () => {
     await log.append(names(1, 1020))
     await vi.waitFor(() => expect(again.sent.length).toBeGreaterThan(1000), waiting)
     expect(again.ids()).toEqual(upTo(1001, 21))
+  })
+
+  test('an undertaking is shown alone, from the time on that its id tells', async ({ onTestFinished }) => {
+    const { log, ask } = await openEvents(onTestFinished)
+    await log.append(names(3))
+    const id = uuidv7()
+    const later = { id: uuidv7(), correlation: id }
+    await log.append([{ entity: 'object', verb: 'added', key: 'x', subject: 'x' }], { id, correlation: id })
+    await log.append([{ entity: 'copy', verb: 'made', key: 'x', subject: 'x' }], later)
+    await log.append(names(2, 10))
+    await log.append([{ entity: 'copy', verb: 'verified', key: 'x', subject: 'x' }], { ...later, id: uuidv7() })
+    const lines = async (query: string) => {
+      const text = await (await ask(query, { accept: 'application/x-ndjson' })).text()
+      return text
+        .split('\n')
+        .flatMap((line) => (line === '' ? [] : [(JSON.parse(line) as { sequence: number }).sequence]))
+    }
+    expect(await lines(`?correlation=${id}`)).toEqual([4, 5, 8])
+    expect(await lines(`?correlation=${id}&entity=copy&since=5`)).toEqual([8])
+    expect(await lines(`?correlation=${uuidv7()}`)).toEqual([])
+    expect(await lines('?correlation=some-run')).toEqual([])
+    expect((await ask('?correlation=a%20b')).status).toBe(400)
   })
 
   test('filters pass what was asked for and nothing else', async ({ onTestFinished }) => {

@@ -5,6 +5,8 @@ import { parseCid } from '../../content/get.ts'
 import type { EventFeed, EventFilter, StoredEvent } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
+import { correlationOf } from '../../lib/message-ids.ts'
+import { timeOfUuidv7 } from '../../lib/uuid.ts'
 import { allowOnly, flagOf, queryOf } from '../query.ts'
 import { type EventFormat, sendEvents } from '../send-events.ts'
 
@@ -16,7 +18,10 @@ export interface EventRouteParts {
   readonly closing: AbortSignal
 }
 
-const parameters = ['entity', 'verb', 'prefix', 'cid', 'owner', 'since', 'follow']
+const parameters = ['entity', 'verb', 'prefix', 'cid', 'owner', 'correlation', 'since', 'follow']
+
+/** By which the clocks of nodes and servers may differ. */
+const clockSlackMs = 10 * 60_000
 
 /**
  * `GET /api/v1/events`: the event log from `since` on (a sequence: after it; a time: from then; `now`; nothing: all of it), then
@@ -69,12 +74,17 @@ function filterOf(query: URLSearchParams): EventFilter {
   const cid = query.get('cid')
   const prefix = query.get('prefix')
   const owner = query.get('owner')
+  const correlation = query.get('correlation')
+  if (correlation !== null && correlationOf(correlation) === undefined) {
+    throw new AppError('REQUEST_INVALID', 'correlation is no id')
+  }
   return {
     ...(entity === null ? {} : { entity }),
     ...(verb === null ? {} : { verb }),
     ...(prefix === null ? {} : { namePrefix: prefix }),
     ...(cid === null ? {} : { cid: parseCid(cid).toV1().toString() }),
     ...(owner === null ? {} : { owner }),
+    ...(correlation === null ? {} : { correlation }),
   }
 }
 
@@ -93,6 +103,9 @@ async function startOf(
   // Asked for at least once, so that a store that is away is said before anything is sent.
   const last = await feed.last({ signal })
   if (since === 'now') return last
+  // An id of ours tells when the undertaking began: nothing of it is before.
+  const begun = since === '0' ? timeOfUuidv7(query.get('correlation') ?? '') : undefined
+  if (begun !== undefined) return await feed.sequenceBefore(new Date(begun.getTime() - clockSlackMs), { signal })
   if (/^\d{1,15}$/.test(since)) {
     if (Number(since) <= last) return Number(since)
     throw new AppError('REQUEST_INVALID', `the log ends at ${last}, before ${since}`, {

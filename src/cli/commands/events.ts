@@ -13,6 +13,7 @@ Examples:
   $ stowage events --since 1h
   $ stowage events --follow
   $ stowage events --follow --entity name --prefix docs/
+  $ stowage events --correlation 019a7b0e-…     what became of one put, at every site
   $ stowage events --follow --since 17 --json | jq -r .event.subject`
 
 interface EventsOptions extends EventQuery {
@@ -29,6 +30,7 @@ export function eventsCommand(io: Io): Command {
     .option('--prefix <prefix>', 'only names that begin so')
     .option('--cid <cid>', 'only about this content')
     .option('--owner <owner>', 'only of this person or agent')
+    .option('--correlation <id>', 'only of this undertaking: a put, and every copy made for it')
     .addHelpText('after', examples)
     .action((options: EventsOptions, command: Command) =>
       withSession(io, command.optsWithGlobals(), (session) => show(options, session)),
@@ -36,8 +38,8 @@ export function eventsCommand(io: Io): Command {
 }
 
 async function show(options: EventsOptions, { client, out, signal }: Session): Promise<void> {
-  const { follow = false, since, entity, verb, prefix, cid, owner } = options
-  const query = { entity, verb, prefix, cid, owner, since: sinceOf(since, follow) }
+  const { follow = false, since, entity, verb, prefix, cid, owner, correlation } = options
+  const query = { entity, verb, prefix, cid, owner, correlation, since: sinceOf(since, follow) }
   const events = client.events.follow(query, {
     follow,
     signal,
