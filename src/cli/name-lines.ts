@@ -9,14 +9,26 @@ export function changeText(entry: NameReply): string {
 
 /** Size, CID and name, like `ls`, and the revision before them. */
 export function nameLine(entry: NameReply): string {
-  return `${revisionText(entry.revision)}  ${sizeText(entry.size)}  ${entry.cid}  ${printable(entry.name)}`
+  return `${revisionText(entry.revision)}  ${sizeText(entry.size)}  ${entry.cid}  ${printable(entry.name)}${headsText(entry)}`
 }
 
-/** One step in the life of a name. */
-export function versionLine(version: NameVersionReply): string {
-  const what = version.verb === 'removed' ? '   removed' : `${sizeText(version.size)}  ${version.cid ?? ''}`
-  return `${revisionText(version.revision)}  ${version.time}  ${printable(version.owner)}  ${what}`
+/** To whoever asks for one thing that a name stands for. */
+export function conflictNotice({ name, heads }: NameReply): string {
+  return `${name} was changed at ${heads} sites that did not hear each other: this is the latest; --json shows all, the next change replaces all`
 }
+
+/**
+ * One step in the life of a name.
+ * @param withSite where it was made, too
+ */
+export function versionLine(version: NameVersionReply, withSite = false): string {
+  const site = withSite ? `${printable(version.site)}  ` : ''
+  const what = version.verb === 'removed' ? '   removed' : `${sizeText(version.size)}  ${version.cid ?? ''}`
+  return `${revisionText(version.revision)}  ${version.time}  ${printable(version.owner)}  ${site}${what}`
+}
+
+/** Sites changed it without hearing each other: one is served, the next change replaces all. */
+const headsText = ({ heads }: NameReply) => (heads > 1 ? `  (${heads} heads)` : '')
 
 const revisionText = (revision: number) => String(revision).padStart(8)
 

@@ -4,8 +4,10 @@ import { count, type Fields, fieldsOf, text, unexpected } from './reply-fields.t
 export interface NameReply {
   readonly name: string
   readonly cid: string
-  /** Number of the event that set it; compare-and-set goes by it. */
+  /** Number of its last event; compare-and-set goes by it. */
   readonly revision: number
+  /** How many things it stands for; more than 1 where sites changed it without hearing each other. */
+  readonly heads: number
   /** Content in bytes, where the node knows it. */
   readonly size: number | undefined
   readonly owner: string
@@ -19,6 +21,8 @@ export interface NameVersionReply {
   readonly revision: number
   /** `set` or `removed`. */
   readonly verb: string
+  /** Where it was made. */
+  readonly site: string
   /** Of a removal: what the name stood for until then, where the node says it. */
   readonly cid: string | undefined
   readonly size: number | undefined
@@ -39,6 +43,7 @@ export function nameReplyOf(value: unknown): NameReply {
     name: text(fields, 'name'),
     cid: text(fields, 'cid'),
     revision: count(fields, 'revision'),
+    heads: Array.isArray(fields.heads) ? fields.heads.length : 1,
     size: optionalCount(fields, 'size'),
     owner: text(fields, 'owner'),
     time: text(fields, 'time'),
@@ -60,6 +65,7 @@ export function historyOf(value: unknown): NameVersionReply[] {
     return {
       revision: count(fields, 'revision'),
       verb: text(fields, 'verb'),
+      site: text(fields, 'site'),
       cid: typeof fields.cid === 'string' ? fields.cid : undefined,
       size: optionalCount(fields, 'size'),
       owner: text(fields, 'owner'),

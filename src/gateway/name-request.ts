@@ -71,13 +71,13 @@ function requestOf(entry: NameEntry, asked: Asked, length: number, pathSegmentsM
   const { segments, trailingSlash, search } = asked
   const below = segments.slice(length)
   const { path } = parseContentPath([entry.cid, ...below.map(encodeURIComponent)].join('/'), { pathSegmentsMax })
-  const { name, revision, mediaType } = entry
+  const { name, revision, mediaType, heads } = entry
   return contentRequest(path, {
     place: onPathGateway(`/names/${segments.slice(0, length).map(encodeSegment).join('/')}`),
     tail: below,
     trailingSlash,
     search,
-    name: { name, revision, mediaType },
+    name: { name, revision, mediaType, heads: heads?.length ?? 1 },
   })
 }
 

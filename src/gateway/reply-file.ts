@@ -76,6 +76,7 @@ export function entityHeaders({ request }: Exchange, etag: string, roots: string
   const control = cacheControlOf(request, cache)
   if (control !== undefined) headers.push('Cache-Control', control)
   if (request.name !== undefined) headers.push('Stowage-Name-Revision', String(request.name.revision))
+  if ((request.name?.heads ?? 1) > 1) headers.push('Stowage-Name-Heads', String(request.name?.heads))
   return headers
 }
 

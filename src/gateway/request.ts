@@ -23,6 +23,8 @@ export interface Query {
 export interface RequestedName {
   readonly name: string
   readonly revision: number
+  /** How many things it stands for; more than 1 where sites changed it without hearing each other. */
+  readonly heads: number
   /** Of what the name itself stands for; null = to be found out. */
   readonly mediaType: string | null
 }

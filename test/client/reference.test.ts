@@ -14,7 +14,7 @@ function knowing(...known: string[]) {
     if (reference.includes('\t')) throw new AppError('NAME_INVALID', `${reference} is not a name`)
     if (!known.includes(reference)) throw new AppError('NAME_NOT_FOUND', `no name ${reference}`)
     const name = reference.replace(/@.*/, '')
-    return { name, cid: `cid-of-${reference}`, revision: 1, size: 1, owner: 'ann', time: '', json: {} }
+    return { name, cid: `cid-of-${reference}`, revision: 1, heads: 1, size: 1, owner: 'ann', time: '', json: {} }
   }
   return { asked, get }
 }

@@ -7,7 +7,7 @@ import type { NameCondition, NameContent } from '../../client/names.ts'
 import { resolveReference } from '../../client/reference.ts'
 import { AppError, isAppError } from '../../errors.ts'
 import type { Io } from '../io.ts'
-import { changeText, versionLine } from '../name-lines.ts'
+import { changeText, conflictNotice, versionLine } from '../name-lines.ts'
 import { positiveNumber } from '../number-option.ts'
 import { printable } from '../printable.ts'
 import { clientCommand, type Session, withSession } from '../session.ts'
@@ -64,6 +64,7 @@ function getCommand(io: Io): Command {
       withSession(io, command.optsWithGlobals(), async (session) => {
         const entry = await session.client.names.get(nameOf(name), session)
         await session.out.result(entry.json, entry.cid)
+        if (entry.heads > 1) session.out.notice(conflictNotice(entry))
       }),
     )
 }
@@ -116,7 +117,8 @@ function historyCommand(io: Io): Command {
     .action((name: string, _options: object, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
         const versions = await client.names.history(nameOf(name), { signal })
-        for (const version of versions) await out.result(version.json, versionLine(version))
+        const several = new Set(versions.map(({ site }) => site)).size > 1
+        for (const version of versions) await out.result(version.json, versionLine(version, several))
       }),
     )
 }
