@@ -39,7 +39,7 @@ export async function* getMany<W extends Want>(
   const start = () => {
     const batch = source
       .next()
-      .then(async (taken) => ({ wants: taken, blocks: await fetch(blocks, taken, { signal }) }))
+      .then(async (taken) => ({ wants: taken, blocks: await getDistinct(blocks, taken, { signal }) }))
     // One that fails while an earlier one is consumed must not end the process: whoever awaits it hears of it.
     batch.catch(() => undefined)
     underWay.push(batch)
@@ -128,8 +128,8 @@ class Batches<W extends Want> {
   }
 }
 
-/** The same block twice in a batch (sparse files, bombs) is fetched once. */
-async function fetch(
+/** As `getBatch`; the same block twice in a batch (sparse files, bombs) is fetched once. */
+export async function getDistinct(
   blocks: Pick<Blockstore, 'getBatch'>,
   wants: readonly Want[],
   options: Abortable,

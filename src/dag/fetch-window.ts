@@ -29,6 +29,8 @@ const shares = ['planned', 'ahead'] as const
 /** They concern one block of a batch, not the store. */
 const blockErrors = ['BLOCK_NOT_FOUND', 'BLOCK_LOST', 'BLOCK_CORRUPT'] as const
 
+export const isBlockError = (error: unknown): boolean => blockErrors.some((code) => isAppError(error, code))
+
 /**
  * The blocks of one reader that are fetched or under way and not yet taken, in a window counted in bytes. A block is known
  * by its `multihashKey`, which its reader has at hand.
@@ -166,7 +168,7 @@ export class FetchWindow {
         this.#trustsHints = false
       }
     } catch (error) {
-      if (batch.length > 1 && blockErrors.some((code) => isAppError(error, code))) return
+      if (batch.length > 1 && isBlockError(error)) return
       for (const slot of batch) slot.error = error
     } finally {
       this.#batchesUnderWay--

@@ -1,9 +1,9 @@
 import type { Abortable, Blockstore, Want } from '../blocks/blockstore.ts'
-import { type Fetched, getMany } from '../blocks/get-many.ts'
+import type { Fetched } from '../blocks/get-many.ts'
 import { AppError } from '../errors.ts'
-import { KiB } from '../lib/units.ts'
 import type { PbLinks } from './dag-pb.ts'
-import { checkDepth, decodeSubShard, entryName, hashName, isSubShard, linkFor, type Shard } from './hamt.ts'
+import { decodeSubShard, entryName, hashName, isSubShard, linkFor, type Shard } from './hamt.ts'
+import { ShardsAhead } from './shards-ahead.ts'
 import type { DagLimits, DirectoryEntry, ListOptions, Position } from './target.ts'
 
 export type Directory =
@@ -13,11 +13,6 @@ export type Directory =
 export interface DirectoryOptions extends Abortable {
   readonly limits: Pick<DagLimits, 'dagBlocksMax' | 'nodeLinksMax'>
 }
-
-/** A shard of 256 slots is seldom larger. */
-const shardBytes = 16 * KiB
-/** Shards fetched ahead below the root; half as much at each level further down. */
-const readAheadBytes = 256 * KiB
 
 /**
  * The entries in stored order, as the consumer pulls; of a sharded directory depth first, and no shard is read before the
@@ -58,29 +53,13 @@ function noSuchPosition(): AppError {
   })
 }
 
-interface Frame {
-  readonly shard: Shard
-  /** Where the shard is: the position of its entries but for their last number. */
-  readonly path: Position
-  readonly subShards: AsyncGenerator<Fetched<Want>, void, undefined>
-  next: number
-}
-
 async function* listShards(
   root: Shard,
   blocks: Pick<Blockstore, 'getBatch'>,
   { signal, limits, after = [] }: DirectoryOptions & ListOptions,
 ): AsyncGenerator<DirectoryEntry, void, undefined> {
-  const open = (shard: Shard, path: Position): Frame => {
-    const depth = path.length
-    checkDepth(shard, depth)
-    const next = firstOf(shard, path, after)
-    const ahead = readAheadBytes >> depth
-    const wants = subShardWants(shard, next)
-    const subShards = getMany(blocks, wants, { signal, readAheadBytes: ahead < shardBytes ? 0 : ahead })
-    return { shard, path, subShards, next }
-  }
-  const frames = [open(root, [])]
+  const shards = new ShardsAhead(blocks, { signal, limits, firstOf: (shard, path) => firstOf(shard, path, after) })
+  const frames = [shards.open(root, [])]
   let visited = 1
   for (let frame = frames.at(-1); frame !== undefined; frame = frames.at(-1)) {
     signal.throwIfAborted()
@@ -91,15 +70,13 @@ async function* listShards(
     } else if (!isSubShard(shard, index)) {
       yield entryAt(shard.links, [...path, index], Buffer.from(entryName(shard, index)).toString('utf8'))
     } else {
-      const fetched = (await frame.subShards.next()).value
-      if (fetched === undefined) throw new Error('fewer shards than links to them')
       if (++visited > limits.dagBlocksMax) {
         throw new AppError('LIMIT_EXCEEDED', `the directory has more than ${limits.dagBlocksMax} shards`, {
           hint: 'the setting DAG_BLOCKS_MAX bounds it',
           limit: 'dag_blocks',
         })
       }
-      frames.push(open(decodeSubShard(fetched.cid, fetched.bytes, shard, limits), [...path, index]))
+      frames.push(await shards.take(frames))
     }
   }
 }
@@ -111,12 +88,6 @@ function firstOf(shard: Shard, path: Position, after: Position): number {
   const isLast = path.length === after.length - 1
   if (!isLink(shard.links, index) || isSubShard(shard, index) === isLast) throw noSuchPosition()
   return isLast ? index + 1 : index
-}
-
-function* subShardWants(shard: Shard, first: number): Generator<Want, void, undefined> {
-  for (let index = first; index < shard.links.count; index++) {
-    if (isSubShard(shard, index)) yield { cid: shard.links.cid(index), bytes: shardBytes }
-  }
 }
 
 export interface FoundEntry {

@@ -1,8 +1,11 @@
+import { decode } from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
+import type { Abortable, Want } from '../../src/blocks/blockstore.ts'
 import { openPath } from '../../src/dag/open.ts'
 import type { DirectoryEntry, Position, Target } from '../../src/dag/target.ts'
+import { AppError } from '../../src/errors.ts'
 import { CountingStore, gather, importDag, limits, putNode, putRaw, settled, signal } from '../support/dags.ts'
 import { nameOf, putHugeDirectory } from '../support/huge-directory.ts'
 
@@ -184,11 +187,15 @@ test('a directory of 100,000 entries pages to its end, and a page reads its own 
   const seen = new Set<string>()
   let pages = 0
   let readAhead = 0
+  let shardsPerRoundTrip = Number.POSITIVE_INFINITY
   for (let after: Position | undefined; pages === 0 || after !== undefined; pages++) {
     const target = await open(store, root)
     store.forget()
     const entries = await page(target, pageEntries, after)
     readAhead = Math.max(readAhead, store.asked.length - shardsOf(entries).size)
+    if (entries.length === pageEntries) {
+      shardsPerRoundTrip = Math.min(shardsPerRoundTrip, store.asked.length / store.batches.length)
+    }
     for (const { name } of entries) seen.add(name)
     after = entries.length < pageEntries ? undefined : entries.at(-1)?.position
   }
@@ -197,7 +204,67 @@ test('a directory of 100,000 entries pages to its end, and a page reads its own 
   expect(seen.has(nameOf(count - 1))).toBe(true)
   expect(store.count).toBeGreaterThan(10_000)
   expect(readAhead).toBeLessThan(32)
+  expect(shardsPerRoundTrip).toBeGreaterThan(8)
 })
+
+test('a shard that is damaged or missing ends a listing in its place, after every entry before it', async () => {
+  const store = new CountingStore()
+  const { root } = await putHugeDirectory(store, 20_000)
+  const target = await open(store, root)
+  const sound = await gather(target.list({ signal }))
+  const ways = [
+    ...new Set(sound.flatMap(({ position }) => (position.length > 2 ? [position.slice(0, -1).join()] : []))),
+  ]
+  const way = (ways[ways.length >> 1] ?? '').split(',').map(Number)
+  const cid = await shardAt(store, root, way)
+  const before = sound.findIndex(({ position }) => way.every((step, depth) => step === position[depth]))
+  expect(before).toBeGreaterThan(1000)
+  const bad = { missing: 'BLOCK_NOT_FOUND', damaged: 'DAG_INVALID' }
+  for (const [how, code] of Object.entries(bad)) {
+    const worse = new WorseStore(store, cid, how === 'missing' ? undefined : Buffer.from('no node'))
+    const listed: DirectoryEntry[] = []
+    const list = async () => {
+      for await (const entry of (await open(worse, root)).list({ signal })) listed.push(entry)
+    }
+    await expect(list()).rejects.toMatchObject({ code })
+    expect([how, listed.length]).toEqual([how, before])
+  }
+})
+
+/** A store in which one block is missing, or has these bytes. */
+class WorseStore extends CountingStore {
+  readonly #sound: CountingStore
+  readonly #cid: CID
+  readonly #bytes: Uint8Array | undefined
+
+  constructor(sound: CountingStore, cid: CID, bytes: Uint8Array | undefined) {
+    super()
+    this.#sound = sound
+    this.#cid = cid
+    this.#bytes = bytes
+  }
+
+  override async get(cid: CID, options: Abortable): Promise<Uint8Array> {
+    if (!cid.equals(this.#cid)) return this.#sound.get(cid, options)
+    if (this.#bytes === undefined) throw new AppError('BLOCK_NOT_FOUND', 'one block is missing')
+    return this.#bytes
+  }
+
+  override async getBatch(wants: readonly Want[], options: Abortable): Promise<Uint8Array[]> {
+    return Promise.all(wants.map(({ cid }) => this.get(cid, options)))
+  }
+}
+
+/** The shard that a position leads through. */
+async function shardAt(store: CountingStore, root: CID, way: readonly number[]): Promise<CID> {
+  let cid = root
+  for (const index of way) {
+    const link = decode(await store.get(cid, { signal })).Links[index]
+    if (link === undefined) throw new Error('no such link')
+    cid = link.Hash
+  }
+  return cid
+}
 
 /** Below the root: those that the entries lie in, and those on the way there. */
 function shardsOf(entries: readonly DirectoryEntry[]): Set<string> {
