@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isAppError } from '../errors.ts'
+import { unlessAborted } from '../lib/unless-aborted.ts'
 import type { KvBucket } from './kv-bucket.ts'
 
 export interface LeaseOptions {
@@ -9,32 +10,34 @@ export interface LeaseOptions {
   readonly holder: string
   /** A holder that gives no sign for so long has lost it. */
   readonly ttlMs?: number
+  /** What the work threw, which is begun again. */
+  readonly onTrouble?: (error: unknown) => void
 }
 
 const ttlMsDefault = 10_000
 
 /**
- * Work that one node of a site does at a time. A lease is no lock: one that stalls may go on working for a moment beside its
- * successor, so what is done under it must bear that (compare-and-set, or work that twice does no harm).
+ * Work that one node of a site does at a time. A holder that cannot renew it stops before anybody else may take it, unless its
+ * whole process stands still: then it may go on for a moment beside its successor when it wakes. So what is done under it must
+ * bear that (compare-and-set, or work that twice does no harm).
  */
 export class Lease {
   readonly #bucket: KvBucket
-  readonly #key: string
-  readonly #holder: string
+  readonly #options: LeaseOptions
   readonly #ttlMs: number
   readonly #stop = new AbortController()
   #running: Promise<void> = Promise.resolve()
-  #held = false
+  /** By our clock; 0 = not held. Nobody else takes it before. */
+  #heldUntilMs = 0
 
-  constructor(bucket: KvBucket, { key, holder, ttlMs = ttlMsDefault }: LeaseOptions) {
+  constructor(bucket: KvBucket, options: LeaseOptions) {
     this.#bucket = bucket
-    this.#key = key
-    this.#holder = holder
-    this.#ttlMs = ttlMs
+    this.#options = options
+    this.#ttlMs = options.ttlMs ?? ttlMsDefault
   }
 
   get held(): boolean {
-    return this.#held
+    return performance.now() < this.#heldUntilMs
   }
 
   /**
@@ -52,52 +55,87 @@ export class Lease {
   }
 
   async #run(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { key, holder } = this.#options
     const stop = this.#stop.signal
+    // By our own clock, since we saw it last change: no clocks have to agree.
     let seen: { readonly seq: number; readonly atMs: number } | undefined
     while (!stop.aborted) {
-      const present = await this.#bucket.get(this.#key, stop).catch(() => undefined)
-      const seq = present?.seq ?? 0
-      if (seen?.seq !== seq) seen = { seq, atMs: performance.now() }
-      const isFree = present === undefined || present.removed || performance.now() - seen.atMs > this.#ttlMs
-      // By our own clock, since we saw it last change: no clocks have to agree.
-      const taken = isFree ? await this.#write(seq) : undefined
-      if (taken !== undefined) await this.#hold(taken, work)
+      try {
+        const present = await this.#bucket.get(key, stop)
+        const seq = present?.seq ?? 0
+        if (seen?.seq !== seq) seen = { seq, atMs: performance.now() }
+        const isOurs = present !== undefined && !present.removed && holderOf(present.value) === holder
+        const isFree = present === undefined || present.removed || isOurs
+        if (isFree || performance.now() - seen.atMs > this.#ttlMs) await this.#take(seq, work)
+      } catch (error) {
+        if (!stop.aborted) this.#tell(error)
+      }
       await delay(this.#ttlMs / 4, undefined, { signal: stop }).catch(() => undefined)
     }
   }
 
-  async #hold(seq: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async #take(seq: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const sentMs = performance.now()
+    const taken = await this.#write(seq, sentMs)
+    if (taken === undefined) return
     const lost = new AbortController()
-    const signal = AbortSignal.any([this.#stop.signal, lost.signal])
-    this.#held = true
-    const working = this.#repeat(work, signal)
-    let last: number | undefined = seq
-    while (last !== undefined) {
-      await delay(this.#ttlMs / 4, undefined, { signal: this.#stop.signal }).catch(() => undefined)
-      if (this.#stop.signal.aborted) break
-      last = await this.#write(last)
-    }
-    this.#held = false
+    const working = this.#repeat(work, AbortSignal.any([this.#stop.signal, lost.signal]))
+    const last = await this.#renew(taken)
+    this.#heldUntilMs = 0
     lost.abort(new Error('the lease was lost'))
     await working
-    if (last !== undefined) await this.#bucket.write(this.#key, undefined, last).catch(() => undefined)
+    if (last === undefined) return
+    const giving = AbortSignal.timeout(this.#ttlMs)
+    await unlessAborted(this.#bucket.write(this.#options.key, undefined, last), giving).catch(() => undefined)
+  }
+
+  /** @returns the sequence by which it is held when this node stops; undefined = it was lost */
+  async #renew(taken: number): Promise<number | undefined> {
+    const stop = this.#stop.signal
+    for (let last = taken; ; ) {
+      await delay(this.#ttlMs / 4, undefined, { signal: stop }).catch(() => undefined)
+      if (stop.aborted) return last
+      const renewed = this.held ? await this.#write(last, performance.now()) : undefined
+      if (renewed === undefined) return stop.aborted ? last : undefined
+      last = renewed
+    }
+  }
+
+  /** @returns the sequence; undefined when another one was faster, or nobody knew in time */
+  async #write(lastSeq: number, sentMs: number): Promise<number | undefined> {
+    const { key, holder } = this.#options
+    // Others count from when they saw it change, which is after it was sent.
+    const untilMs = sentMs + this.#ttlMs * 0.75
+    const endMs = this.held ? this.#heldUntilMs : untilMs
+    const end = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(Math.max(1, Math.floor(endMs - sentMs)))])
+    try {
+      const seq = await unlessAborted(this.#bucket.write(key, Buffer.from(JSON.stringify({ holder })), lastSeq), end)
+      if (seq !== undefined) this.#heldUntilMs = untilMs
+      return seq
+    } catch (error) {
+      if (!end.aborted && !isAppError(error)) this.#tell(error)
+      return undefined
+    }
   }
 
   async #repeat(work: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await work(signal).catch(() => undefined)
+      await work(signal).catch((error: unknown) => {
+        if (!signal.aborted) this.#tell(error)
+      })
       await delay(this.#ttlMs / 20, undefined, { signal }).catch(() => undefined)
     }
   }
 
-  /** @returns the sequence; undefined when another one was faster, or nobody knows */
-  async #write(lastSeq: number): Promise<number | undefined> {
-    const value = Buffer.from(JSON.stringify({ holder: this.#holder }))
-    try {
-      return await this.#bucket.write(this.#key, value, lastSeq)
-    } catch (error) {
-      if (isAppError(error)) return undefined
-      throw error
-    }
+  #tell(error: unknown): void {
+    this.#options.onTrouble?.(error)
+  }
+}
+
+function holderOf(value: Buffer): string | undefined {
+  try {
+    return (JSON.parse(value.toString('utf8')) as { readonly holder?: string }).holder
+  } catch {
+    return undefined
   }
 }
