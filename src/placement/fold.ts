@@ -105,9 +105,7 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
   const { cid, site, store, action, bytes, blocks } = event.data
   const root = linked(cid)
   const change = (step: (facts: RootFacts) => RootFacts) => [
-    newer(root, event, sequence, (facts) =>
-      facts === undefined ? undefined : { ...step(facts), copyRevision: sequence },
-    ),
+    newer(root, event, sequence, (facts) => ({ ...step(facts ?? foretold(root, event)), copyRevision: sequence })),
   ]
   if (verb === 'satisfied' || verb === 'degraded') return change((facts) => ({ ...facts, told: verb }))
   if (typeof site !== 'string' || typeof store !== 'string') return []
@@ -118,7 +116,12 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
   switch (verb) {
     case 'requested':
       // A copy that is to go is there still, but nobody may count on it.
-      if (action === 'remove') return change((facts) => put(facts, 'removing', copyOf(facts)?.verifiedAt))
+      // Of one that is not there the end has come in already: it is told by another site than the request.
+      if (action === 'remove') {
+        return change((facts) =>
+          copyOf(facts) === undefined ? facts : put(facts, 'removing', copyOf(facts)?.verifiedAt),
+        )
+      }
       return change((facts) => (copyOf(facts)?.state === 'verified' ? facts : put(facts, 'requested', undefined)))
     case 'verified':
       return change((facts) => {
@@ -138,6 +141,18 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
       return []
   }
 }
+
+/**
+ * A root of which a copy is told before its put: the two are events of two sites, and the log of a third one takes them up in
+ * either order. Any put is earlier than this.
+ */
+function foretold(root: CID, { id, correlationid }: CloudEvent): RootFacts {
+  const origin = { originSite: '', owner: '', addedAt: '~', correlation: correlationid ?? id }
+  return { ...nothingKnown, ...origin, root: root.toV1().toString(), lastEventId: id }
+}
+
+/** Whether the put of a root is known, and with it who decides about its copies. */
+export const isPut = ({ originSite }: RootFacts): boolean => originSite !== ''
 
 /** A copy that was asked to go does not count again because somebody has looked at it: only its end changes that. */
 function withCopy(facts: RootFacts, copy: Copy): RootFacts {

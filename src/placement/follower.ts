@@ -6,10 +6,10 @@ import { type RootEffect, rootEffects } from './fold.ts'
 import type { RootFacts } from './model.ts'
 
 export interface FollowerParts {
-  readonly reader: LogReader
-  readonly facts: Facts
+  readonly reader: Pick<LogReader, 'from'>
+  readonly facts: Pick<Facts, 'apply'>
   /** Holds the position. */
-  readonly bucket: KvBucket
+  readonly bucket: Pick<KvBucket, 'get' | 'write'>
   readonly domain: string
   readonly space: string
   /** A root of which the log has told something new. */
@@ -20,7 +20,10 @@ export interface FollowerParts {
 
 const batchMax = 256
 const idleMs = 2_000
-const rootsAtOnce = 32
+/** Events that follow each other closely are folded together. */
+const gatherMs = 25
+/** To fold events twice does no harm, and to write down each step costs more than that. */
+const eventsUnwrittenMax = 2_048
 
 /**
  * Folds the log of the domain into the facts of its roots, in the log's order, from where the last one stopped. To be run
@@ -28,9 +31,17 @@ const rootsAtOnce = 32
  */
 export class Follower {
   readonly #parts: FollowerParts
+  readonly #waiters = new Set<() => void>()
   #wake: (() => void) | undefined
+  #isAwake = false
+  /** Of the position in its bucket. */
+  #lastSeq = 0
+  #written = 0
+  #unwritten = 0
   /** Sequence in the local log up to which the facts are. */
   position = 0
+  /** The end of the log was met since it began to run. */
+  isCaughtUp = false
 
   constructor(parts: FollowerParts) {
     this.#parts = parts
@@ -38,26 +49,50 @@ export class Follower {
 
   /** There may be something new in the log. */
   wake(): void {
+    this.#isAwake = true
     this.#wake?.()
+  }
+
+  /** Until the facts are as new as this sequence of the local log; it has to be one of the space's. */
+  async reached(sequence: number, signal: AbortSignal): Promise<void> {
+    while (this.position < sequence) {
+      signal.throwIfAborted()
+      await new Promise<void>((resolve) => {
+        const end = () => {
+          this.#waiters.delete(end)
+          signal.removeEventListener('abort', end)
+          resolve()
+        }
+        this.#waiters.add(end)
+        signal.addEventListener('abort', end)
+        this.wake()
+      })
+    }
   }
 
   /** Until the signal aborts. @throws AppError STORE_UNAVAILABLE; the signal's reason */
   async run(signal: AbortSignal): Promise<void> {
-    const key = `${this.#parts.space}.position`
-    const stored = await this.#parts.bucket.get(key, signal)
-    this.position = stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
-    let lastSeq = stored?.seq ?? 0
-    while (!signal.aborted) {
+    this.isCaughtUp = false
+    await this.#begin(signal)
+    for (let woken = true; !signal.aborted; ) {
+      this.#isAwake = false
       const before = this.position
       await this.#catchUp(signal)
-      if (this.position > before) {
-        const seq = await this.#parts.bucket.write(key, Buffer.from(String(this.position)), lastSeq)
-        // Somebody else is ahead: begin again where that one is.
-        if (seq === undefined) return
-        lastSeq = seq
-      }
-      await this.#pause(signal)
+      const isIdle = this.position === before
+      if (isIdle) this.isCaughtUp = true
+      if (isIdle && !woken) await this.#write(signal)
+      woken = await this.#pause(isIdle ? idleMs : gatherMs, isIdle, signal)
     }
+  }
+
+  async #begin(signal: AbortSignal): Promise<void> {
+    const stored = await this.#parts.bucket.get(this.#key, signal)
+    const position = stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
+    // What nobody can read is as good as nothing: all of it is folded again, which changes nothing.
+    this.position = Number.isSafeInteger(position) && position > 0 ? position : 0
+    this.#written = this.position
+    this.#unwritten = 0
+    this.#lastSeq = stored?.seq ?? 0
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
@@ -73,38 +108,59 @@ export class Follower {
   }
 
   async #project(batch: readonly LogMessage[], signal: AbortSignal): Promise<void> {
-    await this.#parts.onMessages(batch)
+    const { facts, onMessages, onRoot } = this.#parts
+    await onMessages(batch)
     const byRoot = new Map<string, RootEffect[]>()
     for (const effect of batch.flatMap(rootEffects)) {
       const effects = byRoot.get(effect.key)
       if (effects === undefined) byRoot.set(effect.key, [effect])
       else effects.push(effect)
     }
-    const roots = [...byRoot]
-    for (let at = 0; at < roots.length; at += rootsAtOnce) {
-      await Promise.all(
-        roots.slice(at, at + rootsAtOnce).map(async ([key, effects]) => {
-          const facts = await this.#parts.facts.apply(key, effects, signal)
-          if (facts !== undefined) this.#parts.onRoot(key, facts)
-        }),
-      )
-    }
+    const changed = byRoot.size === 0 ? [] : await facts.apply(byRoot, signal)
+    for (const [key, known] of changed) onRoot(key, known)
     this.position = batch.at(-1)?.sequence ?? this.position
+    for (const wake of [...this.#waiters]) wake()
+    this.#unwritten += batch.length
+    if (this.#unwritten >= eventsUnwrittenMax) await this.#write(signal)
   }
 
-  /** Until there may be something new, or a while has passed: a message of the server may be lost. */
-  async #pause(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return
+  /** After the facts, never before: what is behind the position is not folded again. */
+  async #write(signal: AbortSignal): Promise<void> {
+    const { bucket } = this.#parts
+    if (this.position > this.#written) {
+      const seq = await bucket.write(this.#key, Buffer.from(String(this.position)), this.#lastSeq)
+      if (seq === undefined) {
+        // Another node folds too, or our own write was taken without our knowing: go on where the bucket is.
+        await this.#begin(signal)
+        return
+      }
+      this.#lastSeq = seq
+      this.#written = this.position
+    }
+    this.#unwritten = 0
+  }
+
+  get #key(): string {
+    return `${this.#parts.space}.position`
+  }
+
+  /**
+   * Until there may be something new (`wakes`), or a while has passed: a message of the server may be lost.
+   * @returns whether there may be something new
+   */
+  async #pause(ms: number, wakes: boolean, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted || (wakes && this.#isAwake)) return true
     await new Promise<void>((resolve) => {
       const end = () => {
         clearTimeout(timer)
         signal.removeEventListener('abort', end)
         resolve()
       }
-      const timer = setTimeout(end, idleMs)
+      const timer = setTimeout(end, ms)
       signal.addEventListener('abort', end)
-      this.#wake = end
+      if (wakes) this.#wake = end
     })
     this.#wake = undefined
+    return this.#isAwake || !wakes
   }
 }

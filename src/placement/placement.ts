@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
 import type { RoutedParts } from '../blocks/routed.ts'
 import type { StoreRef } from '../blocks/store-ref.ts'
@@ -25,7 +24,8 @@ import { Follower } from './follower.ts'
 import { createJudge, type Judge } from './judge.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import type { ObjectStatus } from './object-status.ts'
-import { placeEntry } from './place-events.ts'
+import { type PlaceEntry, placeEntry } from './place-events.ts'
+import { outranks, rankIn } from './policy-log.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
@@ -36,6 +36,7 @@ import { Routes } from './routes.ts'
 import { type ScrubReport, scrubReport } from './scrub-status.ts'
 import { Scrubber } from './scrubber.ts'
 import { SiteKeeper } from './site-keeper.ts'
+import { SiteWork } from './site-work.ts'
 import { PlacementView } from './view.ts'
 
 export interface PlacementParts {
@@ -58,8 +59,6 @@ export interface PlacementParts {
   readonly onTrouble: (error: unknown) => void
 }
 
-const sweepRootsAtOnce = 1_000
-
 /**
  * Placement at one node: what it knows (view, facts), what it does (reconciler, replicator) and how it finds others (beats).
  * One node of a site at a time folds the log and plans; all of them make copies.
@@ -72,6 +71,12 @@ export class Placement {
   readonly #parts: PlacementParts
   readonly #closers: (() => Promise<unknown>)[] = []
   #view: PlacementView | undefined
+  #keeper: SiteKeeper | undefined
+  #follower: Follower | undefined
+  #bucket: KvBucket | undefined
+  #reaping: Promise<void> = Promise.resolve()
+  /** Stores of this site whose buckets were deleted, as the log asks. */
+  readonly #reaped = new Set<string>()
   #routes: Routes | undefined
   #reconciler: Reconciler | undefined
   #replicator: Replicator | undefined
@@ -178,6 +183,27 @@ export class Placement {
     return { names, demand: {}, projectedAt: [...new Set(projectedAt)].sort() }
   }
 
+  /** What the rules of a policy may ask about a root, as it is now. */
+  readonly contextNow = (facts: RootFacts, signal: AbortSignal): Promise<RootContext> => this.#contextNow(facts, signal)
+
+  /** For commands about stores of this site. */
+  readonly storeKeeping = {
+    make: (store: string, shards: number | undefined) => this.#parts.stores.make(store, shards),
+    settingsOf: (handle: StoreHandle) => this.#keeping.settingsOf(handle),
+    reap: () => this.#reap(),
+  }
+
+  /** Whether the log has an event up to `sequence` that the facts do not show yet. @throws AppError STORE_UNAVAILABLE */
+  async isBehind(sequence: number, signal: AbortSignal): Promise<boolean> {
+    const { names, layout } = this.#parts
+    const { domain, space } = layout
+    const position = this.#lease?.held === true ? this.#follower?.position : await this.#positionOf(space, signal)
+    for await (const event of names.reader.from(`${domain}.evt.*.${space}.>`, (position ?? 0) + 1, signal)) {
+      return event.sequence <= sequence
+    }
+    return false
+  }
+
   async close(): Promise<void> {
     for (let close = this.#closers.pop(); close !== undefined; close = this.#closers.pop()) await close()
   }
@@ -186,6 +212,9 @@ export class Placement {
     const { nats, layout, config, stores, names, source, limits, onTrouble } = this.#parts
     const { domain, space, site } = layout
     const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader })
+    this.#keeper = keeper
+    this.#bucket = bucket
+    this.#closers.push(() => this.#reaping)
     const beats = new Beats({
       messaging: createMessaging(nats),
       ...{ domain, site, node: source.node },
@@ -216,30 +245,33 @@ export class Placement {
     const reconciler = new Reconciler({
       ...{ site, facts: this.facts, queue, recorder: this.recorder, onTrouble },
       planner: () => view.planner(),
-      contextOf: (facts, signal) => this.#contextNow(facts, signal),
+      // For each put: names are read where plans hang on them.
+      contextOf: (facts, signal) =>
+        this.#needsNames || facts.deleted ? this.#contextNow(facts, signal) : this.contextOf(facts, []),
     })
     this.#reconciler = reconciler
     const follower = new Follower({
       ...{ reader: names.reader, facts: this.facts, bucket, domain, space },
-      onRoot: (key) => reconciler.consider(key),
+      onRoot: (key, facts) => reconciler.consider(key, facts),
       onMessages: (messages) => this.#indexPlaces(messages, bucket, policies),
     })
+    this.#follower = follower
     const unlisten = onEventStored(nats, layout, (_sequence, subject) => {
       follower.wake()
       this.propagation.heard(subject)
     })
     this.#closers.push(async () => unlisten())
-    const lease = new Lease(bucket, { key: `${space}.lease`, holder: source.node })
+    const lease = new Lease(bucket, { key: `${space}.lease`, holder: source.node, onTrouble })
     this.#lease = lease
     this.#closers.push(() => lease.close())
     await keeper.register()
     replicator.start()
     this.#scrubber?.start()
-    lease.start((signal) =>
-      Promise.all([follower.run(signal), reconciler.run(signal), this.#sweep(reconciler, signal)]).then(
-        () => undefined,
-      ),
-    )
+    const work = new SiteWork({
+      ...{ site, follower, reconciler, facts: this.facts, view, beside: [] },
+      changes: () => this.#changes,
+    })
+    lease.start((signal) => work.run(signal))
   }
 
   #openRepair(view: PlacementView, routes: Routes, bucket: KvBucket): void {
@@ -270,21 +302,8 @@ export class Placement {
 
   async #indexPlaces(messages: readonly LogMessage[], placement: KvBucket, policy: KvBucket): Promise<void> {
     for (const entry of messages.flatMap((message) => placeEntry(message) ?? [])) {
+      if (entry.bucket === 'policy' && (await isOutranked(entry, policy))) continue
       await writeRevision(entry.bucket === 'policy' ? policy : placement, entry.key, entry.revision, entry.value)
-    }
-  }
-
-  /** All roots are looked at again when what plans go by has changed, and once at the start. */
-  async #sweep(reconciler: Reconciler, signal: AbortSignal): Promise<void> {
-    for (let swept = -1; !signal.aborted; ) {
-      if (swept !== this.#changes) {
-        swept = this.#changes
-        for await (const page of this.facts.all(signal)) {
-          for (const [key] of page) reconciler.consider(key)
-          while (reconciler.pending > sweepRootsAtOnce) await delay(50, undefined, { signal })
-        }
-      }
-      await delay(250, undefined, { signal })
     }
   }
 
@@ -292,6 +311,29 @@ export class Placement {
     this.#changes++
     this.#routes?.refresh()
     this.propagation.changed()
+    const { stores } = this.#view?.inventory() ?? { stores: [] }
+    this.#keeper?.follow(stores)
+    this.#reaping = this.#reaping.then(() => this.#reap()).catch(this.#parts.onTrouble)
+  }
+
+  get #keeping(): SiteKeeper {
+    if (this.#keeper === undefined) throw new Error('placement is not open yet')
+    return this.#keeper
+  }
+
+  async #positionOf(space: string, signal: AbortSignal): Promise<number> {
+    const stored = await this.#bucket?.get(`${space}.position`, signal)
+    return stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
+  }
+
+  /** Deletes the buckets of stores of this site that were removed. */
+  async #reap(): Promise<void> {
+    const { stores, layout } = this.#parts
+    for (const { site, store, state } of this.#view?.inventory().stores ?? []) {
+      if (site !== layout.site || state !== 'removed' || store === layout.store || this.#reaped.has(store)) continue
+      await stores.remove(store)
+      this.#reaped.add(store)
+    }
   }
 
   #heard({ site, jetstreamDomain }: Beat): void {
@@ -321,10 +363,22 @@ export class Placement {
     return this.contextOf(facts, await this.#namesOf(facts, signal))
   }
 
+  /** Where nobody has set anything, plans do not hang on names. */
+  get #needsNames(): boolean {
+    return this.view.policy !== undefined || this.view.projections.length > 0
+  }
+
   async #namesOf(facts: RootFacts, signal: AbortSignal): Promise<readonly string[]> {
     const entries = await this.#parts.names.index.namesOf(CID.parse(facts.root), signal)
     return entries.map(({ name }) => name)
   }
+}
+
+/** Sites that did not hear each other have both set a policy, and the one that is here counts. */
+async function isOutranked({ key, value }: PlaceEntry, bucket: KvBucket): Promise<boolean> {
+  const present = await bucket.get(key)
+  if (present === undefined || present.removed || value === undefined) return false
+  return outranks(rankIn(present.value), rankIn(value))
 }
 
 /** A name, or all names below one that ends in `/`. */

@@ -2,8 +2,8 @@ import { storeKey } from '../blocks/store-ref.ts'
 import { isAppError } from '../errors.ts'
 import type { MoveQueue } from '../nats/move-queue.ts'
 import { copyEvents } from './copy-events.ts'
-import { CurrentCopies } from './current.ts'
 import type { Facts } from './facts.ts'
+import { isPut } from './fold.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
 import { encodeMove, type MoveTask, moveKey } from './move.ts'
 import type { Planner } from './plan.ts'
@@ -12,17 +12,27 @@ import type { Recorder } from './recorder.ts'
 
 export interface ReconcilerParts {
   readonly site: string
-  readonly facts: Facts
-  readonly queue: MoveQueue
-  readonly recorder: Recorder
+  readonly facts: Pick<Facts, 'get'>
+  readonly queue: Pick<MoveQueue, 'add'>
+  readonly recorder: Pick<Recorder, 'record' | 'copyFilter'>
   /** Over the inventory and the policy of now; the same object as long as they are the same. */
   readonly planner: () => { readonly planner: Planner; readonly inventory: Inventory }
   readonly contextOf: (facts: RootFacts, signal: AbortSignal) => Promise<RootContext>
   readonly onTrouble: (error: unknown) => void
 }
 
+interface Waiting {
+  /** Undefined = to be read. */
+  readonly facts: RootFacts | undefined
+  /** One of all roots that are looked at: also for what was left lying. */
+  readonly isReview: boolean
+}
+
 const rootsAtOnce = 16
-const retryMs = 1_000
+/** More than that are not remembered one by one: see `overflowed`. Some 10 MB. */
+const waitingMax = 10_000
+const retryMsMin = 1_000
+const retryMsMax = 300_000
 
 /**
  * Looks at one root after the other and does what the plan asks of this site: copies to be made here are queued, copies to
@@ -31,9 +41,12 @@ const retryMs = 1_000
  */
 export class Reconciler {
   readonly #parts: ReconcilerParts
-  readonly #waiting = new Set<string>()
-  #wake: (() => void) | undefined
-  #busy = 0
+  readonly #waiting = new Map<string, Waiting>()
+  readonly #underWay = new Set<string>()
+  /** How often a root has failed in a row. */
+  readonly #failures = new Map<string, number>()
+  #wakers: (() => void)[] = []
+  #overflowed = false
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts
@@ -41,56 +54,108 @@ export class Reconciler {
 
   /** Roots that are to be looked at. */
   get pending(): number {
-    return this.#waiting.size + this.#busy
+    return this.#waiting.size + this.#underWay.size
   }
 
-  /** To be looked at soon; once, however often it is said before. */
-  consider(rootKey: string): void {
-    this.#waiting.add(rootKey)
-    this.#wake?.()
+  /** Whether roots were left out because too many waited, since it was asked last: all have to be looked at then. */
+  takeOverflowed(): boolean {
+    const was = this.#overflowed
+    this.#overflowed = false
+    return was
+  }
+
+  /**
+   * To be looked at soon; once, however often it is said before.
+   * @param facts as they were read last: what is decided by them holds only if the log has nothing newer
+   */
+  consider(rootKey: string, facts?: RootFacts, isReview = false): void {
+    const before = this.#waiting.get(rootKey)
+    if (before === undefined && this.#waiting.size >= waitingMax) {
+      this.#overflowed = true
+      return
+    }
+    this.#waiting.set(rootKey, { facts, isReview: isReview || before?.isReview === true })
+    this.#wakers.pop()?.()
   }
 
   /** Until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    signal.addEventListener('abort', () => this.#wake?.(), { once: true })
+    const wakeAll = () => {
+      for (const wake of this.#wakers.splice(0)) wake()
+    }
+    signal.addEventListener('abort', wakeAll, { once: true })
+    await Promise.all(Array.from({ length: rootsAtOnce }, () => this.#worker(signal)))
+    signal.removeEventListener('abort', wakeAll)
+    // Whoever plans next looks at all roots.
+    this.#waiting.clear()
+    this.#failures.clear()
+  }
+
+  async #worker(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const keys = [...this.#waiting].slice(0, rootsAtOnce)
-      for (const key of keys) this.#waiting.delete(key)
-      if (keys.length > 0) await Promise.all(keys.map((key) => this.#work(key, signal)))
-      else await this.#woken()
+      const next = this.#take()
+      if (next !== undefined) await this.#work(...next, signal)
+      else await new Promise<void>((resolve) => this.#wakers.push(resolve))
     }
   }
 
-  async #work(key: string, signal: AbortSignal): Promise<void> {
-    this.#busy++
+  /** The next one that no worker has. */
+  #take(): readonly [string, Waiting] | undefined {
+    for (const entry of this.#waiting) {
+      if (this.#underWay.has(entry[0])) continue
+      this.#waiting.delete(entry[0])
+      return entry
+    }
+    return undefined
+  }
+
+  async #work(key: string, { facts, isReview }: Waiting, signal: AbortSignal): Promise<void> {
+    this.#underWay.add(key)
     try {
-      await this.reconcile(key, signal)
+      await this.reconcile(key, signal, facts, isReview)
+      this.#failures.delete(key)
     } catch (error) {
       // A lost compare-and-set means that there is news, which brings it here again.
-      if (signal.aborted || isAppError(error, 'REVISION_CONFLICT')) return
-      this.#parts.onTrouble(error)
-      setTimeout(() => this.consider(key), retryMs).unref()
+      if (!signal.aborted && !isAppError(error, 'REVISION_CONFLICT')) this.#retry(key, error)
     } finally {
-      this.#busy--
+      this.#underWay.delete(key)
+      if (this.#waiting.has(key)) this.#wakers.pop()?.()
     }
+  }
+
+  #retry(key: string, error: unknown): void {
+    const failures = this.#failures.get(key) ?? 0
+    if (failures === 0) this.#parts.onTrouble(error)
+    if (this.#failures.size >= waitingMax) {
+      this.#overflowed = true
+      return
+    }
+    this.#failures.set(key, failures + 1)
+    const pauseMs = Math.min(retryMsMin * 2 ** failures, retryMsMax)
+    setTimeout(() => this.consider(key), pauseMs).unref()
   }
 
   /** What the plan for one root asks of this site. @returns the plan; undefined for a root that is not known */
-  async reconcile(rootKey: string, signal: AbortSignal): Promise<Plan | undefined> {
+  async reconcile(
+    rootKey: string,
+    signal: AbortSignal,
+    known?: RootFacts,
+    isReview = false,
+  ): Promise<Plan | undefined> {
     const { facts: store, planner: current, contextOf, site } = this.#parts
-    const facts = await store.get(rootKey, signal)
-    if (facts === undefined) return undefined
+    const facts = known ?? (await store.get(rootKey, signal))
+    if (facts === undefined || !isPut(facts)) return undefined
+    const context = await contextOf(facts, signal)
     const { planner, inventory } = current()
-    const plan = planner.plan(facts, await contextOf(facts, signal))
+    const plan = planner.plan(facts, context)
     for (const step of plan.steps) {
-      if (step.kind === 'add' && step.to.site === site)
-        await this.#queue({
-          ...taskOf(step, rootKey, facts, plan),
-          notBefore: new CurrentCopies(inventory).since(step.to),
-        })
+      if (step.kind === 'add' && step.to.site === site) await this.#queue(taskOf(step, rootKey, facts, plan))
     }
     for (const copy of facts.copies) {
-      if (copy.state === 'removing' && copy.site === site) await this.#queue(removal(copy, rootKey, facts, plan))
+      if (copy.site !== site) continue
+      if (copy.state === 'removing') await this.#queue(removal(copy, rootKey, facts, plan))
+      // The queue may have lost what the log has asked for.
+      if (copy.state === 'requested' && isReview) await this.#queue(resumption(copy, rootKey, facts, plan))
     }
     if (stewardOf(facts, inventory) === site) await this.#steward(facts, plan)
     return plan
@@ -118,13 +183,6 @@ export class Reconciler {
     const isNews = facts.told !== state && (state === 'degraded' || facts.copyRevision > 0)
     if (isNews) await recorder.record(copyEvents.told(facts.root, state, plan), cause, expect)
   }
-
-  async #woken(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve
-    })
-    this.#wake = undefined
-  }
 }
 
 /**
@@ -144,6 +202,13 @@ function taskOf(step: PlanStep, rootKey: string, facts: RootFacts, plan: Plan): 
     ...{ action: 'add', root, rootKey, to, from, why, rule: plan.rule },
     ...{ correlation: facts.correlation, causation: facts.lastEventId },
   }
+}
+
+function resumption(copy: Copy, rootKey: string, facts: RootFacts, plan: Plan): MoveTask {
+  const to = { site: copy.site, store: copy.store }
+  const from = facts.copies.flatMap(({ site, store, state }) => (state === 'verified' ? [{ site, store }] : []))
+  const step = { kind: 'add', root: facts.root, to, newStore: false, from, bytes: facts.bytes ?? 0 } as const
+  return taskOf({ ...step, why: 'asked for before, and not ended yet' }, rootKey, facts, plan)
 }
 
 function removal(copy: Copy, rootKey: string, facts: RootFacts, plan: Plan): MoveTask {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { KvWatch } from '../nats/kv-watch.ts'
@@ -13,7 +14,9 @@ export class Records<T> {
   readonly #records = new Map<string, { readonly seq: number; readonly value: T }>()
   readonly #watch: KvWatch
   readonly #onChange: () => void
+  readonly #stop = new AbortController()
   #reading: Promise<unknown> = Promise.resolve()
+  #isReady = false
 
   /** @param filter of the bucket's keys, with wildcards */
   constructor(nats: Nats, bucket: KvBucket, filter: string, onChange: () => void) {
@@ -24,8 +27,17 @@ export class Records<T> {
       onChange: ({ key }) => {
         this.#reading = this.#reading.then(() => this.#read(key))
       },
-      onCaughtUp: () => undefined,
+      onCaughtUp: () => {
+        this.#reading = this.#reading.then(() => {
+          this.#isReady = true
+        })
+      },
     })
+  }
+
+  /** What was there at the start is known: nobody may act on less. */
+  get isReady(): boolean {
+    return this.#isReady
   }
 
   /** In the order of their keys. */
@@ -38,19 +50,26 @@ export class Records<T> {
   }
 
   async close(): Promise<void> {
+    this.#stop.abort()
     await this.#watch.close()
     await this.#reading
   }
 
+  /** The watch tells of each change once: it is read until it was read. */
   async #read(key: string): Promise<void> {
-    try {
-      const record = await this.#bucket.get(key)
-      if (record === undefined || record.removed) this.#records.delete(key)
-      else this.#records.set(key, { seq: record.seq, value: JSON.parse(record.value.toString('utf8')) as T })
-      this.#onChange()
-    } catch {
-      // NATS is away: the watch begins again when it is back, and brings every key once more.
-      await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      try {
+        const record = await this.#bucket.get(key, signal)
+        if (record === undefined || record.removed) this.#records.delete(key)
+        else this.#records.set(key, { seq: record.seq, value: JSON.parse(record.value.toString('utf8')) as T })
+        this.#onChange()
+        return
+      } catch (error) {
+        // Not of ours: the log writes it again.
+        if (error instanceof SyntaxError) return
+        await delay(retryMs, undefined, { signal }).catch(() => undefined)
+      }
     }
   }
 }

@@ -53,6 +53,11 @@ export class PlacementView {
     for (const records of [this.#sites, this.#stores, this.#projections, this.#policies]) await records.close()
   }
 
+  /** Sites, stores, policy and projections are known as they were at the start, and since. */
+  get isReady(): boolean {
+    return [this.#sites, this.#stores, this.#projections, this.#policies].every(({ isReady }) => isReady)
+  }
+
   get sites(): readonly SiteRecord[] {
     return this.#sites.all
   }
@@ -75,6 +80,11 @@ export class PlacementView {
 
   isUp(site: string): boolean {
     return this.#parts.beats.silenceMs(site) < this.#parts.downAfterMs
+  }
+
+  /** Infinity = never heard since this node runs. */
+  silenceMs(site: string): number {
+    return this.#parts.beats.silenceMs(site)
   }
 
   /** Where to ask for a site's JetStream. */
