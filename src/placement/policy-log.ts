@@ -36,8 +36,13 @@ type Rank = Pick<PolicyVersion, 'generation' | 'time' | 'eventId'>
  */
 export function outranks(a: Rank, b: Rank): boolean {
   if (a.generation !== b.generation) return a.generation > b.generation
-  const [aMs, bMs] = [Date.parse(a.time), Date.parse(b.time)]
-  return aMs === bMs ? a.eventId > b.eventId : aMs > bMs
+  return a.time === b.time ? a.eventId > b.eventId : a.time > b.time
+}
+
+/** Of an entry of the index. */
+export function rankIn(entry: Buffer): Rank {
+  const { generation, time, eventId } = JSON.parse(entry.toString('utf8')) as Partial<Rank>
+  return { generation: generation ?? 0, time: time ?? '', eventId: eventId ?? '' }
 }
 
 /** The policies of a space, from the log itself. */

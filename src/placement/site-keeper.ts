@@ -1,7 +1,8 @@
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import { isAppError } from '../errors.ts'
-import { type Draft, decodeEvent } from '../events/envelope.ts'
+import { canonicalJson } from '../events/canonical.ts'
+import { type CloudEvent, type Draft, decodeEvent } from '../events/envelope.ts'
 import { uuidv7 } from '../lib/uuid.ts'
 import type { Nats } from '../nats/connection.ts'
 import { lastSequence } from '../nats/event-stream.ts'
@@ -37,6 +38,20 @@ export class SiteKeeper {
     const site = { site: layout.site, jetstreamDomain, labels: config.siteLabels, state: 'active' } as const
     await this.#record(placeEvents.site(site))
     await this.#record(placeEvents.store(settingsOf(stores.primary, config, true)))
+  }
+
+  /** What the log will say of a store that was made for copies. */
+  settingsOf(handle: StoreHandle): StoreSettings {
+    return settingsOf(handle, this.#parts.config, false)
+  }
+
+  /** What the log says of the stores of all sites: those of this one are spoken of in heartbeats. */
+  follow(stores: readonly Pick<StoreSettings, 'site' | 'store' | 'state'>[]): void {
+    for (const { site, store, state } of stores) {
+      if (site !== this.#parts.layout.site) continue
+      if (state === 'removed') this.#known.delete(store)
+      else this.#known.add(store)
+    }
   }
 
   /** A further store of this site, for copies: made, and told in the log. @throws AppError STORE_UNAVAILABLE */
@@ -90,7 +105,7 @@ export class SiteKeeper {
       // An administrator has drained or removed it: a restart does not undo that.
       const kept =
         said?.state !== undefined && said.state !== 'active' ? { ...draft.data, state: said.state } : draft.data
-      if (said !== undefined && isSame(said, kept)) return
+      if (said !== undefined && saysSame(said, kept)) return
       const id = uuidv7()
       try {
         const expect = { filter, lastSequence: last?.sequence ?? 0 }
@@ -104,9 +119,11 @@ export class SiteKeeper {
   }
 }
 
-function isSame(a: object, b: object): boolean {
-  const text = (value: object) => JSON.stringify(Object.entries(value).sort(([one], [two]) => (one < two ? -1 : 1)))
-  return text(a) === text(b)
+/** An event of a command says more: which one it was. */
+function saysSame(said: CloudEvent['data'], wanted: CloudEvent['data']): boolean {
+  return Object.entries(wanted).every(
+    ([name, value]) => canonicalJson(said[name] ?? null) === canonicalJson(value ?? null),
+  )
 }
 
 function settingsOf({ site, store, buckets }: StoreHandle, config: PlacementConfig, primary: boolean): StoreSettings {
