@@ -1,19 +1,19 @@
 import type { FastifyRequest } from 'fastify'
-import type { NameEntry, NameExpectation } from '../content/verbs.ts'
+import type { NameExpectation } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
 
 const conflict = (message: string) =>
   new AppError('REVISION_CONFLICT', message, { hint: 'read it again and decide anew' })
 
 /**
- * What `If-Match` and `If-None-Match` (RFC 9110 §13.1) ask of a name before it is changed: `If-Match: "<revision>"`,
+ * What `If-Match` and `If-None-Match` (RFC 9110 §13.1) ask of a name, or of the policy, before it is changed: `If-Match: "<revision>"`,
  * a list of them, or `*` (there is one); `If-None-Match: *` (there is none).
  * @param current is asked only where the header leaves a choice; the change is then bound to what it found
  * @throws AppError REQUEST_INVALID | REVISION_CONFLICT
  */
 export async function expectationOf(
   { headers }: FastifyRequest,
-  current: () => Promise<NameEntry | undefined>,
+  current: () => Promise<{ readonly revision: number } | undefined>,
 ): Promise<NameExpectation> {
   const match = headers['if-match']?.trim()
   const noneMatch = headers['if-none-match']?.trim()
@@ -27,7 +27,7 @@ export async function expectationOf(
   if (match === undefined) return 'any'
   if (match === '*') {
     const entry = await current()
-    if (entry === undefined) throw conflict('there is no such name')
+    if (entry === undefined) throw conflict('there is nothing yet')
     return { revision: entry.revision }
   }
   const revisions = match.split(',').map((tag) => revisionOf(tag.trim()))
@@ -35,14 +35,14 @@ export async function expectationOf(
   if (revisions.length === 1 && only !== undefined) return { revision: only }
   const entry = await current()
   if (entry !== undefined && revisions.includes(entry.revision)) return { revision: entry.revision }
-  throw conflict('the name is at none of these revisions')
+  throw conflict('it is at none of these revisions')
 }
 
 /** A weak tag never matches, as the RFC has it. */
 function revisionOf(tag: string): number | undefined {
   const [, weak, text] = /^(W\/)?"(\d{1,15})"$/.exec(tag) ?? []
   if (text === undefined) {
-    throw new AppError('REQUEST_INVALID', 'If-Match is no entity tag of a name', {
+    throw new AppError('REQUEST_INVALID', 'If-Match is no entity tag of ours', {
       hint: 'send If-Match: "<revision>"',
     })
   }
@@ -54,7 +54,7 @@ export async function orAbsent<T>(found: Promise<T>): Promise<T | undefined> {
   try {
     return await found
   } catch (error) {
-    if (isAppError(error, 'NAME_NOT_FOUND')) return undefined
+    if (isAppError(error, 'NAME_NOT_FOUND') || isAppError(error, 'POLICY_NOT_FOUND')) return undefined
     throw error
   }
 }

@@ -11,16 +11,34 @@ import { refuseEncoded } from './upload-request.ts'
 export type JsonObject = Readonly<Record<string, unknown>>
 const jsonBytesMax = 1 * MiB
 
+export interface JsonOptions extends Pick<LimitConfig, 'uploadIdleMs'> {
+  readonly signal: AbortSignal
+  /** Default: 1 MiB. */
+  readonly bytesMax?: number
+}
+
 /** @throws AppError REQUEST_INVALID | UPLOAD_TOO_LARGE | UPLOAD_STALLED | MEDIA_TYPE_UNSUPPORTED */
 export async function readJson(
   request: FastifyRequest,
   reply: FastifyReply,
-  { uploadIdleMs: idleMs, signal }: Pick<LimitConfig, 'uploadIdleMs'> & { readonly signal: AbortSignal },
+  options: JsonOptions,
 ): Promise<JsonObject> {
+  const value = await readOptionalJson(request, reply, options)
+  if (value !== undefined) return value
+  throw new AppError('REQUEST_INVALID', 'the body is empty, and a JSON object is needed')
+}
+
+/** Undefined where there is no body. @throws as `readJson` */
+export async function readOptionalJson(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { uploadIdleMs: idleMs, signal, bytesMax = jsonBytesMax }: JsonOptions,
+): Promise<JsonObject | undefined> {
   refuseEncoded(request)
-  const body = uploadBody(request.raw, { bytesMax: jsonBytesMax, idleMs, signal })
+  const body = uploadBody(request.raw, { bytesMax, idleMs, signal })
   askForBody(request, reply)
-  const bytes = await collect(body, jsonBytesMax)
+  const bytes = await collect(body, bytesMax)
+  if (bytes.byteLength === 0) return undefined
   const value = parsed(bytes)
   if (isRecord(value)) return value
   throw new AppError('REQUEST_INVALID', 'the body is no JSON object')

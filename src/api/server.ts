@@ -14,7 +14,9 @@ import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
+import type { ProjectionVerbs } from '../placement/projections.ts'
 import { needsToken } from './context.ts'
+import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
 import { failureOf, holdBody, sendFailure } from './respond.ts'
 import { deleteHandler } from './routes/delete.ts'
@@ -26,6 +28,7 @@ import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
 import { metricsHandler } from './routes/metrics.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
+import { projectionPrefix, projectionRoutes } from './routes/projections.ts'
 import { type ScrubAccess, scrubRoutes } from './routes/scrub.ts'
 import { uploadHandler } from './routes/upload.ts'
 
@@ -45,6 +48,10 @@ export interface ApiParts {
   readonly propagation?: Propagation | undefined
   /** What `/api/v1/status/<cid>` shows. Undefined: copies are not watched over here. */
   readonly objectStatus?: ObjectStatusOf | undefined
+  /** Undefined: this node does not watch over copies. */
+  readonly placement?: PlacementSurface | undefined
+  /** Undefined: copies are not watched over here. */
+  readonly projections?: ProjectionVerbs | undefined
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
   readonly auth: Auth
@@ -130,7 +137,10 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
   { path: /^\/api\/v1\/status\/[^/]+$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/projections$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/projections\/[^/]+$/, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/scrub$/, allow: 'GET, HEAD, POST' },
+  ...placementMethods,
   { path: /^\/(api\/v1\/status|metrics|healthz|readyz)$/, allow: 'GET, HEAD' },
 ]
 
@@ -138,7 +148,10 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   const { verbs, feed, reads, isDeleted, propagation, get, inspect, auth, status, ready, limitHits, log } = parts
   const withToken = { onRequest: needsToken(auth) }
   app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits, propagation))
-  app.get(`${objectPrefix}*`, inspectHandler({ get, inspect, reads, isDeleted, propagation }, limits))
+  app.get(
+    `${objectPrefix}*`,
+    inspectHandler({ get, inspect, resolveName: verbs.resolveName, reads, isDeleted, propagation }, limits),
+  )
   app.delete(`${objectPrefix}*`, withToken, deleteHandler(verbs, limits))
   const names = nameRoutes(verbs, limits, propagation)
   app.get('/api/v1/names', names.list)
@@ -172,6 +185,14 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     const scrub = scrubRoutes(parts.scrub)
     app.get('/api/v1/scrub', scrub.status)
     app.post('/api/v1/scrub', withToken, scrub.start)
+  }
+  if (parts.placement !== undefined) addPlacementRoutes(app, parts.placement, limits, withToken)
+  if (parts.projections !== undefined) {
+    const projections = projectionRoutes(parts.projections, limits)
+    app.get(projectionPrefix, projections.list)
+    app.get(`${projectionPrefix}/:id`, projections.get)
+    app.put(`${projectionPrefix}/:id`, withToken, projections.put)
+    app.delete(`${projectionPrefix}/:id`, withToken, projections.remove)
   }
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
