@@ -18,6 +18,7 @@ import { placementBucket, policyBucket } from '../nats/layout.ts'
 import { Lease } from '../nats/lease.ts'
 import { createMessaging } from '../nats/messaging.ts'
 import { openMoveQueue } from '../nats/move-queue.ts'
+import { announcedFacts } from './announced.ts'
 import { type Beat, Beats } from './beats.ts'
 import { Facts } from './facts.ts'
 import { Follower } from './follower.ts'
@@ -275,7 +276,7 @@ export class Placement {
   }
 
   #openRepair(view: PlacementView, routes: Routes, bucket: KvBucket): void {
-    const { nats, layout, config, stores, source, limits, waitMs, onLoss, onTrouble } = this.#parts
+    const { nats, layout, config, stores, names, source, limits, waitMs, onLoss, onTrouble } = this.#parts
     const isUp = (site: string) => view.isUp(site)
     const repair = new Repair({
       ...{ primary: stores.primary, facts: this.facts, recorder: this.recorder, limits, isUp, onLoss, onTrouble },
@@ -294,7 +295,8 @@ export class Placement {
     this.#scrubber = scrubber
     this.#closers.push(() => scrubber.close())
     this.#judge = createJudge({
-      ...{ factsOf: (root, signal) => this.factsOf(root, signal), isUp },
+      isUp,
+      factsOf: (root, signal) => announcedFacts(root, { facts: this.facts, reader: names.reader, ...layout }, signal),
       sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),
       ask: (at, root, signal) => this.#has(at, root, view, signal),
     })
