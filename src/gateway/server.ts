@@ -72,6 +72,8 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   const app = Fastify({
     logger: false,
     forceCloseConnections: 'idle',
+    // A request that was half here is answered like any other, then its connection ends.
+    return503OnClosing: false,
     connectionTimeout: limits.sendIdleMs,
     rewriteUrl: () => '/',
     // Lets many small chunks of a CAR gather before a write waits for the client; large ones wait anyway.

@@ -199,6 +199,21 @@ test('closing lets a download under way finish and does not wait for its connect
   expect(received).toBeGreaterThan(bytes)
 }, 10_000)
 
+test('closing does not wait for a connection that never asked anything, and does for a request that is half here', async () => {
+  const gateway = await openGateway(onTestFinished)
+  const [unused, half] = [connect(gateway.port, '127.0.0.1'), connect(gateway.port, '127.0.0.1')]
+  half.write('GET / HTTP/1.1\r\n')
+  await Promise.all([once(unused, 'connect'), once(half, 'connect')])
+  // Taken by the gateway too: it answers on a connection that was made after them.
+  await gateway.ask('/')
+  const closed = gateway.gateway.close({ graceMs: 60_000 })
+  await once(unused.resume(), 'close')
+  half.write('Host: 127.0.0.1\r\n\r\n')
+  const [answer] = await once(half, 'data')
+  expect(String(answer)).toMatch(/^HTTP\/1\.1 200 /)
+  await Promise.all([once(half.resume(), 'close'), closed])
+}, 10_000)
+
 test('content that is shorter than its root claims is refused, not padded', async () => {
   const { send } = await import('../../src/gateway/send.ts')
   const { createServer } = await import('node:http')
