@@ -23,6 +23,7 @@ import { createPut } from './content/put.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
+import type { ReadLog } from './content/verbs.ts'
 import type { EventSource } from './events/envelope.ts'
 import { Feed } from './events/feed.ts'
 import { EventLog } from './events/log.ts'
@@ -244,7 +245,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const comms = await startComms(
       {
         ...{ verbs: { ...verbs, resolveIpns: ipnsPathOf(ipns) }, get: served.get },
-        ...{ inspect, auth, status, limits, version, reads },
+        ...{ inspect, auth, status, limits, version, reads: counted },
         isDeleted: verbs.isDeleted,
         propagation: placement?.propagation,
         objectStatus,
@@ -252,6 +253,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         messaging: createMessaging(nats),
         queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),
         deadLetters: createDeadLetterLog(eventLog, source),
+        peerAnswers: placement?.peers.answers,
         log: log.child({ part: 'comms' }),
       },
       config,
@@ -284,6 +286,17 @@ async function openReads(nats: Nats, { layout, reads }: Config, source: EventSou
   const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * readsShareMax))
   await openReadStream(nats, layout, { ...reads, bytesMax })
   return new EventReadLog({ nats, source })
+}
+
+/** What is recorded is counted too: where much is read there may have to be a copy. */
+function countedReads(log: ReadLog | undefined, placement: Placement | undefined): ReadLog | undefined {
+  if (placement === undefined) return log
+  return {
+    read: (context, entry) => {
+      placement.around.countRead(entry)
+      log?.read(context, entry)
+    },
+  }
 }
 
 function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {

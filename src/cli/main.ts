@@ -10,9 +10,12 @@ import { indexCommand } from './commands/index-command.ts'
 import { ipnsCommand } from './commands/ipns.ts'
 import { keyCommand } from './commands/key.ts'
 import { lsCommand } from './commands/ls.ts'
+import { missingCommand } from './commands/missing.ts'
 import { nameCommand } from './commands/name.ts'
 import { namesCommand } from './commands/names.ts'
 import { natsPermissionsCommand } from './commands/nats-permissions.ts'
+import { placementCommand } from './commands/placement.ts'
+import { projectionCommand } from './commands/projection.ts'
 import { rmCommand } from './commands/rm.ts'
 import { scrubCommand } from './commands/scrub.ts'
 import { statCommand } from './commands/stat.ts'
@@ -83,9 +86,12 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     namesCommand(io),
     ipnsCommand(io),
     keyCommand(io),
+    projectionCommand(io),
     eventsCommand(io),
     indexCommand(io, setExitCode),
     statusCommand(io),
+    placementCommand(io),
+    missingCommand(io),
     scrubCommand(io),
     doctorCommand(io, setExitCode),
     natsPermissionsCommand(io),

@@ -8,6 +8,8 @@ import { createKeysClient, type KeysClient } from './keys.ts'
 import { createMaintenanceClient, type MaintenanceClient } from './maintenance.ts'
 import { conditionHeaders, createNamesClient, type NameCondition, type NamesClient } from './names.ts'
 import { createNodeCall, type NodeAccess, type NodeCall, queryText } from './node-call.ts'
+import { createProjectionsClient, type ProjectionsClient } from './projections.ts'
+import { createPlacementClient, type PlacementClient } from './placement.ts'
 import { type EntryReply, entriesOf, type PutReply, putReplyOf, type StatReply, statReplyOf } from './replies.ts'
 
 export interface ClientOptions extends NodeAccess {
@@ -61,6 +63,8 @@ export interface Client {
   readonly keys: KeysClient
   readonly events: EventsClient
   readonly maintenance: MaintenanceClient
+  readonly placement: PlacementClient
+  readonly projections: ProjectionsClient
   putFile(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
   putTar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
   putCar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
@@ -93,6 +97,8 @@ export function createClient(options: ClientOptions): Client {
     keys: createKeysClient(call),
     events: createEventsClient(call),
     maintenance: createMaintenanceClient(call),
+    placement: createPlacementClient(call),
+    projections: createProjectionsClient(call),
     putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),
     putTar: (body, options_) => put(call, 'application/x-tar', body, options_),
     putCar: (body, options_) => put(call, 'application/vnd.ipld.car', body, options_),

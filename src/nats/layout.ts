@@ -91,6 +91,9 @@ export const moveSubjects = ({ domain, site }: Pick<LayoutConfig, 'domain' | 'si
   `${domain}.moves.${site}.>`
 /** What a node says of itself every few seconds; heard by all sites that are connected. Not stored. */
 export const beatSubject = (domain: string, site: string, node: string): string => `${domain}.beat.${site}.${node}`
+/** What is read most at a node, every few seconds while there is something to say. Not stored. */
+export const demandSubject = (domain: string, site: string, node: string): string => `${domain}.demand.${site}.${node}`
+export const demandSubjects = (domain: string): string => `${domain}.demand.>`
 export const beatSubjects = (domain: string): string => `${domain}.beat.>`
 /** The JetStream stream behind a KV bucket (ADR-8). */
 export const kvStream = (bucket: string): string => `KV_${bucket}`

@@ -1,4 +1,4 @@
-import { CID } from 'multiformats/cid'
+import type { CID } from 'multiformats/cid'
 import type { RoutedParts } from '../blocks/routed.ts'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
@@ -38,6 +38,7 @@ import { type ScrubReport, scrubReport } from './scrub-status.ts'
 import { Scrubber } from './scrubber.ts'
 import { SiteKeeper } from './site-keeper.ts'
 import { SiteWork } from './site-work.ts'
+import { Surroundings } from './surroundings.ts'
 import { PlacementView } from './view.ts'
 
 export interface PlacementParts {
@@ -69,6 +70,7 @@ export class Placement {
   readonly recorder: Recorder
   /** What entrances tell of copies, and how puts wait for them. */
   readonly propagation: PropagationWatch
+  readonly around: Surroundings
   readonly #parts: PlacementParts
   readonly #closers: (() => Promise<unknown>)[] = []
   #view: PlacementView | undefined
@@ -94,10 +96,19 @@ export class Placement {
     this.facts = facts
     this.recorder = new Recorder(parts.eventLog, parts.source)
     const { reader } = parts.names
+    this.around = new Surroundings({
+      ...parts,
+      view: () => this.#view,
+      consider: (key) => {
+        // Whoever plans next looks at all roots.
+        if (this.#lease?.held === true) this.#reconciler?.consider(key)
+      },
+    })
+    this.#closers.push(() => this.around.close())
     this.propagation = new PropagationWatch({
       view: () => this.view,
       history: new RootHistory({ facts, reader, domain: parts.layout.domain, space: parts.layout.space }),
-      contextOf: (root, signal) => this.#contextNow(root, signal),
+      contextOf: this.around.contextNow,
       waitMsMax: parts.config.putWaitMsMax,
     })
     this.#closers.push(async () => this.propagation.close())
@@ -175,18 +186,6 @@ export class Placement {
     })
   }
 
-  async contextOf(facts: RootFacts, names: readonly string[]): Promise<RootContext> {
-    const projectedAt = this.view.projections
-      .filter(({ subject }) =>
-        'cid' in subject ? subject.cid === facts.root : names.some((name) => covers(subject.name, name)),
-      )
-      .map(({ site }) => site)
-    return { names, demand: {}, projectedAt: [...new Set(projectedAt)].sort() }
-  }
-
-  /** What the rules of a policy may ask about a root, as it is now. */
-  readonly contextNow = (facts: RootFacts, signal: AbortSignal): Promise<RootContext> => this.#contextNow(facts, signal)
-
   /** For commands about stores of this site. */
   readonly storeKeeping = {
     make: (store: string, shards: number | undefined) => this.#parts.stores.make(store, shards),
@@ -228,6 +227,10 @@ export class Placement {
       downAfterMs: config.siteDownMs,
       planOptions: { demandRateMin: config.demandRateMin, storesPerSiteMax: config.storesPerSiteMax },
       onChange: () => this.#changed(),
+      onProjections: () => {
+        this.propagation.changed()
+        this.around.projectionsChanged()
+      },
     })
     this.#view = view
     this.#closers.push(() => view.close())
@@ -247,14 +250,16 @@ export class Placement {
       ...{ site, facts: this.facts, queue, recorder: this.recorder, onTrouble },
       planner: () => view.planner(),
       // For each put: names are read where plans hang on them.
-      contextOf: (facts, signal) =>
-        this.#needsNames || facts.deleted ? this.#contextNow(facts, signal) : this.contextOf(facts, []),
+      contextOf: this.around.contextToPlan,
     })
     this.#reconciler = reconciler
     const follower = new Follower({
       ...{ reader: names.reader, facts: this.facts, bucket, domain, space },
       onRoot: (key, facts) => reconciler.consider(key, facts),
-      onMessages: (messages) => this.#indexPlaces(messages, bucket, policies),
+      onMessages: async (messages) => {
+        await this.#indexPlaces(messages, bucket, policies)
+        this.around.heard(messages)
+      },
     })
     this.#follower = follower
     const unlisten = onEventStored(nats, layout, (_sequence, subject) => {
@@ -360,20 +365,6 @@ export class Placement {
     const handle = await this.#parts.stores.find(at, view.domainOf(at.site))
     return (await handle?.blocks.has(root, { signal })) ?? false
   }
-
-  async #contextNow(facts: RootFacts, signal: AbortSignal): Promise<RootContext> {
-    return this.contextOf(facts, await this.#namesOf(facts, signal))
-  }
-
-  /** Where nobody has set anything, plans do not hang on names. */
-  get #needsNames(): boolean {
-    return this.view.policy !== undefined || this.view.projections.length > 0
-  }
-
-  async #namesOf(facts: RootFacts, signal: AbortSignal): Promise<readonly string[]> {
-    const entries = await this.#parts.names.index.namesOf(CID.parse(facts.root), signal)
-    return entries.map(({ name }) => name)
-  }
 }
 
 /** Sites that did not hear each other have both set a policy, and the one that is here counts. */
@@ -381,9 +372,4 @@ async function isOutranked({ key, value }: PlaceEntry, bucket: KvBucket): Promis
   const present = await bucket.get(key)
   if (present === undefined || present.removed || value === undefined) return false
   return outranks(rankIn(present.value), rankIn(value))
-}
-
-/** A name, or all names below one that ends in `/`. */
-function covers(pattern: string, name: string): boolean {
-  return pattern.endsWith('/') ? name.startsWith(pattern) : name === pattern
 }

@@ -63,7 +63,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
   const { facts, view } = placement
   const { reader } = names
   const commands = new CommandLog(eventLog, names)
-  const contextOf = placement.contextNow
+  const contextOf = placement.around.contextNow
   const sites = () => new Set(view.sites.flatMap((one) => (one.state === 'active' ? [one.site] : [])))
   const policyOf = (document: unknown): CompiledPolicy =>
     document === undefined ? view.compiledPolicy : compilePolicy(parsePolicy(document, sites()))

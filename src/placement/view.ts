@@ -18,8 +18,10 @@ export interface ViewParts {
   /** A site that is silent for so long is taken for down. */
   readonly downAfterMs: number
   readonly planOptions?: Omit<PlanOptions, 'nowMs'>
-  /** What plans go by has changed: a site, a store, the policy, a projection; not mere sizes. */
+  /** What plans go by has changed: a site, a store, the policy; not mere sizes. */
   readonly onChange: () => void
+  /** Projections have changed: that concerns some roots only. */
+  readonly onProjections?: () => void
 }
 
 type PolicyRecord = { readonly policy: Policy; readonly revision: number; readonly time: string }
@@ -42,7 +44,7 @@ export class PlacementView {
     this.#parts = parts
     this.#sites = new Records(nats, placement, 'site.>', onChange)
     this.#stores = new Records(nats, placement, `${space}.store.>`, onChange)
-    this.#projections = new Records(nats, placement, `${space}.projection.>`, onChange)
+    this.#projections = new Records(nats, placement, `${space}.projection.>`, parts.onProjections ?? onChange)
     this.#policies = new Records(nats, policy, space, onChange)
     this.#timer = setInterval(() => this.#look(), lookEveryMs)
     this.#timer.unref()
