@@ -20,6 +20,8 @@ type Kind =
   | 'count'
   | 'level'
   | 'url'
+  | 'leaf-listen'
+  | 'leaf-urls'
   | 'secret'
 
 interface Setting {
@@ -94,6 +96,14 @@ export const settings = {
     kind: 'url',
     schemes: ['http:', 'https:'],
     help: 'monitoring URL of NATS_URL, to learn its sync mode',
+  },
+  LEAF_LISTEN: {
+    kind: 'leaf-listen',
+    help: 'host:port where the embedded nats-server takes other sites as leaves (a hub); user:password@host:port beyond this machine',
+  },
+  LEAF_REMOTE: {
+    kind: 'leaf-urls',
+    help: 'the hub that the embedded nats-server joins as a leaf: nats-leaf://user:password@host:port (comma-separated: servers of one hub; tls:// demands TLS)',
   },
   DOMAIN: { kind: 'name', default: 'stowage', help: 'first token of every bucket, stream and subject' },
   SITE: {
@@ -407,8 +417,19 @@ export interface NatsConfig {
   readonly monitorUrl: string | undefined
   readonly serverBinary: string | undefined
   readonly port: number
+  readonly leaf: LeafConfig
   readonly storeBytesMax: number | undefined
   readonly diskReserveBytes: number
+}
+
+/** How the embedded nats-server is joined with those of other sites. Never to be shown: it has passwords. */
+export interface LeafConfig {
+  /** Undefined = it takes no leaves. */
+  readonly listen:
+    | { readonly host: string; readonly port: number; readonly user: string; readonly password: string }
+    | undefined
+  /** URLs of one hub. */
+  readonly remotes: readonly string[]
 }
 
 export interface LayoutConfig {
@@ -572,6 +593,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       monitorUrl: read.text('NATS_MONITOR_URL'),
       serverBinary: read.text('NATS_SERVER'),
       port: read.number('NATS_PORT'),
+      leaf: Object.freeze({
+        listen: leafListenOf(read.text('LEAF_LISTEN')),
+        remotes: urlsOf(read.text('LEAF_REMOTE')),
+      }),
       storeBytesMax: read.optionalNumber('STORE_BYTES_MAX'),
       diskReserveBytes: read.number('DISK_RESERVE_BYTES'),
     }),
@@ -662,6 +687,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
   if ((config.nats.tlsCertFile === undefined) !== (config.nats.tlsKeyFile === undefined)) {
     problems.push('STOWAGE_NATS_TLS_CERT and STOWAGE_NATS_TLS_KEY belong together')
   }
+  const { listen, remotes } = config.nats.leaf
+  if (listen !== undefined || remotes.length > 0) {
+    if (natsUrl !== undefined) {
+      problems.push(
+        'STOWAGE_LEAF_LISTEN and STOWAGE_LEAF_REMOTE are for the embedded server: with STOWAGE_NATS_URL, that one is joined by its own configuration',
+      )
+    }
+    // It is the JetStream domain, and two of one name would be one.
+    if (config.layout.site === settings.SITE.default) {
+      problems.push('STOWAGE_SITE: a site that is joined with others needs a name of its own')
+    }
+  }
   if (config.keysSecret !== undefined && config.keysSecret.length < 16) {
     problems.push('STOWAGE_KEYS_SECRET: the value has fewer than 16 characters')
   }
@@ -674,6 +711,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
   }
   return Object.freeze(config)
 }
+
+const secretKinds: ReadonlySet<Kind> = new Set(['secret', 'leaf-listen', 'leaf-urls'])
 
 function unknownVariables(env: Readonly<Record<string, string | undefined>>): string[] {
   return Object.keys(env)
@@ -690,7 +729,7 @@ function reader(env: Readonly<Record<string, string | undefined>>, flags: Settin
     const problem = problemOf(setting, value)
     if (problem === undefined) return value
     problems.push(
-      `STOWAGE_${name}: ${setting.kind === 'secret' ? 'the value' : JSON.stringify(withoutPassword(value))} ${problem}`,
+      `STOWAGE_${name}: ${secretKinds.has(setting.kind) ? 'the value' : JSON.stringify(withoutPassword(value))} ${problem}`,
     )
     return setting.default
   }
@@ -699,6 +738,34 @@ function reader(env: Readonly<Record<string, string | undefined>>, flags: Settin
     return value === undefined ? undefined : numberOf(settings[name], value)
   }
   return { text: raw, optionalNumber, number: (name: SettingName) => optionalNumber(name) ?? 0 }
+}
+
+/** `[user:password@]host:port`, an IPv6 address in brackets. */
+function leafListenOf(value: string | undefined): LeafConfig['listen'] {
+  const url = value === undefined ? undefined : leafUrl(`nats-leaf://${value}`)
+  if (url === undefined) return undefined
+  const [user, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)]
+  return { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(url.port), user, password }
+}
+
+const urlsOf = (value: string | undefined): readonly string[] => value?.split(',').map((part) => part.trim()) ?? []
+
+/** Undefined for what is none, or says more than who and where. */
+function leafUrl(text: string): URL | undefined {
+  if (!URL.canParse(text)) return undefined
+  const url = new URL(text)
+  const isWhole = url.hostname !== '' && Number(url.port) > 0 && (url.pathname === '' || url.pathname === '/')
+  const hasMore = url.search !== '' || url.hash !== '' || (url.username === '') !== (url.password === '')
+  return isWhole && !hasMore && ['nats-leaf:', 'tls:'].includes(url.protocol) ? url : undefined
+}
+
+function leafListenProblem(value: string): string | undefined {
+  const url = leafUrl(`nats-leaf://${value}`)
+  if (url === undefined) return 'is not host:port or user:password@host:port'
+  const isHere = /^(localhost|127\..*|\[::1\])$/.test(url.hostname)
+  return isHere || url.password !== ''
+    ? undefined
+    : 'has no user:password@, and others than this machine reach that address'
 }
 
 /** `off` is the empty list. */
@@ -776,6 +843,12 @@ function problemOf(setting: Setting, value: string): string | undefined {
       return (levels as readonly string[]).includes(value) ? undefined : `is not one of ${levels.join(', ')}`
     case 'url':
       return urlProblem(setting.schemes ?? [], value)
+    case 'leaf-listen':
+      return leafListenProblem(value)
+    case 'leaf-urls':
+      return urlsOf(value).every((part) => leafUrl(part))
+        ? undefined
+        : 'is not a list of nats-leaf://user:password@host:port'
     case 'port': {
       const port = numberOf(setting, value)
       return port !== undefined && Number.isInteger(port) && port <= 65535 ? undefined : 'is not a port (0-65535)'

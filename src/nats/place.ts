@@ -29,6 +29,7 @@ export async function openPlace(config: Config, { log, env, signal }: PlaceParts
     dataDir: config.dataDir,
     port: config.nats.port,
     site: config.layout.site,
+    leaf: { ...config.nats.leaf, domain: config.layout.domain },
     binary: config.nats.serverBinary,
     storeBytesMax: config.nats.storeBytesMax,
     log: log.child({ part: 'nats' }),

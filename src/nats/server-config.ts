@@ -1,10 +1,13 @@
 import { join } from 'node:path'
+import { type LeafNodes, leafLines } from './server-leaf.ts'
 
 export interface ServerConfigOptions {
   readonly dataDir: string
   /** 0 = any free one. */
   readonly port: number
   readonly site: string
+  /** Other sites; none by default. */
+  readonly leaf?: LeafNodes | undefined
   readonly storeBytesMax: number
 }
 
@@ -53,6 +56,7 @@ export function renderServerConfig(options: ServerConfigOptions): string {
       '  ',
     ),
     '}',
+    ...leafLines(options.leaf, setting),
     '',
   ].join('\n')
 }

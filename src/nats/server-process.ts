@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
 import { renderServerConfig, serverLogFile } from './server-config.ts'
+import type { LeafNodes } from './server-leaf.ts'
 import { GrowingLog, lastLines } from './server-log.ts'
 import { forgetServer, recordServer } from './server-orphan.ts'
 import type { Environment } from './server-sources.ts'
@@ -21,6 +22,7 @@ export interface ServerRun {
   readonly dataDir: string
   readonly port: number
   readonly site: string
+  readonly leaf?: LeafNodes | undefined
   readonly storeBytesMax: number
   readonly readyMsMax?: number | undefined
 }
@@ -158,6 +160,12 @@ function readInfo(port: number): Promise<ServerInfo> {
 }
 
 function startFailure(error: unknown, log: string, port: number): AppError {
+  if (/leafnode.*address already in use/i.test(log)) {
+    return new AppError('PORT_TAKEN', 'the address that the embedded nats-server is to take leaves at is taken', {
+      cause: error,
+      hint: 'set STOWAGE_LEAF_LISTEN to another port',
+    })
+  }
   if (/address already in use/i.test(log)) return portTaken(port, error)
   const reason = error instanceof Error ? error.message : String(error)
   const said = lastLines(log)

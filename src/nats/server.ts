@@ -6,6 +6,7 @@ import { AppError } from '../errors.ts'
 import { MiB } from '../lib/units.ts'
 import { openDataFolder } from './data-folder.ts'
 import { resolveServerBinary } from './server-binary.ts'
+import type { LeafNodes } from './server-leaf.ts'
 import { lastLines } from './server-log.ts'
 import { stopOrphan } from './server-orphan.ts'
 import { portTaken, runServer, type ServerProcess, type ServerRun, serverConfigFile } from './server-process.ts'
@@ -25,6 +26,8 @@ export interface EmbeddedServerOptions {
   /** 0 = any free one. */
   readonly port: number
   readonly site: string
+  /** Other sites; none by default. */
+  readonly leaf?: LeafNodes | undefined
   /** STOWAGE_NATS_SERVER. */
   readonly binary?: string | undefined
   readonly storeBytesMax?: number | undefined
@@ -58,7 +61,7 @@ export interface EmbeddedServer {
  * @throws AppError DATA_FOLDER_LOCKED, DATA_FOLDER_UNUSABLE, SERVER_NOT_FOUND, SERVER_TOO_OLD, PORT_TAKEN, SERVER_FAILED
  */
 export async function startEmbeddedServer(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
-  const { log, port, site, env } = options
+  const { log, port, site, leaf, env } = options
   const folder = await openDataFolder(options.dataDir)
   try {
     const onFetch = (source: string) => log.info({ source }, 'fetching nats-server, once')
@@ -68,7 +71,7 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     await checkPort(port)
     const storeBytesMax = options.storeBytesMax ?? (await storeBytesMaxOf(folder.path))
     const { readyMsMax } = options
-    const run = { binary: binary.path, env, dataDir: folder.path, port, site, storeBytesMax, readyMsMax }
+    const run = { binary: binary.path, env, dataDir: folder.path, port, site, leaf, storeBytesMax, readyMsMax }
     const slow = setTimeout(() => log.info('nats-server is still reading its store'), slowStartMs)
     const first = await runServer(run, { signal: options.signal ?? new AbortController().signal }).finally(() =>
       clearTimeout(slow),
