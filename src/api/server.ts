@@ -14,6 +14,7 @@ import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
+import type { Peers } from '../placement/peers.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
 import { needsToken } from './context.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
@@ -26,10 +27,12 @@ import { inspectHandler, objectPrefix } from './routes/inspect.ts'
 import { ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
 import { metricsHandler } from './routes/metrics.ts'
+import { missingRoutes } from './routes/missing.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
 import { projectionPrefix, projectionRoutes } from './routes/projections.ts'
 import { type ScrubAccess, scrubRoutes } from './routes/scrub.ts'
+import { placementRoutes } from './routes/placement.ts'
 import { uploadHandler } from './routes/upload.ts'
 
 export interface ApiParts {
@@ -44,6 +47,8 @@ export interface ApiParts {
   readonly isDeleted?: IsDeleted
   /** Undefined: nothing is scrubbed here. */
   readonly scrub?: ScrubAccess | undefined
+  /** Other sites, and where everything lies. Undefined: copies are not watched over here. */
+  readonly peers?: Pick<Peers, 'overview' | 'missing'> | undefined
   /** Undefined: nothing is said of copies, and no put waits for them. */
   readonly propagation?: Propagation | undefined
   /** What `/api/v1/status/<cid>` shows. Undefined: copies are not watched over here. */
@@ -139,7 +144,8 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/status\/[^/]+$/, allow: 'GET, HEAD' },
   { path: /^\/api\/v1\/projections$/, allow: 'GET, HEAD' },
   { path: /^\/api\/v1\/projections\/[^/]+$/, allow: 'GET, HEAD, PUT, DELETE' },
-  { path: /^\/api\/v1\/scrub$/, allow: 'GET, HEAD, POST' },
+  { path: /^\/api\/v1\/(scrub|missing)$/, allow: 'GET, HEAD, POST' },
+  { path: /^\/api\/v1\/placement(\.svg)?$/, allow: 'GET, HEAD' },
   ...placementMethods,
   { path: /^\/(api\/v1\/status|metrics|healthz|readyz)$/, allow: 'GET, HEAD' },
 ]
@@ -194,6 +200,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.put(`${projectionPrefix}/:id`, withToken, projections.put)
     app.delete(`${projectionPrefix}/:id`, withToken, projections.remove)
   }
+  if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
   if (limitHits !== undefined) app.get('/metrics', metricsHandler(limitHits))
@@ -214,6 +221,19 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     })
     return sendFailure(request, reply, failureOf(error))
   })
+}
+
+function addPeerRoutes(
+  app: FastifyInstance,
+  { overview, missing }: Pick<Peers, 'overview' | 'missing'>,
+  withToken: { readonly onRequest: ReturnType<typeof needsToken> },
+): void {
+  const placement = placementRoutes(overview)
+  app.get('/api/v1/placement', placement.summary)
+  app.get('/api/v1/placement.svg', placement.picture)
+  const routes = missingRoutes(missing)
+  app.get('/api/v1/missing', withToken, routes.look)
+  app.post('/api/v1/missing', withToken, routes.fetch)
 }
 
 function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log, limitHits }: ApiParts) {

@@ -2,6 +2,7 @@
  * The NATS surface: subjects, headers and message shapes. docs/nats.md tells it with the `nats` CLI.
  *
  *   <d>.qry.<space>.<query>[.<cid>]    request and reply, answered by any node (queue group `q`)
+ *   <d>.qry.<space>.missing[.<site>]   what another site asks: each site answers, once
  *   <d>.cmd.<space>.<command>          the same, and an event for what it did
  *   <d>.queue.<space>.<command>        the same command, stored first, carried out at least once (stream `<d>_queue`)
  *   <d>.dead.<space>.<command>         what the queue gave up on (stream `<d>_dead`)
@@ -9,6 +10,9 @@
  */
 export const queries = ['get', 'stat', 'list', 'resolve', 'names', 'links', 'status', 'has'] as const
 export type Query = (typeof queries)[number]
+
+/** What sites ask each other. */
+export type PeerQuery = 'missing'
 
 export const commands = ['put', 'name', 'unname', 'rename', 'undo', 'delete', 'import'] as const
 export type Command = (typeof commands)[number]

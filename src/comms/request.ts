@@ -2,9 +2,9 @@ import { AppError } from '../errors.ts'
 import { isRecord } from '../lib/json.ts'
 import type { Incoming } from '../nats/messaging.ts'
 import { base64Bytes, type Envelope, readBinaryEnvelope, readEnvelope } from './envelope.ts'
-import { type Command, envelopeType, header, type Query } from './protocol.ts'
+import { type Command, envelopeType, header, type PeerQuery, type Query } from './protocol.ts'
 
-export type Verb = Query | Command
+export type Verb = Query | Command | PeerQuery
 export type Kind = 'query' | 'command'
 type Fields = Readonly<Record<string, unknown>>
 
@@ -30,6 +30,7 @@ const fieldsOf: Readonly<Record<Verb, readonly string[]>> = {
   links: ['ref', 'name', 'cid', 'path'],
   status: ['ref', 'name', 'cid'],
   has: ['ref', 'name', 'cid', 'path'],
+  missing: ['positions', 'ranges'],
   put: [
     'name',
     'cid',

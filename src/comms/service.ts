@@ -2,6 +2,8 @@ import type { CommsConfig, LayoutConfig, LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Incoming, Messaging } from '../nats/messaging.ts'
 import { type Endpoint, type MicroService, startMicroService } from '../nats/micro-service.ts'
+import { missingAskOf, missingSubject } from '../placement/missing-messages.ts'
+import type { PeerAnswers } from '../placement/peer-answers.ts'
 import { Admission } from './admission.ts'
 import { type CommandHandler, type CommandParts, commandHandlers } from './commands.ts'
 import { type ContextParts, contextOf } from './context.ts'
@@ -12,13 +14,14 @@ import {
   commandSubject,
   commands,
   header,
+  type PeerQuery,
   type Query,
   queries,
   querySubject,
 } from './protocol.ts'
 import { type QueryHandler, type QueryParts, queryHandlers } from './queries.ts'
-import { errorReply, type Failure, failureOf, headRoomBytes, type Requester, requesterOf } from './reply.ts'
-import { type Kind, type Request, readRequest } from './request.ts'
+import { errorReply, type Failure, failureOf, headRoomBytes, jsonReply, type Requester, requesterOf } from './reply.ts'
+import { type Kind, type Request, readRequest, type Verb } from './request.ts'
 import { openTransfers } from './transfers.ts'
 import { receiveUpload } from './upload-request.ts'
 
@@ -30,6 +33,8 @@ export interface ServiceParts
   readonly messaging: Messaging
   readonly limits: LimitConfig
   readonly version: string
+  /** What this site tells other sites. Undefined: nothing. */
+  readonly peerAnswers?: Pick<PeerAnswers, 'answer'> | undefined
 }
 
 export interface ServiceConfig {
@@ -100,7 +105,7 @@ export async function startService(
       return undefined
     }
   const admission = new Admission(comms)
-  const answering = (verb: Query | Command, kind: Kind, handle: Handle) => (message: Incoming) =>
+  const answering = (verb: Verb, kind: Kind, handle: Handle) => (message: Incoming) =>
     answer(message, { messaging, domain, admission, verb, kind, handle })
   const micro: MicroService = await startMicroService(
     messaging,
@@ -120,6 +125,7 @@ export async function startService(
       ...commands.map((name) =>
         endpoint(name, commandSubject(subjects, name), 'command', answering(name, 'command', command(name))),
       ),
+      ...peerEndpoints(parts.peerAnswers, { ...subjects, site }, answering, signal),
     ],
   )
   return {
@@ -139,11 +145,30 @@ const endpoint = (name: string, subject: string, kind: Kind, handle: Endpoint['h
   handle,
 })
 
+/** One node of each site answers: the queue group is the site's own. */
+function peerEndpoints(
+  peerAnswers: ServiceParts['peerAnswers'],
+  { domain, space, site }: Pick<LayoutConfig, 'domain' | 'space' | 'site'>,
+  answering: (verb: PeerQuery, kind: Kind, handle: Handle) => Endpoint['handle'],
+  signal: AbortSignal,
+): Endpoint[] {
+  if (peerAnswers === undefined) return []
+  const handle = answering('missing', 'query', async ({ fields }, requester) => {
+    requester.send(jsonReply(await peerAnswers.answer(missingAskOf(fields), signal)))
+    return undefined
+  })
+  const shared = { queue: `site-${site}` }
+  return [
+    { ...endpoint('missing', missingSubject({ domain, space }), 'query', handle), ...shared },
+    { ...endpoint('missing-site', missingSubject({ domain, space }, site), 'query', handle), ...shared },
+  ]
+}
+
 interface Answering {
   readonly messaging: Messaging
   readonly domain: string
   readonly admission: Admission
-  readonly verb: Query | Command
+  readonly verb: Verb
   readonly kind: Kind
   readonly handle: Handle
 }
@@ -185,7 +210,7 @@ function refuse(requester: Requester, error: unknown): Failure {
 function withToken(request: Request, { subject }: Incoming, { verb, domain }: Answering): Request {
   const tokens = subject.slice(domain.length + 1).split('.')
   const token = tokens[3]
-  if (token === undefined) return request
+  if (token === undefined || verb === 'missing') return request
   if (Object.keys(request.fields).some((name) => ['ref', 'cid', 'name', 'prefix'].includes(name))) {
     throw new AppError('REQUEST_INVALID', `${verb}: the content is named by the subject and by the body`)
   }

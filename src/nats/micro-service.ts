@@ -6,6 +6,8 @@ export interface Endpoint {
   readonly name: string
   readonly subject: string
   readonly metadata: Readonly<Record<string, string>>
+  /** Of whoever shares it one answers each message; `q` where absent. */
+  readonly queue?: string
   /** Answers the message itself. @returns why it failed, for the statistics; undefined when it did not */
   handle(message: Incoming): Promise<{ readonly code: number; readonly message: string } | undefined>
 }
@@ -63,7 +65,7 @@ export async function startMicroService(
       endpoints: endpoints.map((endpoint) => ({
         name: endpoint.name,
         subject: endpoint.subject,
-        queue_group: queueGroup,
+        queue_group: endpoint.queue ?? queueGroup,
         metadata: endpoint.metadata,
       })),
     }),
@@ -83,7 +85,7 @@ export async function startMicroService(
     ),
   )
   const serving = endpoints.map((endpoint, index) =>
-    messaging.listen(endpoint.subject, queueGroup, (message) => {
+    messaging.listen(endpoint.subject, endpoint.queue ?? queueGroup, (message) => {
       const work = measured(endpoint, message, statistics[index]).finally(() => underWay.delete(work))
       underWay.add(work)
     }),
@@ -112,12 +114,12 @@ async function measured(endpoint: Endpoint, message: Incoming, statistics: Stati
   statistics.lastError = `${failure.code}:${failure.message}`
 }
 
-function statisticsOf({ name, subject }: Endpoint, statistics: Statistics | undefined): object {
+function statisticsOf({ name, subject, queue = queueGroup }: Endpoint, statistics: Statistics | undefined): object {
   const { requests = 0, errors = 0, lastError = '', processingNs = 0 } = statistics ?? {}
   return {
     name,
     subject,
-    queue_group: queueGroup,
+    queue_group: queue,
     num_requests: requests,
     num_errors: errors,
     last_error: lastError,

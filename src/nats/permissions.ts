@@ -40,6 +40,9 @@ const forNoClient = ({ domain }: Place): string[] => [
   `${domain}.reads.>`,
   liveSubjects(domain),
   deadSubjects(domain),
+  // What sites ask each other: the answers list what is stored, also what nobody has named.
+  `${domain}.qry.*.missing`,
+  `${domain}.qry.*.missing.>`,
 ]
 
 /** Each has inboxes of its own, so that nobody reads the answers that others get. */

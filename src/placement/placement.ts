@@ -26,6 +26,7 @@ import { createJudge, type Judge } from './judge.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import type { ObjectStatus } from './object-status.ts'
 import { type PlaceEntry, placeEntry } from './place-events.ts'
+import { Peers } from './peers.ts'
 import { outranks, rankIn } from './policy-log.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
@@ -87,6 +88,7 @@ export class Placement {
   #repair: Repair | undefined
   #scrubber: Scrubber | undefined
   #judge: Judge | undefined
+  #peers: Peers | undefined
   #changes = 0
   /** Sites whose logs come in. */
   readonly #sourced = new Set<string>()
@@ -161,6 +163,12 @@ export class Placement {
   get scrubber(): Scrubber {
     if (this.#scrubber === undefined) throw new Error('placement is not open yet')
     return this.#scrubber
+  }
+
+  /** Other sites: what one is missing, and where everything lies. */
+  get peers(): Peers {
+    if (this.#peers === undefined) throw new Error('placement is not open yet')
+    return this.#peers
   }
 
   repairCounts(): RepairCounts {
@@ -270,14 +278,29 @@ export class Placement {
     const lease = new Lease(bucket, { key: `${space}.lease`, holder: source.node, onTrouble })
     this.#lease = lease
     this.#closers.push(() => lease.close())
+    const peers = this.#openPeers(view, reconciler)
     await keeper.register()
     replicator.start()
     this.#scrubber?.start()
     const work = new SiteWork({
-      ...{ site, follower, reconciler, facts: this.facts, view, beside: [] },
+      ...{ site, follower, reconciler, facts: this.facts, view, beside: [(signal) => peers.catchUp.run(signal)] },
       changes: () => this.#changes,
     })
     lease.start((signal) => work.run(signal))
+  }
+
+  #openPeers(view: PlacementView, reconciler: Reconciler): Peers {
+    const { nats, layout, config, joinLog, onTrouble } = this.#parts
+    const peers = new Peers({
+      ...{ nats, layout, facts: this.facts, view, silentMs: config.siteDownMs, onTrouble },
+      plan: async (facts, signal) => view.planner().planner.plan(facts, await this.contextNow(facts, signal)),
+      reconcile: (key, signal) => reconciler.reconcile(key, signal, undefined, true),
+      consider: (key) => reconciler.consider(key),
+      join: (site) => joinLog({ site, jetstreamDomain: view.domainOf(site) }),
+    })
+    this.#peers = peers
+    this.#closers.push(async () => peers.close())
+    return peers
   }
 
   #openRepair(view: PlacementView, routes: Routes, bucket: KvBucket): void {
@@ -345,7 +368,9 @@ export class Placement {
 
   #heard({ site, jetstreamDomain }: Beat): void {
     const { layout, joinLog, onTrouble } = this.#parts
-    if (site === layout.site || this.#sourced.has(site)) return
+    if (site === layout.site) return
+    this.#peers?.catchUp.heard(site)
+    if (this.#sourced.has(site)) return
     this.#sourced.add(site)
     joinLog({ site, jetstreamDomain }).catch((error: unknown) => {
       this.#sourced.delete(site)

@@ -34,6 +34,8 @@ export type RangeAnswer =
 export const rangesPerAskMax = 64
 /** Of one answer, roughly: what does not fit is asked for again. In bytes. */
 export const answerBytesMax = 128 * 1024
+/** Hashed for one answer, roughly: wide ranges are few with an honest asker. */
+const keysHashedMax = 250_000
 /** Fewer keys than that are listed, not divided. */
 const keysListedMax = 64
 const partsPerRange = 16
@@ -107,8 +109,11 @@ const digestKeysAtOnce = 1024
 export function answerRanges(keys: SortedKeys, asks: readonly RangeAsk[]): readonly RangeAnswer[] {
   const answers: RangeAnswer[] = []
   let bytes = 0
+  let hashed = 0
   for (const ask of asks.slice(0, rangesPerAskMax)) {
-    if (bytes > answerBytesMax) break
+    if (bytes > answerBytesMax || hashed > keysHashedMax) break
+    const [first, end] = keys.bounds(ask)
+    hashed += end - first
     const answer = answerRange(keys, ask)
     bytes += JSON.stringify(answer).length
     answers.push(answer)
