@@ -226,6 +226,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         objectStatus,
         ...recorded,
         scrub: placement,
+        peers: placement?.peers,
         limitHits,
         get: served.get,
         inspect,

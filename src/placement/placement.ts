@@ -23,10 +23,10 @@ import { type Beat, Beats } from './beats.ts'
 import { Facts } from './facts.ts'
 import { Follower } from './follower.ts'
 import { createJudge, type Judge } from './judge.ts'
-import type { RootContext, RootFacts } from './model.ts'
+import type { RootFacts } from './model.ts'
 import type { ObjectStatus } from './object-status.ts'
-import { type PlaceEntry, placeEntry } from './place-events.ts'
 import { Peers } from './peers.ts'
+import { type PlaceEntry, placeEntry } from './place-events.ts'
 import { outranks, rankIn } from './policy-log.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
@@ -293,7 +293,7 @@ export class Placement {
     const { nats, layout, config, joinLog, onTrouble } = this.#parts
     const peers = new Peers({
       ...{ nats, layout, facts: this.facts, view, silentMs: config.siteDownMs, onTrouble },
-      plan: async (facts, signal) => view.planner().planner.plan(facts, await this.contextNow(facts, signal)),
+      plan: async (facts, signal) => view.planner().planner.plan(facts, await this.around.contextNow(facts, signal)),
       reconcile: (key, signal) => reconciler.reconcile(key, signal, undefined, true),
       consider: (key) => reconciler.consider(key),
       join: (site) => joinLog({ site, jetstreamDomain: view.domainOf(site) }),
