@@ -6,10 +6,10 @@ import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { eventStream, eventSubjects, liveSubjectsOf, readStream, readSubjects } from './layout.ts'
 import { TransientError } from './requests.ts'
+import { noRoomFor } from './reserve.ts'
 
 const streamNotFound = 10059
 const noMessageFound = 10037
-const storageInsufficient = 10047
 const leaderTimeoutMs = 5_000
 
 /**
@@ -148,12 +148,8 @@ async function createOrFind(nats: Nats, config: StreamSettings): Promise<StreamC
   const { config: actual } =
     found ??
     (await nats.jsm.streams.add(config).catch((error: unknown) => {
-      if (error instanceof JetStreamApiError && error.code === storageInsufficient) {
-        throw new AppError('STORE_FULL', `the NATS server has no room for stream ${config.name}`, {
-          cause: error,
-          hint: 'raise its storage limit, or lower STOWAGE_READS_BYTES_MAX, which it sets aside',
-        })
-      }
+      const full = noRoomFor(config.name, error)
+      if (full !== undefined) throw full
       throw new AppError('STORE_UNAVAILABLE', `cannot create stream ${config.name}: ${String(error)}`, { cause: error })
     }))
   return actual
@@ -161,6 +157,8 @@ async function createOrFind(nats: Nats, config: StreamSettings): Promise<StreamC
 
 async function update(nats: Nats, config: StreamSettings): Promise<void> {
   await nats.jsm.streams.update(config.name, config).catch((error: unknown) => {
+    const full = noRoomFor(config.name, error)
+    if (full !== undefined) throw full
     throw new AppError('STORE_UNAVAILABLE', `cannot update stream ${config.name}: ${String(error)}`, { cause: error })
   })
 }

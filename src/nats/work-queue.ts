@@ -5,6 +5,7 @@ import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { deadStream, deadSubjects, queueConsumer, queueFilter, queueStream, queueSubjects } from './layout.ts'
 import { encode, headersOf, type Incoming } from './messaging.ts'
+import { noRoomFor } from './reserve.ts'
 
 /** A stored message; it is delivered again, here or at another node, until it is acknowledged. */
 export interface QueuedMessage extends Incoming {
@@ -147,7 +148,6 @@ const deadLetters = {
 } as const
 
 const streamNotFound = 10059
-const storageInsufficient = 10047
 const consumerExists = 10148
 
 type Bounded = Partial<StreamConfig> & Pick<StreamConfig, 'name' | 'max_bytes' | 'discard'>
@@ -174,11 +174,7 @@ async function inRoom<T>(stream: string, made: Promise<T>): Promise<T> {
   try {
     return await made
   } catch (error) {
-    if (!(error instanceof JetStreamApiError) || error.code !== storageInsufficient) throw error
-    throw new AppError('STORE_FULL', `the NATS server has no room for stream ${stream}`, {
-      cause: error,
-      hint: 'raise its storage limit, or lower STOWAGE_QUEUE_BYTES_MAX and STOWAGE_DEAD_BYTES_MAX, which it sets aside',
-    })
+    throw noRoomFor(stream, error) ?? error
   }
 }
 
