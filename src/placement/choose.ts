@@ -14,22 +14,41 @@ export interface Choice {
   readonly further: readonly Candidate[]
 }
 
+/** Where a copy is wanted first. */
+export interface Near {
+  /** The most wanted first. */
+  readonly sites: readonly string[]
+  /** Those of them that want it only as long as it is read or shown there. */
+  readonly passing: readonly string[]
+  /** The rule is one that brings copies to readers: a further copy that is near nobody goes again. */
+  readonly isOfReaders: boolean
+}
+
+export const nearNothing: Near = Object.freeze({ sites: [], passing: [], isOfReaders: false })
+export const nearNobody: Near = Object.freeze({ ...nearNothing, isOfReaders: true })
+
 interface Rated {
   readonly candidate: Candidate
+  /** 0 = nobody wants it near there. */
   readonly near: number
+  /** The same for the copies that make it safe. */
+  readonly base: number
   readonly held: boolean
+  /** It lies where it was put: of copies that are equal otherwise that one stays. */
+  readonly home: boolean
   readonly score: number
   taken: boolean
 }
 
 /**
  * First the copies that make the content safe: each on a failure domain of its own as long as there is one, near ones first.
- * Then further ones up to `max`: at sites that want it near, and where it lies already.
+ * Then further ones up to `max`: at sites that want it near, and where it lies already. Readers come and go, so they get
+ * further copies, and choose among the safe ones only where the rule has no room for others.
  */
-export function chooseAmong({ rule, existing, further }: Choice, facts: RootFacts, near: readonly string[]) {
+export function chooseAmong({ rule, existing, further }: Choice, facts: RootFacts, near: Near) {
   const { min, max } = rule.copies
   const spreads = rule.spread !== undefined
-  const rated = ratedOf(existing, facts, near)
+  const rated = ratedOf(existing, facts, near, max > min)
   const chosen: Candidate[] = []
   const used: string[] = []
   let weight = 0
@@ -52,12 +71,18 @@ export function chooseAmong({ rule, existing, further }: Choice, facts: RootFact
   if (weight >= max) return chosen
   for (const { candidate, near: wanted, held } of extrasOf(rated)) {
     if (weight + candidate.weight > max) continue
-    if (held || (wanted > 0 && !chosen.some(({ site }) => site === candidate.site))) take(candidate)
+    const stays = held && (wanted > 0 || !near.isOfReaders)
+    if (stays || (wanted > 0 && !chosen.some(({ site }) => site === candidate.site))) take(candidate)
   }
   return chosen
 }
 
-function ratedOf(existing: readonly Candidate[], { root, bytes, copies }: RootFacts, near: readonly string[]): Rated[] {
+function ratedOf(
+  existing: readonly Candidate[],
+  { root, bytes, copies, originSite }: RootFacts,
+  { sites, passing }: Near,
+  hasRoom: boolean,
+): Rated[] {
   const rootHash = hash32(root)
   const need = (bytes ?? 0) * (1 + reserveShare)
   const rated: Rated[] = []
@@ -65,9 +90,12 @@ function ratedOf(existing: readonly Candidate[], { root, bytes, copies }: RootFa
     const state = copyAt(copies, candidate)?.state
     const held = state === 'verified' || state === 'requested'
     if (!held && candidate.freeBytes < need) continue
-    const rank = near.length === 0 ? -1 : near.indexOf(candidate.site)
+    const rank = sites.length === 0 ? -1 : sites.indexOf(candidate.site)
+    const near = rank < 0 ? 0 : sites.length - rank
+    const base = hasRoom && near > 0 && passing.includes(candidate.site) ? 0 : near
+    const home = held && candidate.site === originSite
     const score = rendezvousScore(rootHash, candidate.hash)
-    rated.push({ candidate, near: rank < 0 ? 0 : near.length - rank, held, score, taken: false })
+    rated.push({ candidate, near, base, held, home, score, taken: false })
   }
   return rated
 }
@@ -106,7 +134,8 @@ function isNew(domains: readonly string[], used: readonly string[]): boolean {
 function beats(a: Rated, aFresh: boolean, b: Rated, bFresh: boolean, spreads: boolean): boolean {
   if (aFresh !== bFresh) return aFresh
   if (a.candidate.avoided !== b.candidate.avoided) return b.candidate.avoided
-  if (a.near !== b.near) return a.near > b.near
+  if (a.base !== b.base) return a.base > b.base
   if (!spreads && a.held !== b.held) return a.held
+  if (!spreads && a.home !== b.home) return a.home
   return a.score === b.score ? a.candidate.key < b.candidate.key : a.score > b.score
 }

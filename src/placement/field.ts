@@ -1,5 +1,5 @@
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import { chooseAmong } from './choose.ts'
+import { chooseAmong, type Near } from './choose.ts'
 import type { Copy, Inventory, RootFacts, SiteRecord, StoreRecord } from './model.ts'
 import { matches } from './place.ts'
 import type { PolicyRule } from './plan-model.ts'
@@ -82,7 +82,7 @@ export class Field {
   }
 
   /** Where the copies should be, the most wanted first: at least `min`, at most `max`, if there is room. */
-  choose(facts: RootFacts, near: readonly string[]): readonly Candidate[] {
+  choose(facts: RootFacts, near: Near): readonly Candidate[] {
     return chooseAmong({ rule: this.rule, existing: this.#existing, further: this.#further }, facts, near)
   }
 

@@ -30,10 +30,14 @@ export interface Policy {
   readonly rules: readonly PolicyRule[]
 }
 
-/** Used where no rule matches, and while no policy was ever set. */
+/**
+ * Used where no rule matches, and while no policy was ever set: the copy that was put, and one at each site where somebody has
+ * said that it is shown there, up to what one would want by far.
+ */
 export const defaultRule: PolicyRule = {
   name: 'default',
-  copies: { min: 1, max: 1 },
+  copies: { min: 1, max: 16 },
+  near: ['projections'],
   ack: 'local',
 }
 

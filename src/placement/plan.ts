@@ -1,3 +1,4 @@
+import { type Near, nearNobody, nearNothing } from './choose.ts'
 import { CurrentCopies } from './current.ts'
 import { type Candidate, copyAt, Field, type Place } from './field.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
@@ -47,12 +48,16 @@ export class Planner {
     return facts.deleted ? nothingWanted(facts, rule) : planIn(field, facts, this.#nearOf(facts, rule, context))
   }
 
-  /** Sites that want a copy near by, the most wanted first. */
-  #nearOf(facts: RootFacts, { near }: PolicyRule, { demand, projectedAt }: RootContext): readonly string[] {
-    if (near === undefined) return []
+  #nearOf(facts: RootFacts, { near }: PolicyRule, { demand, projectedAt }: RootContext): Near {
+    if (near === undefined) return nearNothing
+    const isOfReaders = near.includes('projections') || near.includes('demand')
+    // Nearly always: nobody shows it, and few read it.
+    const isQuiet = projectedAt.length === 0 && Object.keys(demand).length === 0
+    if (isQuiet && near.every((place) => place === 'projections' || place === 'demand')) return nearNobody
     const { demandRateMin } = this.#options
     const held = new Set(facts.copies.map(({ site }) => site))
     const isHot = (site: string) => (demand[site] ?? 0) >= (held.has(site) ? demandRateMin / 2 : demandRateMin)
+    const lasting = new Set<string>()
     const sites = near.flatMap((place) => {
       if (place === 'projections') return projectedAt.toSorted()
       if (place === 'demand') {
@@ -60,9 +65,12 @@ export class Planner {
           .filter(isHot)
           .sort((a, b) => (demand[b] ?? 0) - (demand[a] ?? 0) || (a < b ? -1 : 1))
       }
-      return this.#inventory.sites.filter((site) => matches(place, site)).map(({ site }) => site)
+      const there = this.#inventory.sites.filter((site) => matches(place, site)).map(({ site }) => site)
+      for (const site of there) lasting.add(site)
+      return there
     })
-    return [...new Set(sites)]
+    const all = [...new Set(sites)]
+    return { sites: all, passing: all.filter((site) => !lasting.has(site)), isOfReaders }
   }
 }
 
@@ -78,7 +86,7 @@ interface Live {
   readonly place: Place
 }
 
-function planIn(field: Field, facts: RootFacts, near: readonly string[]): Plan {
+function planIn(field: Field, facts: RootFacts, near: Near): Plan {
   const { rule } = field
   const { min, max } = rule.copies
   const live = liveOf(field, facts)

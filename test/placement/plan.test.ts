@@ -219,6 +219,27 @@ test('a site that projects the content gets a copy within max, and loses it when
   expect(adds(shown)).toEqual(['web/a'])
   const both = factsOf(['a/a', 'web/a'])
   expect(planner.plan(both, { ...nowhere, projectedAt: ['web'] }).steps).toEqual([])
+  expect(removes(planner.plan(both, nowhere))).toEqual(['web/a'])
+})
+
+test('without a policy each site that shows content gets a copy, and when it ends that copy goes, not the one that was put', () => {
+  const inventory = inventoryOf({ a: {}, b: {}, web: {} })
+  const planner = new Planner(compilePolicy(undefined), inventory, { nowMs })
+  expect(adds(planner.plan(factsOf(['web/a']), { ...nowhere, projectedAt: ['a', 'b'] })).sort()).toEqual(['a/a', 'b/a'])
+  for (const root of ['one', 'two', 'three', 'four', 'five', 'six'].map(rootNamed)) {
+    const facts = factsOf(['a/a', 'web/a'], { root, originSite: 'web' })
+    expect(removes(planner.plan(facts, nowhere))).toEqual(['a/a'])
+  }
+})
+
+test('readers get further copies and do not pull those away that make it safe, as long as the rule has room', () => {
+  const inventory = inventoryOf({ a: {}, b: {}, web: {} })
+  const near = ['projections']
+  const shown = { ...nowhere, projectedAt: ['web'] }
+  const roomy = plannerOf({ copies: { min: 2, max: 3 }, near }, inventory)
+  expect(roomy.plan(factsOf(['a/a', 'b/a', 'web/a']), shown).steps).toEqual([])
+  const full = plannerOf({ copies: { min: 2, max: 2 }, near }, inventory)
+  expect(adds(full.plan(factsOf(['a/a', 'b/a']), shown))).toEqual(['web/a'])
 })
 
 test('demand brings a copy from a rate on, and keeps it until half of that', () => {
@@ -227,6 +248,9 @@ test('demand brings a copy from a rate on, and keeps it until half of that', () 
   const at = (rate: number) => ({ ...nowhere, demand: { b: rate } })
   expect(adds(planner.plan(factsOf(['a/a']), at(9)))).toEqual([])
   expect(adds(planner.plan(factsOf(['a/a']), at(10)))).toEqual(['b/a'])
+  const both = factsOf(['a/a', 'b/a'])
+  expect(planner.plan(both, at(5)).steps).toEqual([])
+  expect(removes(planner.plan(both, at(4)))).toEqual(['b/a'])
 })
 
 test('a store without room is not chosen, and one that holds it is kept', () => {
