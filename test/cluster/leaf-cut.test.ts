@@ -153,4 +153,12 @@ test('content that one site took is read at the other one', async () => {
   for (const path of ['far/paris', 'far/hub']) await isEverywhere(all, path)
   await until('hub reads of paris', async () => (await hub.content('far/paris')) === '200 only at paris')
   await until('paris reads of hub', async () => (await paris.content('far/hub')) === '200 only at the hub')
+
+  // Also what it took while it was cut off, which is no absence until it is heard again.
+  const link = sites.leaf('paris')
+  await link.cut()
+  await paris.put('far/cut', 'put while cut off')
+  await link.mend()
+  await isEverywhere(all, 'far/cut')
+  await until('hub reads what paris took', async () => (await hub.content('far/cut')) === '200 put while cut off')
 })

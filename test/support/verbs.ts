@@ -8,6 +8,7 @@ import type { Upload } from '../../src/content/verbs.ts'
 import type { Context, EventSource } from '../../src/events/envelope.ts'
 import { EventLog } from '../../src/events/log.ts'
 import { uuidv7 } from '../../src/lib/uuid.ts'
+import { Conflicts } from '../../src/names/conflicts.ts'
 import { type LogMessage, readMessage } from '../../src/names/name-fold.ts'
 import { type Names, openNames } from '../../src/names/names.ts'
 import { Projector } from '../../src/names/projector.ts'
@@ -33,6 +34,8 @@ export interface TestVerbsOptions {
   readonly domain?: string
   /** Default true. */
   readonly projector?: boolean
+  /** Default `local`. */
+  readonly site?: string
 }
 
 export const freshDomain = (): string => `d${randomBytes(4).toString('hex')}`
@@ -41,14 +44,20 @@ export const freshDomain = (): string => `d${randomBytes(4).toString('hex')}`
 export async function openTestVerbs(
   url: string,
   onFinished: TestContext['onTestFinished'],
-  { domain = freshDomain(), projector: projecting = true }: TestVerbsOptions = {},
+  { domain = freshDomain(), projector: projecting = true, site = 'local' }: TestVerbsOptions = {},
 ): Promise<TestVerbs> {
-  const { nats, config, blocks } = await openTestStore(url, onFinished, { DOMAIN: domain, STORE: 'a', SHARDS: '1' })
+  const { nats, config, blocks } = await openTestStore(url, onFinished, {
+    DOMAIN: domain,
+    SITE: site,
+    STORE: 'a',
+    SHARDS: '1',
+  })
   const stream = await openEventStream(nats, config.layout)
-  const source = { domain, site: 'local', space: 'main', node: uuidv7() }
+  const source = { domain, site, space: 'main', node: uuidv7() }
   const log = new EventLog(nats, stream, 5_000)
   const names = await openNames(nats, { stream, layout: config.layout, source, waitMs: 5_000 })
-  const projector = projecting ? await Projector.start(nats, { stream, names, site: 'local' }) : undefined
+  const conflicts = new Conflicts(log, names.reader, source)
+  const projector = projecting ? await Projector.start(nats, { stream, names, site, conflicts }) : undefined
   // Closed before the connection is: what was given last runs first.
   onFinished(async () => {
     await projector?.close()

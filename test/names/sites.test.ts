@@ -1,0 +1,155 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { isAppError } from '../../src/errors.ts'
+import { headsOf } from '../../src/names/name-heads.ts'
+import { NameLog } from '../../src/names/name-log.ts'
+import { dumpIndex, rebuildIndex, verifyIndex } from '../../src/names/rebuild.ts'
+import { sourcePeer } from '../../src/nats/event-stream.ts'
+import { LogReader } from '../../src/nats/log-reader.ts'
+import { type Sites, startSites } from '../support/sites.ts'
+import { contextOf, fileOf, freshDomain, openTestVerbs, signal } from '../support/verbs.ts'
+
+let sites: Sites
+beforeAll(async () => {
+  sites = await startSites(['paris'])
+})
+afterAll(() => sites.stop())
+
+async function openSite(url: string, domain: string, site: string) {
+  const node = await openTestVerbs(url, onTestFinished, { domain, site })
+  const ids = async () => (await node.names.log.history('n', signal)).map(({ eventId }) => eventId)
+  return { ...node, site, ids }
+}
+type OpenSite = Awaited<ReturnType<typeof openSite>>
+
+async function openBoth() {
+  const domain = freshDomain()
+  const hub = await openSite(sites.hub.url, domain, 'hub')
+  const paris = await openSite(sites.leaf('paris').url, domain, 'paris')
+  const join = (one: OpenSite, other: OpenSite) =>
+    sourcePeer(one.nats, one.config.layout, { site: other.site, jetstreamDomain: other.site })
+  await Promise.all([join(hub, paris), join(paris, hub)])
+  return { hub, paris, all: [hub, paris] }
+}
+
+/** Each log has all events of both, and each index what its log says. */
+async function converged(all: readonly OpenSite[]): Promise<void> {
+  const endMs = performance.now() + 60_000
+  for (;;) {
+    const logs = await Promise.all(all.map(async ({ names }) => (await eventIds(names)).sort().join()))
+    if (new Set(logs).size === 1) break
+    if (performance.now() > endMs) throw new Error('the logs do not become the same')
+    await delay(50)
+  }
+  for (const { projector } of all) await projector?.waitCaughtUp(10_000, signal)
+}
+
+async function eventIds({ reader, source }: OpenSite['names']): Promise<string[]> {
+  const ids: string[] = []
+  for await (const { subject, payload } of reader.from(`${source.domain}.evt.*.main.name.>`, 1, signal)) {
+    if (!subject.includes('.name.conflicted.')) ids.push(JSON.parse(Buffer.from(payload).toString()).id)
+  }
+  return ids
+}
+
+const put = ({ verbs }: OpenSite, text: string, more: object = {}) =>
+  verbs.put(contextOf(), fileOf(text), { name: 'n', signal, ...more })
+
+test('of a name that two sites write all the time, each change replaces all that its log had, and both sites agree', async () => {
+  const { hub, paris, all } = await openBoth()
+  let refused = 0
+  const write = async (site: OpenSite, client: number) => {
+    for (let i = 0; i < 25; i++) {
+      const seen = await site.verbs.resolveName('n', { signal }).catch(() => undefined)
+      // Half of them go by what they have read.
+      const more = client % 2 === 0 && seen !== undefined ? { expect: { revision: seen.revision } } : {}
+      await put(site, `${site.site} ${client} ${i}`, more).catch((error: unknown) => {
+        if (!isAppError(error, 'REVISION_CONFLICT')) throw error
+        refused++
+      })
+    }
+  }
+  await Promise.all(all.flatMap((site) => [0, 1, 2, 3].map((client) => write(site, client))))
+  await converged(all)
+  expect(refused).toBeGreaterThan(0)
+
+  for (const { names, site } of all) {
+    const history = await names.log.history('n', signal)
+    expect(new Set(history.map((version) => version.site))).toEqual(new Set(['hub', 'paris']))
+    for (const [at, version] of history.entries()) {
+      if (version.site !== site) continue
+      const replaced = headsOf(history.slice(0, at)).map(({ eventId }) => eventId)
+      expect([...(version.parents ?? [])].sort()).toEqual(replaced.sort())
+    }
+  }
+  const [atHub, atParis] = await Promise.all(all.map(({ verbs }) => verbs.resolveName('n', { signal })))
+  expect({ ...atHub, revision: 0 }).toEqual({ ...atParis, revision: 0 })
+
+  for (const { names } of all) {
+    const before = await dumpIndex(names, signal)
+    expect(await verifyIndex(names, { repair: false, signal })).toMatchObject({ differences: [] })
+    await rebuildIndex(names, signal)
+    expect(await dumpIndex(names, signal)).toBe(before)
+  }
+  // A cluster's leader tells one message of a name only: the same comes of it.
+  const ofLeader = new LogReader(hub.nats, hub.log.stream, { replicas: 3, waitMs: 5_000 })
+  const log = new NameLog(ofLeader, hub.source, (name) => hub.names.index.get(name, signal))
+  expect(await log.head('n', signal)).toEqual(await hub.names.log.head('n', signal))
+  expect((await paris.names.log.head('n', signal)).version?.cid).toBe(atParis?.cid)
+})
+
+/** Both change the name before they hear each other. */
+async function conflict(): Promise<Awaited<ReturnType<typeof openBoth>>> {
+  const { hub, paris, all } = await openBoth()
+  await put(hub, 'base')
+  await converged(all)
+  const link = sites.leaf('paris')
+  await link.cut()
+  await put(hub, 'hub')
+  await put(paris, 'paris')
+  await link.mend()
+  await converged(all)
+  return { hub, paris, all }
+}
+
+const text = (entry: { readonly cid: string } | null | undefined) => entry?.cid
+
+test('a conflict is undone, renamed over and looked at as of then like any change, and is over', async () => {
+  const { hub, paris, all } = await conflict()
+  const [base, ...two] = await hub.names.log.history('n', signal)
+  expect(two.map(({ parents }) => parents)).toEqual([[base?.eventId], [base?.eventId]])
+  const entry = await hub.verbs.resolveName('n', { signal })
+  expect(entry.heads).toHaveLength(2)
+  const stood = (revision: number) => hub.verbs.resolveName(`n@${revision}`, { signal })
+  expect(await stood(entry.revision)).toEqual(entry)
+  expect(text(await stood(base?.revision ?? 0))).toBe(base?.cid)
+  expect((await hub.verbs.resolveName(`n@${new Date().toISOString()}`, { signal })).heads).toEqual(entry.heads)
+  expect((await hub.verbs.listNames('', { limit: 10, signal })).names).toEqual([entry])
+
+  // The last that hub heard of was the change in paris: without it the name stood for that of the hub.
+  const undone = await hub.verbs.undoName(contextOf(), 'n', undefined, { signal })
+  expect(undone.entries[0]?.cid).toBe(two[0]?.cid)
+  expect(undone.entries[0]?.heads).toBeUndefined()
+  await converged(all)
+  expect((await paris.verbs.resolveName('n', { signal })).cid).toBe(two[0]?.cid)
+
+  const again = await conflict()
+  const before = await again.paris.verbs.resolveName('n', { signal })
+  await again.paris.verbs.renameName(contextOf(), { from: 'n', to: 'm', expect: 'any', replace: false }, { signal })
+  await converged(again.all)
+  for (const { verbs } of again.all) {
+    expect(await verbs.resolveName('m', { signal })).toMatchObject({ cid: before.cid })
+    await expect(verbs.resolveName('n', { signal })).rejects.toMatchObject({ code: 'NAME_NOT_FOUND' })
+  }
+})
+
+test('a command that one site carried out has the same outcome at the other', async () => {
+  const { hub, paris, all } = await openBoth()
+  const context = contextOf()
+  const first = await hub.verbs.put(context, fileOf('once'), { name: 'n', signal })
+  await Promise.all(Array.from({ length: 20 }, (_, i) => put(paris, `between ${i}`)))
+  await converged(all)
+  const again = await paris.verbs.put(context, fileOf('once'), { name: 'n', signal })
+  expect(again).toMatchObject({ repeated: true, eventId: first.eventId, cid: first.cid })
+  expect(again.name?.cid).toBe(first.name?.cid)
+})
