@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CID } from 'multiformats/cid'
 import { expect, type TestContext, test, vi } from 'vitest'
+import { hashBlock } from '../../src/blocks/block.ts'
 import { blockKey } from '../../src/blocks/block-object.ts'
 import { Stores } from '../../src/blocks/stores.ts'
 import { readConfig } from '../../src/config.ts'
@@ -140,18 +141,18 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
       const contents = await putAll(home)
       await verifiedIn(home, 'b', contents.keys())
       const stores = await openStores(home, onFinished)
-      // Bytes that nats-server takes for good: only a hash tells.
-      const [swapped = ''] = contents.keys()
-      const cid = CID.parse(swapped)
-      const { bucket = '' } = stores.primary.buckets[shardOf(cid.multihash.digest, 2)] ?? {}
-      const { requests } = await ownNats(home, onFinished)
-      await publish(requests, { subject: chunkSubject(bucket, blockKey(cid)), payload: randomBytes(2 * KiB) })
+      // No root leads to it: what an upload left that was given up.
+      const loose = hashBlock(randomBytes(50 * KiB), 0x55)
+      for (const store of ['a', 'b']) await (await stores.make(store)).blocks.put(loose, { signal })
       await home.damage(stop, async (files) => {
         expect(files.length).toBeGreaterThanOrEqual(4)
         for (const file of files) await flipBits(file, 3)
         await deleteFile(files[1] ?? '')
       })
-      expect((await notWhole(stores, 'a', [...contents.keys()])).length).toBeGreaterThan(1)
+      // Bytes that nats-server takes for good: only a hash tells.
+      const swapped = [...contents.keys()].filter((_, i) => (sizes[i] ?? 0) < MiB)
+      for (const root of [...swapped, loose.cid.toString()]) await swap(home, stores, root, onFinished)
+      expect((await notWhole(stores, 'a', [...contents.keys()])).length).toBeGreaterThanOrEqual(swapped.length)
 
       let reads = 0
       let scrubbing = true
@@ -172,6 +173,8 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
       expect(reads).toBeGreaterThanOrEqual(sizes.length)
       expect(await notWhole(stores, 'a', [...contents.keys()])).toEqual([])
       expect(await notWhole(stores, 'b', [...contents.keys()])).toEqual([])
+      await expect(stores.primary.blocks.get(loose.cid, { signal })).resolves.toHaveLength(50 * KiB)
+      expect(after.a?.last).toMatchObject({ sums: { bad: expect.toSatisfy((bad: number) => bad >= 1) } })
       expect(after.a?.last).toMatchObject({ sums: { failedRoots: 0, roots: sizes.length } })
       const { node } = (await (await fetch(`${home.node.apiUrl}/api/v1/scrub`)).json()) as { node: Fields }
       expect(node.repaired).toBeGreaterThan(1)
@@ -194,10 +197,7 @@ test('a read that meets a bad block serves the good one and repairs it at once',
   const root = await home.put(content)
   await verifiedIn(home, 'b', [root])
   const stores = await openStores(home, onTestFinished)
-  const cid = CID.parse(root)
-  const { bucket = '' } = stores.primary.buckets[shardOf(cid.multihash.digest, 2)] ?? {}
-  const { requests } = await ownNats(home, onTestFinished)
-  await publish(requests, { subject: chunkSubject(bucket, blockKey(cid)), payload: randomBytes(20 * KiB) })
+  await swap(home, stores, root, onTestFinished)
   expect(await notWhole(stores, 'a', [root])).toEqual([root])
   const reply = await home.get(`/ipfs/${root}`)
   expect(Buffer.from(await reply.arrayBuffer()).equals(content)).toBe(true)
@@ -241,10 +241,13 @@ test('content whose only copy is gone is lost and told so, never not found, unti
   expect((await home.get(`/ipfs/${kept}`)).status).toBe(500)
 }, 90_000)
 
-async function ownNats(home: Home, onFinished: OnFinished) {
+/** Other bytes in the place of a block of store `a`. */
+async function swap(home: Home, { primary }: Stores, root: string, onFinished: OnFinished): Promise<void> {
   const nats = await connectNats(home.nats.url, readConfig({ STOWAGE_NATS_URL: home.nats.url }).nats, silent)
   onFinished(() => nats.close())
-  return nats
+  const cid = CID.parse(root)
+  const { bucket = '' } = primary.buckets[shardOf(cid.multihash.digest, 2)] ?? {}
+  await publish(nats.requests, { subject: chunkSubject(bucket, blockKey(cid)), payload: randomBytes(2 * KiB) })
 }
 
 async function eventsOf({ node, token }: FullNode, entity: string, cid: string): Promise<string[]> {
