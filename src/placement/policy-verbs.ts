@@ -45,11 +45,13 @@ export interface PolicyVerbParts {
   readonly log: PolicyLog
   /** Names that a rule may use. */
   readonly sites: () => ReadonlySet<string>
+  /** Resolves when this node goes by it. */
+  readonly shown: (version: PolicyVersion) => Promise<void>
 }
 
 const attemptsMax = 100
 
-export function createPolicyVerbs({ space, commands, log, sites }: PolicyVerbParts): PolicyVerbs {
+export function createPolicyVerbs({ space, commands, log, sites, shown }: PolicyVerbParts): PolicyVerbs {
   async function carryOut(
     context: Context,
     verb: string,
@@ -69,7 +71,9 @@ export function createPolicyVerbs({ space, commands, log, sites }: PolicyVerbPar
       signal,
       work: () => withRetries(attempt, retry),
     })
-    return { version: outcomeOf(events), isFirst: isFirst && !repeated, repeated }
+    const version = outcomeOf(events)
+    if (!repeated) await shown(version)
+    return { version, isFirst: isFirst && !repeated, repeated }
   }
 
   return {

@@ -66,6 +66,8 @@ export interface PlaceVerbParts {
   readonly make: (store: string, shards: number | undefined) => Promise<StoreHandle>
   /** What the log will say of a store that was made. */
   readonly settingsOf: (handle: StoreHandle) => StoreSettings
+  /** Resolves when this node goes by what the log says of them. */
+  readonly shown: (stores: readonly StoreSettings[]) => Promise<void>
   /** Deletes the buckets of stores of this site that the log calls removed. */
   readonly reap: () => Promise<void>
 }
@@ -127,7 +129,9 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
   ): Promise<PlaceOutcome> {
     const about = { entity: 'store', key: `${at.site}.${at.store}`, subject: storeKey(at) } as const
     const { events, sequence, repeated } = await carryOut(context, verb, about, signal, plan)
-    return { stores: events.map(({ event }) => settings(event.data as unknown as StoreSettings)), sequence, repeated }
+    const stores = events.map(({ event }) => settings(event.data as unknown as StoreSettings))
+    if (!repeated) await parts.shown(stores)
+    return { stores, sequence, repeated }
   }
 
   async function additionOf(store: string, shards: number | undefined, signal: AbortSignal): Promise<Step> {

@@ -12,6 +12,7 @@ import { LogReader } from '../nats/log-reader.ts'
 import { measuredCopyRate } from './copy-rate.ts'
 import { type DryRun, dryRun } from './dry-run.ts'
 import { Holdings } from './holdings.ts'
+import type { StoreSettings } from './place-events.ts'
 import type { Placement } from './placement.ts'
 import { type SiteStatus, type StoreStatus, sitesOf, storesOf } from './places.ts'
 import { Planner } from './plan.ts'
@@ -20,6 +21,7 @@ import { PolicyLog } from './policy-log.ts'
 import { createPolicyVerbs, type PolicyVerbs } from './policy-verbs.ts'
 import { type Replay, type ReplayRange, replay } from './replay.ts'
 import { RootHistory } from './root-history.ts'
+import { shownWithin } from './shown.ts'
 import { createPlaceVerbs, type PlaceVerbs } from './store-verbs.ts'
 import { Explainer, type Why } from './why.ts'
 
@@ -67,7 +69,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
   const sites = () => new Set(view.sites.flatMap((one) => (one.state === 'active' ? [one.site] : [])))
   const policyOf = (document: unknown): CompiledPolicy =>
     document === undefined ? view.compiledPolicy : compilePolicy(parsePolicy(document, sites()))
-  const policy = createPolicyVerbs({ space, commands, log: new PolicyLog(reader, layout), sites })
+  const policy = createPolicyVerbs({ space, commands, log: new PolicyLog(reader, layout), sites, shown: shownPolicy })
   const holdings = new Holdings({
     facts,
     last: () => lastSequence(nats, eventLog.stream),
@@ -79,6 +81,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
   const places = createPlaceVerbs({
     ...{ domain, space, site, commands, reader, holdings, primary: layout.store },
     isUp: (one) => view.isUp(one),
+    shown: shownStores,
     ...placement.storeKeeping,
   })
   const explainer = new Explainer({
@@ -109,6 +112,15 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
       return alone(() => replay(compiled, range, { ...replayParts, readsOf }, signal))
     },
     idle: () => commands.idle(),
+  }
+
+  /** Whoever asks after a change is told of it. */
+  async function shownPolicy({ revision }: { readonly revision: number }): Promise<void> {
+    await shownWithin(() => (view.policy?.revision ?? 0) >= revision)
+  }
+
+  async function shownStores(stores: readonly StoreSettings[]): Promise<void> {
+    await shownWithin(() => stores.every((one) => view.store(one.site, one.store)?.state === one.state))
   }
 
   /** Each site has a read log of its own. */
