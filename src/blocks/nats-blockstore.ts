@@ -68,6 +68,28 @@ export class NatsBlockstore implements Blockstore {
     return (await this.#meta(cid, signal)) !== undefined
   }
 
+  /**
+   * Which of these are here, in their order, by their metas: one request for all that share a shard. A replica that lags
+   * behind may answer, so a no proves nothing, and a yes may be older than a deletion.
+   */
+  async hasMany(cids: readonly CID[], { signal }: Abortable): Promise<boolean[]> {
+    const groups = new Map<Shard, CID[]>()
+    for (const cid of cids) {
+      const shard = this.#shard(cid)
+      const group = groups.get(shard)
+      if (group === undefined) groups.set(shard, [cid])
+      else group.push(cid)
+    }
+    const present = new Set<string>()
+    await Promise.all(
+      Array.from(groups, async ([{ reader }, ofShard]) => {
+        const keys = await patiently(this.#waitMs, signal, () => reader.present(ofShard))
+        for (const key of keys) present.add(key)
+      }),
+    )
+    return cids.map((cid) => present.has(blockKey(cid)))
+  }
+
   async size(cid: CID, { signal }: Abortable): Promise<number> {
     const meta = await this.#meta(cid, signal)
     if (meta === undefined) throw new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)

@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
+import { MiB } from '../lib/units.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { StoredMessage } from '../nats/direct-get.ts'
@@ -13,6 +14,9 @@ import { blockBytesMax } from './blockstore.ts'
 
 /** On every chunk of a block that did not fit into one message: how many there are. */
 export const chunksHeader = 'Stowage-Chunks'
+
+/** A meta has some 400 bytes. */
+const metasBytesMax = MiB
 
 /** Reads one shard's bucket. Errors name a block as it was asked for; nothing is verified here. */
 export class ShardReader {
@@ -59,6 +63,26 @@ export class ShardReader {
     const meta = message === undefined ? undefined : decodeMeta(message.data)
     if (meta?.deleted === false) return meta
     return replicas > 1 ? this.#metaAtLeader(cid) : undefined
+  }
+
+  /** Keys of those of `cids` that have a meta; any replica may answer. @throws TransientError */
+  async present(cids: readonly CID[]): Promise<string[]> {
+    const { bucket, stream } = this.#bucket
+    const keys = [...new Set(cids.map(blockKey))]
+    const present: string[] = []
+    for (let at = 0; at < keys.length; at += multiGetSubjectsMax) {
+      const keyOf = new Map(keys.slice(at, at + multiGetSubjectsMax).map((key) => [metaSubject(bucket, key), key]))
+      let from: { fromSeq: number; upToSeq: number } | undefined
+      do {
+        const reply = await directGetMany(this.#nats.requests, stream, [...keyOf.keys()], metasBytesMax, from)
+        for (const { subject, data } of reply.messages) {
+          const key = keyOf.get(subject)
+          if (key !== undefined && decodeMeta(data)?.deleted === false) present.push(key)
+        }
+        from = reply.next
+      } while (from !== undefined)
+    }
+    return present
   }
 
   async #collect(subjects: readonly string[], bytesMax: number, into: Map<string, StoredMessage>): Promise<void> {

@@ -26,7 +26,11 @@ export interface Move {
 
 /** What has to be done at a site, one message for each key: the nodes of the site share it. */
 export interface MoveQueue {
-  /** @param key subject tokens, unique to the work @returns false when it is queued, or under way, already */
+  /**
+   * @param key subject tokens, unique to the work
+   * @returns false when it is queued, or under way, already
+   * @throws AppError STORE_FULL | STORE_UNAVAILABLE
+   */
   add(key: string, data: Uint8Array): Promise<boolean>
   /** Undefined when none came in a while. @throws AppError STORE_UNAVAILABLE */
   next(): Promise<Move | undefined>
@@ -38,7 +42,11 @@ const waitMs = 5_000
 const ackWaitMs = 30_000
 const streamNotFound = 10059
 const consumerExists = 10148
-const perSubjectFull = 10077
+/** What the store says no to, whatever its reason: the message tells one from the other. */
+const notStored = 10077
+const subjectIsTaken = 'maximum messages per subject exceeded'
+/** Work that waits to be tried again counts as delivered: a thousand failures must not hold up what would succeed. */
+const ackPendingMax = 100_000
 
 /**
  * Made where it is missing. A message holds its subject until it is done, so the same work is never queued twice.
@@ -64,10 +72,11 @@ export async function openMoveQueue(nats: Nats, layout: LayoutConfig): Promise<M
         num_replicas: replicas,
       })
     })
-    const config = { ack_wait: ackWaitMs * 1e6, max_deliver: -1 }
+    const config = { ack_wait: ackWaitMs * 1e6, max_deliver: -1, max_ack_pending: ackPendingMax }
     const shared = { durable_name: name, filter_subject: `${prefix}>`, ack_policy: AckPolicy.Explicit, ...config }
     await nats.jsm.consumers.add(stream, shared).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError) || error.code !== consumerExists) throw error
+      return nats.jsm.consumers.update(stream, name, config)
     })
     return nats.js.consumers.get(stream, name)
   }
@@ -81,8 +90,9 @@ export async function openMoveQueue(nats: Nats, layout: LayoutConfig): Promise<M
           await nats.js.publish(prefix + key, data)
           return true
         } catch (error) {
-          if (error instanceof JetStreamApiError && error.code === perSubjectFull) return false
-          throw error
+          if (!(error instanceof JetStreamApiError) || error.code !== notStored) throw error
+          if (error.message.includes(subjectIsTaken)) return false
+          throw new AppError('STORE_FULL', `stream ${stream} is full: ${error.message}`, { cause: error })
         }
       }),
     next: async () => {

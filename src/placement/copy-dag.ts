@@ -1,13 +1,14 @@
 import type { CID } from 'multiformats/cid'
-import { type HashedBlock, isIdentity, multihashKey, verifyBlock } from '../blocks/block.ts'
+import { type HashedBlock, isIdentity, verifyBlock } from '../blocks/block.ts'
 import type { Blockstore } from '../blocks/blockstore.ts'
-import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
+import type { Route } from '../blocks/routed.ts'
 import { linksOf } from '../dag/codecs.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { walk } from '../dag/walk.ts'
 import { type AppError, isAppError } from '../errors.ts'
 import type { ByteRate } from '../lib/byte-rate.ts'
 import type { CopySize } from './copy-events.ts'
+import { CopySource, type CopySourceParts } from './copy-source.ts'
 
 export interface CopyOptions {
   readonly signal: AbortSignal
@@ -19,6 +20,8 @@ export interface CopyOptions {
   readonly onProgress?: (size: CopySize) => void
   /** Of `dest`: for a block that lies there damaged, which a put would take for stored. */
   readonly rewrite?: (block: HashedBlock) => Promise<void>
+  /** Of `dest`: see `CopySourceParts`. */
+  readonly hasMany?: CopySourceParts['hasMany']
   /** A block is now in `dest` that was read elsewhere. `failure`: what `dest` said of it. */
   readonly onCopied?: (block: { readonly cid: CID; readonly from: Route; readonly failure: AppError }) => void
 }
@@ -35,21 +38,14 @@ export async function copyDag(
   others: readonly Route[],
   options: CopyOptions,
 ): Promise<CopySize & { readonly newBlocks: number }> {
-  const { signal, rewrite, onCopied } = options
-  const elsewhere = new Map<string, { readonly from: Route; readonly failure: AppError }>()
-  const source = new RoutedBlockstore({
-    primary: dest,
-    others: () => others,
-    onFound: ({ cid, from }, failure) => elsewhere.set(multihashKey(cid), { from, failure }),
-  })
+  const { signal, rewrite, onCopied, hasMany } = options
+  const source = new CopySource({ dest, others, hasMany })
   const writer = dest.openWriter({ signal })
   let newBlocks = 0
   let last: Uint8Array | undefined
   const size = await eachBlock(root, source, options, async (cid, bytes) => {
-    const key = multihashKey(cid)
-    const found = elsewhere.get(key)
+    const found = source.take(cid)
     if (found === undefined) return
-    elsewhere.delete(key)
     newBlocks++
     const isDamaged = !isAppError(found.failure, 'BLOCK_NOT_FOUND')
     if (isDamaged && rewrite !== undefined) await rewrite(verifyBlock(cid, bytes))
@@ -72,7 +68,7 @@ export function verifyDag(root: CID, store: Blockstore, options: CopyOptions): P
 
 async function eachBlock(
   root: CID,
-  source: Blockstore,
+  source: Pick<Blockstore, 'get' | 'getBatch'>,
   { signal, limits, rate, readAheadBytes, onProgress }: CopyOptions,
   work: (cid: CID, bytes: Uint8Array) => Promise<void>,
 ): Promise<CopySize> {

@@ -24,6 +24,7 @@ const idleMs = 2_000
 const gatherMs = 25
 /** To fold events twice does no harm, and to write down each step costs more than that. */
 const eventsUnwrittenMax = 2_048
+const writeEveryMs = 1_000
 
 /**
  * Folds the log of the domain into the facts of its roots, in the log's order, from where the last one stopped. To be run
@@ -37,6 +38,7 @@ export class Follower {
   /** Of the position in its bucket. */
   #lastSeq = 0
   #written = 0
+  #writtenMs = 0
   #unwritten = 0
   /** Sequence in the local log up to which the facts are. */
   position = 0
@@ -80,7 +82,7 @@ export class Follower {
       await this.#catchUp(signal)
       const isIdle = this.position === before
       if (isIdle) this.isCaughtUp = true
-      if (isIdle && !woken) await this.#write(signal)
+      if ((isIdle && !woken) || performance.now() - this.#writtenMs > writeEveryMs) await this.#write(signal)
       woken = await this.#pause(isIdle ? idleMs : gatherMs, isIdle, signal)
     }
   }
@@ -138,6 +140,7 @@ export class Follower {
       this.#written = this.position
     }
     this.#unwritten = 0
+    this.#writtenMs = performance.now()
   }
 
   get #key(): string {

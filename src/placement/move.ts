@@ -1,5 +1,7 @@
+import { CID } from 'multiformats/cid'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import { AppError } from '../errors.ts'
+import { rootKey } from '../names/name-fold.ts'
 
 /** One thing to be done at a site: a copy to be made there, or to be dropped. */
 export interface MoveTask {
@@ -25,14 +27,21 @@ export const moveKey = ({ rootKey, to }: Pick<MoveTask, 'rootKey' | 'to'>): stri
 
 export const encodeMove = (task: MoveTask): Buffer => Buffer.from(JSON.stringify(task))
 
-/** @throws AppError REQUEST_INVALID for what is no task of ours */
+/** @throws AppError REQUEST_INVALID for what is no task of ours, or one that nobody could carry out */
 export function decodeMove(data: Uint8Array): MoveTask {
   try {
     const task = JSON.parse(Buffer.from(data).toString('utf8')) as MoveTask
-    const isTask = (task.action === 'add' || task.action === 'remove') && typeof task.root === 'string'
-    if (isTask && typeof task.to.store === 'string' && Array.isArray(task.from)) return task
+    const isTask = (task.action === 'add' || task.action === 'remove') && Array.isArray(task.from)
+    const texts = [task.root, task.rootKey, task.rule, task.why, task.correlation, task.causation]
+    const isWhole = texts.every((text) => typeof text === 'string') && [task.to, ...task.from].every(isPlace)
+    if (isTask && isWhole && rootKey(CID.parse(task.root)) === task.rootKey) return task
   } catch (cause) {
     throw new AppError('REQUEST_INVALID', 'this is no task of the move queue', { cause })
   }
   throw new AppError('REQUEST_INVALID', 'this is no task of the move queue')
+}
+
+function isPlace(at: Partial<StoreRef> | undefined): boolean {
+  const isName = (text: unknown) => typeof text === 'string' && /^[\w-]{1,64}$/.test(text)
+  return isName(at?.site) && isName(at?.store)
 }

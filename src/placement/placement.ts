@@ -7,7 +7,6 @@ import type { DagLimits } from '../dag/target.ts'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
-import { ByteRate } from '../lib/byte-rate.ts'
 import { type LogMessage, rootKey } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
 import { writeRevision } from '../names/revisioned.ts'
@@ -20,6 +19,7 @@ import { createMessaging } from '../nats/messaging.ts'
 import { openMoveQueue } from '../nats/move-queue.ts'
 import { announcedFacts } from './announced.ts'
 import { type Beat, Beats } from './beats.ts'
+import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
 import { Follower } from './follower.ts'
 import { createJudge, type Judge } from './judge.ts'
@@ -32,7 +32,6 @@ import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
 import { Repair, type RepairCounts } from './repair.ts'
-import { Replicator } from './replicator.ts'
 import { RootHistory } from './root-history.ts'
 import { Routes } from './routes.ts'
 import { type ScrubReport, scrubReport } from './scrub-status.ts'
@@ -83,7 +82,7 @@ export class Placement {
   readonly #reaped = new Set<string>()
   #routes: Routes | undefined
   #reconciler: Reconciler | undefined
-  #replicator: Replicator | undefined
+  #copying: Copying | undefined
   #lease: Lease | undefined
   #repair: Repair | undefined
   #scrubber: Scrubber | undefined
@@ -141,8 +140,9 @@ export class Placement {
   /** What this node has done since its start, and what waits. */
   get counts() {
     return {
-      ...this.#replicator?.counts,
-      busy: this.#replicator?.busy ?? 0,
+      ...this.#copying?.replicator.counts,
+      busy: this.#copying?.replicator.busy ?? 0,
+      swept: this.#copying?.sweeper.status ?? { freed: 0, stores: [] },
       waiting: this.#reconciler?.pending ?? 0,
       plans: this.#lease?.held ?? false,
       ...this.#repair?.counts,
@@ -217,7 +217,7 @@ export class Placement {
   }
 
   async #open(bucket: KvBucket, policies: KvBucket): Promise<void> {
-    const { nats, layout, config, stores, names, source, limits, onTrouble } = this.#parts
+    const { nats, layout, config, stores, names, source, limits, waitMs, onTrouble } = this.#parts
     const { domain, space, site } = layout
     const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader })
     this.#keeper = keeper
@@ -245,15 +245,14 @@ export class Placement {
     this.#routes = new Routes(stores, () => view)
     this.#openRepair(view, this.#routes, bucket)
     const queue = await openMoveQueue(nats, layout)
-    const replicator = new Replicator({
-      ...{ queue, stores, facts: this.facts, recorder: this.recorder, limits, onTrouble },
-      domainOf: (at) => view.domainOf(at),
-      makeStore: (store) => keeper.makeStore(store),
-      rate: new ByteRate(config.copyBytesPerSecond),
-      workers: config.copyWorkers,
-    })
-    this.#replicator = replicator
-    this.#closers.push(() => replicator.close())
+    const copyingParts = {
+      ...{ nats, layout, config, stores, facts: this.facts, recorder: this.recorder, reader: names.reader, bucket, queue },
+      ...{ view, routes: this.#routes, contextOf: this.around.contextToPlan, limits, waitMs, onTrouble },
+      makeStore: (store: string) => keeper.makeStore(store),
+    }
+    const copying: Copying = new Copying(copyingParts, () => follower)
+    this.#copying = copying
+    this.#closers.push(() => copying.replicator.close())
     const reconciler = new Reconciler({
       ...{ site, facts: this.facts, queue, recorder: this.recorder, onTrouble },
       planner: () => view.planner(),
@@ -263,10 +262,14 @@ export class Placement {
     this.#reconciler = reconciler
     const follower = new Follower({
       ...{ reader: names.reader, facts: this.facts, bucket, domain, space },
-      onRoot: (key, facts) => reconciler.consider(key, facts),
+      onRoot: (key, facts) => {
+        copying.heardRoot(key, facts)
+        reconciler.consider(key, facts)
+      },
       onMessages: async (messages) => {
         await this.#indexPlaces(messages, bucket, policies)
         this.around.heard(messages)
+        copying.heard(messages)
       },
     })
     this.#follower = follower
@@ -280,10 +283,11 @@ export class Placement {
     this.#closers.push(() => lease.close())
     const peers = this.#openPeers(view, reconciler)
     await keeper.register()
-    replicator.start()
+    copying.replicator.start()
     this.#scrubber?.start()
     const work = new SiteWork({
-      ...{ site, follower, reconciler, facts: this.facts, view, beside: [(signal) => peers.catchUp.run(signal)] },
+      ...{ site, follower, reconciler, facts: this.facts, view },
+      beside: [(signal) => peers.catchUp.run(signal), (signal) => copying.sweeper.run(signal)],
       changes: () => this.#changes,
     })
     lease.start((signal) => work.run(signal))

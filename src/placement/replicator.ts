@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
 import type { HashedBlock } from '../blocks/block.ts'
 import type { Route } from '../blocks/routed.ts'
@@ -5,11 +6,13 @@ import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { isAppError } from '../errors.ts'
+import { ByteBudget } from '../lib/byte-budget.ts'
 import type { ByteRate } from '../lib/byte-rate.ts'
 import type { Move, MoveQueue } from '../nats/move-queue.ts'
 import { type CopyOptions, copyDag, verifyDag } from './copy-dag.ts'
 import { copyEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
+import type { Copy, RootFacts } from './model.ts'
 import { decodeMove, type MoveTask } from './move.ts'
 import type { Cause, Recorder } from './recorder.ts'
 
@@ -24,7 +27,14 @@ export interface ReplicatorParts {
   readonly domainOf: (site: string) => string
   readonly limits: DagLimits
   readonly rate: ByteRate
+  /** Large copies at a time; of small ones as many as are as large together. */
   readonly workers: number
+  /** Whether the policy still wants what has failed before. @throws AppError STORE_UNAVAILABLE */
+  readonly isWanted: (facts: RootFacts, to: StoreRef, signal: AbortSignal) => Promise<boolean>
+  /** Whether a store of this site takes copies: it is neither drained nor removed. */
+  readonly takesCopies: (store: string) => boolean
+  /** Until nothing is swept out of a store: to be asked once the log says that a copy is on its way there. */
+  readonly swept: (store: string, signal: AbortSignal) => Promise<void>
   /** A failure that is not in the log: the log itself, or the queue. */
   readonly onTrouble: (error: unknown) => void
 }
@@ -41,7 +51,15 @@ const readAheadBytes = 8 * 1024 * 1024
 const workingEveryMs = 5_000
 /** Until what is known has caught up with the log. */
 const conflictMs = 250
-const retryMs = [1_000, 5_000, 30_000] as const
+/** By the number of tries; then the last one for as long as the copy is wanted. */
+const retryMs = [1_000, 5_000, 30_000, 120_000, 600_000] as const
+/** Tries before it is asked whether the copy is wanted still. */
+const triesUnasked = 3
+/** What one of `workers` has in its hands; the share of a copy of unknown size. */
+const laneBytes = 8 * 1024 * 1024
+/** Tasks at a time for each of `workers`. */
+const tasksPerLane = 8
+const neverAborted = new AbortController().signal
 
 /**
  * Makes the copies that are to lie at this site, and drops those that are not to: what the queue of the site has, a few at a
@@ -50,6 +68,7 @@ const retryMs = [1_000, 5_000, 30_000] as const
 export class Replicator {
   readonly #parts: ReplicatorParts
   readonly #stop = new AbortController()
+  readonly #lanes: ByteBudget
   #running: Promise<unknown> = Promise.resolve()
   #made = 0
   #removed = 0
@@ -59,10 +78,11 @@ export class Replicator {
 
   constructor(parts: ReplicatorParts) {
     this.#parts = parts
+    this.#lanes = new ByteBudget(parts.workers * laneBytes)
   }
 
   start(): void {
-    this.#running = Promise.all(Array.from({ length: this.#parts.workers }, () => this.#work()))
+    this.#running = this.#work()
   }
 
   get counts(): ReplicatorCounts {
@@ -81,18 +101,28 @@ export class Replicator {
     await this.#running
   }
 
+  /** Takes tasks out of the queue one after the other, as long as there are hands for them. */
   async #work(): Promise<void> {
     const { signal } = this.#stop
+    const atOnce = this.#parts.workers * tasksPerLane
+    const underWay = new Set<Promise<void>>()
     while (!signal.aborted) {
+      if (underWay.size >= atOnce) await Promise.race(underWay)
       try {
         const move = await this.#parts.queue.next()
-        if (move !== undefined) await this.#carryOut(move, signal)
+        if (move === undefined) continue
+        const task = this.#carryOut(move, signal).catch((error: unknown) => {
+          if (!signal.aborted) this.#parts.onTrouble(error)
+        })
+        underWay.add(task)
+        void task.finally(() => underWay.delete(task))
       } catch (error) {
-        if (signal.aborted) return
+        if (signal.aborted) break
         this.#parts.onTrouble(error)
-        await new Promise((resolve) => setTimeout(resolve, retryMs[0]).unref())
+        await delay(retryMs[0], undefined, { signal }).catch(() => undefined)
       }
     }
+    await Promise.all(underWay)
   }
 
   async #carryOut(move: Move, signal: AbortSignal): Promise<void> {
@@ -100,7 +130,7 @@ export class Replicator {
     try {
       task = decodeMove(move.data)
     } catch (error) {
-      // Nobody can do it, now or later.
+      // Nobody can do it, now or later; whoever plans queues what is wanted again.
       move.ack()
       this.#parts.onTrouble(error)
       return
@@ -108,7 +138,7 @@ export class Replicator {
     this.#busy++
     const sign = setInterval(() => move.working(), workingEveryMs)
     try {
-      if (task.action === 'add') await this.#add(task, signal)
+      if (task.action === 'add') await this.#add(task, move, signal)
       else await this.#remove(task, signal)
       move.ack()
     } catch (error) {
@@ -121,28 +151,55 @@ export class Replicator {
     }
   }
 
-  async #add(task: MoveTask, signal: AbortSignal): Promise<void> {
-    const { facts, recorder, makeStore } = this.#parts
-    const { root, to } = task
+  async #add(task: MoveTask, { deliveries }: Move, signal: AbortSignal): Promise<void> {
+    const { facts, isWanted, takesCopies } = this.#parts
+    const { to } = task
     const known = await facts.get(task.rootKey, signal)
     const present = known?.copies.find((copy) => storeKey(copy) === storeKey(to))
-    // Somebody has done it, or the content is wanted no more, since this was queued.
-    const isThere = present?.state === 'verified' && (present.verifiedAt ?? '') >= (task.notBefore ?? '')
-    if (known?.deleted === true || isThere || present?.state === 'removing') return
-    const cause: Cause = { correlation: task.correlation, causation: task.causation }
-    const requested = await recorder.record(copyEvents.requested(root, 'add', to, task), cause)
-    const step = { correlation: task.correlation, causation: requested.id }
+    // Somebody has done it since this was queued.
+    if (known === undefined || present?.state === 'verified' || present?.state === 'removing') return
+    const isUnwanted =
+      known.deleted || !takesCopies(to.store) || (deliveries > triesUnasked && !(await isWanted(known, to, signal)))
+    if (isUnwanted) return this.#drop(task, known, present)
+    const bytes = Math.min(known.bytes ?? laneBytes, laneBytes)
+    await this.#lanes.acquire(bytes, signal)
+    try {
+      await this.#copy(task, deliveries > 1 ? present : undefined, signal)
+    } finally {
+      this.#lanes.release(bytes)
+    }
+  }
+
+  /** @param begun what an earlier try has told of it */
+  async #copy(task: MoveTask, begun: Copy | undefined, signal: AbortSignal): Promise<void> {
+    const { recorder, makeStore, swept } = this.#parts
+    const { root, to, correlation, causation } = task
+    const requested =
+      begun?.eventId ??
+      (await recorder.record(copyEvents.requested(root, 'add', to, task), { correlation, causation })).id
+    const step = { correlation, causation: requested }
     const dest = await makeStore(to.store)
+    await swept(to.store, signal)
     const startedMs = performance.now()
     const cid = CID.parse(root)
     const options = this.#options(signal)
     const rewrite = (block: HashedBlock) => dest.raw.rewrite(block, { signal })
-    const made = await copyDag(cid, dest.blocks, await this.#routes(task.from), { ...options, rewrite })
+    const hasMany = dest.raw.hasMany.bind(dest.raw)
+    const made = await copyDag(cid, dest.blocks, await this.#routes(task.from), { ...options, rewrite, hasMany })
     const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(3))
     await recorder.record(copyEvents.made(root, to, { ...made, seconds }), step)
     const verified = await verifyDag(cid, dest.blocks, options)
     await recorder.record(copyEvents.verified(root, to, verified), step)
     this.#made++
+  }
+
+  /** Nobody wants it any more: what was begun is told to have ended, or it would be waited for. */
+  async #drop(task: MoveTask, known: RootFacts, present: Copy | undefined): Promise<void> {
+    if (present?.state !== 'requested' && present?.state !== 'failed') return
+    const { recorder } = this.#parts
+    const expect = { filter: recorder.copyFilter(known.root), lastSequence: known.copyRevision }
+    const cause: Cause = { correlation: task.correlation, causation: present.eventId }
+    await recorder.record(copyEvents.removed(known.root, task.to), cause, expect)
   }
 
   /** The copy counts no more; its blocks are freed by the sweep of the store, where it has one. */
@@ -158,16 +215,25 @@ export class Replicator {
     this.#removed++
   }
 
+  /** It stays in the queue, which takes nothing else for this root and store: tried again for as long as it is wanted. */
   async #fail(task: MoveTask, move: Move, error: unknown): Promise<void> {
+    const { facts, recorder, onTrouble } = this.#parts
     this.#failed++
-    const pauseMs = retryMs[move.deliveries - 1]
     const { code, message } = isAppError(error) ? error : { code: 'INTERNAL' as const, message: String(error) }
-    const cause: Cause = { correlation: task.correlation, causation: task.causation }
-    const failed = copyEvents.failed(task.root, task.to, { code: code.toLowerCase(), message })
-    await this.#parts.recorder.record(failed, cause).catch((trouble: unknown) => this.#parts.onTrouble(trouble))
-    // Given up for now: whoever plans next asks again.
-    if (pauseMs === undefined) move.ack()
-    else move.retryAfter(pauseMs)
+    try {
+      const known = await facts.get(task.rootKey, neverAborted)
+      const present = known?.copies.find((copy) => storeKey(copy) === storeKey(task.to))
+      // Told once: the log is no place for each try.
+      if (move.deliveries === 1 || present?.state === 'requested') {
+        const cause: Cause = { correlation: task.correlation, causation: task.causation }
+        const failed = copyEvents.failed(task.root, task.to, { code: code.toLowerCase(), message })
+        if (task.action === 'add') await recorder.record(failed, cause)
+        else onTrouble(error)
+      }
+    } catch (trouble) {
+      onTrouble(trouble)
+    }
+    move.retryAfter(retryMs[move.deliveries - 1] ?? retryMs[retryMs.length - 1] ?? 0)
   }
 
   #options(signal: AbortSignal): CopyOptions {

@@ -1,0 +1,91 @@
+import type { CID } from 'multiformats/cid'
+import { multihashKey } from '../blocks/block.ts'
+import type { Abortable, Blockstore, Want } from '../blocks/blockstore.ts'
+import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
+import { AppError } from '../errors.ts'
+
+export interface CopySourceParts {
+  /** Where the copy is to lie. */
+  readonly dest: Blockstore
+  /** Which of these `dest` has, by what it says of them, unread; undefined = each is read to know. */
+  readonly hasMany: ((cids: readonly CID[], options: Abortable) => Promise<readonly boolean[]>) | undefined
+  readonly others: readonly Route[]
+}
+
+export interface Found {
+  readonly from: Route
+  /** What `dest` said of it. */
+  readonly failure: AppError
+}
+
+/**
+ * The blocks of a DAG on its way: out of `dest` what is there, from elsewhere the rest. `dest` is asked for a whole batch at
+ * once what it has: to read what is not there would cost several requests for each block.
+ */
+export class CopySource implements Pick<Blockstore, 'get' | 'getBatch'> {
+  readonly #parts: CopySourceParts
+  readonly #routed: RoutedBlockstore
+  readonly #elsewhere: RoutedBlockstore
+  readonly #found = new Map<string, Found>()
+
+  constructor(parts: CopySourceParts) {
+    const { dest, others } = parts
+    this.#parts = parts
+    const onFound = ({ cid, from }: { readonly cid: CID; readonly from: Route }, failure: AppError) =>
+      this.#found.set(multihashKey(cid), { from, failure })
+    this.#routed = new RoutedBlockstore({ primary: dest, others: () => others, onFound })
+    this.#elsewhere = new RoutedBlockstore({ primary: nowhere(dest), others: () => others, onFound })
+  }
+
+  /** Where a block was read that `dest` did not give; it is forgotten with that. */
+  take(cid: CID): Found | undefined {
+    const key = multihashKey(cid)
+    const found = this.#found.get(key)
+    this.#found.delete(key)
+    return found
+  }
+
+  async get(cid: CID, options: Abortable): Promise<Uint8Array> {
+    const [bytes] = await this.getBatch([{ cid }], options)
+    return bytes ?? new Uint8Array()
+  }
+
+  async getBatch(wants: readonly Want[], options: Abortable): Promise<Uint8Array[]> {
+    const { hasMany } = this.#parts
+    if (hasMany === undefined) return this.#routed.getBatch(wants, options)
+    const has = await hasMany(
+      wants.map(({ cid }) => cid),
+      options,
+    )
+    const here = wants.filter((_, i) => has[i] === true)
+    const there = wants.filter((_, i) => has[i] !== true)
+    const [present, absent] = await Promise.all([
+      here.length === 0 ? [] : this.#routed.getBatch(here, options),
+      there.length === 0 ? [] : this.#elsewhere.getBatch(there, options),
+    ])
+    let nextHere = 0
+    let nextThere = 0
+    return wants.map((_, i) => (has[i] === true ? present[nextHere++] : absent[nextThere++]) ?? new Uint8Array())
+  }
+}
+
+/** A store that has nothing: all of it is looked for elsewhere. */
+function nowhere(dest: Blockstore): Blockstore {
+  const absent = (cid: CID) => new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
+  return {
+    has: async () => false,
+    size: async (cid) => {
+      throw absent(cid)
+    },
+    get: async (cid) => {
+      throw absent(cid)
+    },
+    getBatch: async ([want]) => {
+      if (want === undefined) return []
+      throw absent(want.cid)
+    },
+    put: dest.put,
+    openWriter: dest.openWriter,
+    delete: dest.delete,
+  }
+}
