@@ -143,13 +143,28 @@ test('a conflict is undone, renamed over and looked at as of then like any chang
   }
 })
 
-test('a command that one site carried out has the same outcome at the other', async () => {
+test('a command that one site carried out has the same outcome at the other, also where events of others lie between', async () => {
   const { hub, paris, all } = await openBoth()
-  const context = contextOf()
-  const first = await hub.verbs.put(context, fileOf('once'), { name: 'n', signal })
-  await Promise.all(Array.from({ length: 20 }, (_, i) => put(paris, `between ${i}`)))
+  const { cid } = await put(hub, 'content')
   await converged(all)
-  const again = await paris.verbs.put(context, fileOf('once'), { name: 'n', signal })
-  expect(again).toMatchObject({ repeated: true, eventId: first.eventId, cid: first.cid })
-  expect(again.name?.cid).toBe(first.name?.cid)
+  const change = { kind: 'set', cid: cid.toString(), size: null, mediaType: null, expect: 'any' } as const
+  const changes = Array.from({ length: 100 }, (_, i) => ({ ...change, name: `many/${i}` }))
+  for (let parted = false; !parted; ) {
+    const context = contextOf()
+    let done = false
+    const between = (async () => {
+      while (!done) await Promise.all([0, 1, 2, 3].map((i) => put(paris, `between ${i}`)))
+    })()
+    const first = await hub.verbs.changeNames(context, changes, { signal })
+    await delay(20)
+    done = true
+    await between
+    await converged(all)
+    const again = await paris.verbs.changeNames(context, changes, { signal })
+    expect(again.repeated).toBe(true)
+    const cids = (outcome: typeof first) => outcome.entries.map((entry) => `${entry?.name} ${entry?.cid}`)
+    expect(cids(again)).toEqual(cids(first))
+    const [begin = 0, end = 0] = [again.sequences[0], again.sequences.at(-1)]
+    parted = end - begin >= changes.length
+  }
 })
