@@ -102,8 +102,9 @@ export function createClient(options: ClientOptions): Client {
     putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),
     putTar: (body, options_) => put(call, 'application/x-tar', body, options_),
     putCar: (body, options_) => put(call, 'application/vnd.ipld.car', body, options_),
-    stat: async (path, options_) => statReplyOf(await getJson(`objects/${urlPath(path)}`, options_)),
-    list: (path, options_) => listPages(`objects/${urlPath(path)}`, (page) => getJson(page, options_)),
+    stat: async (path, options_) =>
+      statReplyOf(await getJson(`objects/${urlPath(path)}${queryText({ name: path.name })}`, options_)),
+    list: (path, options_) => listPages(path, (page) => getJson(page, options_)),
     read: (path, read) => download(http, gatewayUrl, path, { ...read, format: read.raw === true ? 'raw' : undefined }),
     car: (path, read) => download(http, gatewayUrl, path, { ...read, format: 'car' }),
     status: async (options_) => {
@@ -188,12 +189,13 @@ async function atOrigin(http: Http, request: HttpRequest, response: IncomingMess
   return await http.request({ ...request, url, headers: { ...request.headers, host: origin.host } })
 }
 
-async function* listPages(url: string, getJson: (url: string) => Promise<unknown>): AsyncGenerator<EntryReply> {
+async function* listPages(path: ClientPath, getJson: (url: string) => Promise<unknown>): AsyncGenerator<EntryReply> {
   let after: string | undefined
   do {
     const query = new URLSearchParams({ entries: 'true', detail: 'true' })
+    if (path.name !== undefined) query.set('name', path.name)
     if (after !== undefined) query.set('after', after)
-    const page = entriesOf(await getJson(`${url}?${query}`))
+    const page = entriesOf(await getJson(`objects/${urlPath(path)}?${query}`))
     yield* page.entries
     // A node that answers the same page for ever must not keep us here.
     if (page.next !== undefined && page.next === after) throw new AppError('INTERNAL', 'the listing does not advance')

@@ -21,7 +21,7 @@ const anyBase = base58btc.decoder
 export interface ClientPath {
   readonly cid: string
   readonly segments: readonly string[]
-  /** The name that led to the root, with its revision (`docs/a.txt@17`): it is read by it, so that the read log has it. */
+  /** The name that led to the root, with its revision (`docs/a.txt@17`): all is read by it, so that the read log has it. */
   readonly name?: string | undefined
 }
 

@@ -9,14 +9,14 @@ import { openNodeCli } from '../support/full-node.ts'
 
 const waiting = { timeout: 15_000, interval: 20 }
 
-/** The reads of content so far; what is asked of a node beside it is left out. */
+/** The reads so far, in the order of the log. */
 async function readsIn(connection: NatsConnection): Promise<CloudEvent[]> {
   const manager = await jetstreamManager(connection)
   const { state } = await manager.streams.info('stowage_reads')
   const events: CloudEvent[] = []
   for (let seq = 1; seq <= state.last_seq; seq++) {
     const event = decodeEvent((await manager.streams.getMessage('stowage_reads', { seq }))?.data ?? new Uint8Array())
-    if (event !== undefined && event.data.format !== 'stat' && event.data.format !== 'entries') events.push(event)
+    if (event !== undefined) events.push(event)
   }
   return events
 }
@@ -38,19 +38,55 @@ test('what is read by a name has the name in the read log, over the command line
   expect(await readFile(join(cli.folder, 'back', 'sub dir', 'ü %41.txt'), 'utf8')).toBe('deep')
   expect((await cli.run(['cat', 'trees/sub dir/ü %41.txt'])).stdout).toBe('deep')
   expect((await cli.run(['car', 'export', 'trees', '-o', 'trees.car'])).exitCode).toBe(0)
+  expect((await cli.run(['stat', 'docs/a b.txt'])).exitCode).toBe(0)
+  expect((await cli.run(['ls', 'trees/sub dir'])).stdout).toContain('ü %41.txt')
   expect(await (await fetch(`${cli.node.gatewayUrl}/names/docs/a%20b.txt`)).text()).toBe('content')
   expect((await connection.request('stowage.qry.main.get', 'docs/a b.txt')).string()).toBe('content')
 
-  await vi.waitFor(async () => expect(await readsIn(connection)).toHaveLength(6), waiting)
-  const told = (await readsIn(connection)).map(({ data }) => [data.name, data.format, String(data.path)])
-  expect(told).toEqual([
-    ['docs/a b.txt', 'unixfs', '/names/docs/a%20b.txt%402'],
-    ['trees', 'unixfs', '/names/trees%404/sub%20dir/%C3%BC%20%2541.txt'],
-    ['trees', 'unixfs', '/names/trees%404/sub%20dir/%C3%BC%20%2541.txt'],
-    ['trees', 'car', '/names/trees%404'],
+  const revisionOf = async (name: string) => {
+    const response = await fetch(`${cli.node.apiUrl}/api/v1/names/${encodeURIComponent(name)}`)
+    return ((await response.json()) as { revision: number }).revision
+  }
+  const file = `docs/a%20b.txt%40${await revisionOf('docs/a b.txt')}`
+  const tree = `trees%40${await revisionOf('trees')}`
+  const deep = `${tree}/sub%20dir/%C3%BC%20%2541.txt`
+  const content = [
+    ['docs/a b.txt', 'unixfs', `/names/${file}`],
+    ['trees', 'unixfs', `/names/${deep}`],
+    ['trees', 'unixfs', `/names/${deep}`],
+    ['trees', 'car', `/names/${tree}`],
     ['docs/a b.txt', 'unixfs', '/names/docs/a%20b.txt'],
     ['docs/a b.txt', 'unixfs', '/names/docs/a b.txt'],
-  ])
+  ]
+  const told = async () =>
+    (await readsIn(connection)).map(({ data }) => [data.name, String(data.format), String(data.path)])
+  const isContent = ([, format]: readonly unknown[]) => format !== 'stat' && format !== 'entries'
+  await vi.waitFor(async () => expect((await told()).filter(isContent)).toHaveLength(content.length), waiting)
+  expect((await told()).filter(isContent)).toEqual(content)
+  // Of what the command line asks beside them, too, none is without its name.
+  const beside = (await told()).filter((read) => !isContent(read))
+  expect(beside).toContainEqual(['docs/a b.txt', 'stat', `/names/${file}`])
+  expect(beside).toContainEqual(['trees', 'entries', `/names/${tree}/sub%20dir`])
+  expect(beside.filter(([name]) => name === null)).toEqual([])
+})
+
+test('a name is recorded only where it stands for what is asked for', async ({ onTestFinished }) => {
+  const cli = await openNodeCli(onTestFinished)
+  const connection = await connect({ servers: cli.nats.url })
+  onTestFinished(() => connection.close())
+  const added = async (text: string) =>
+    (await cli.run(['add', '-q', '--name', text, '-'], { stdin: text })).stdout.trim()
+  const [one] = [await added('one'), await added('two')]
+  const statuses: number[] = []
+  for (const name of ['two', 'three', '..', 'one@1']) {
+    const response = await fetch(`${cli.node.apiUrl}/api/v1/objects/${one}?name=${name}`)
+    statuses.push(response.status)
+  }
+  expect(statuses).toEqual([404, 404, 400, 404])
+  await vi.waitFor(async () => expect(await readsIn(connection)).toHaveLength(statuses.length), waiting)
+  expect((await readsIn(connection)).map(({ data }) => [data.name, data.path])).toEqual(
+    statuses.map(() => [null, `/ipfs/${one}`]),
+  )
 })
 
 test('a gateway that leads a name elsewhere is not believed', async ({ onTestFinished }) => {

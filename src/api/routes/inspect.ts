@@ -1,9 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { CID } from 'multiformats/cid'
 import type { LimitConfig } from '../../config.ts'
 import { type ContentPath, type Get, parseContentPath } from '../../content/get.ts'
 import { type Propagation, propagationFields, propagationHeaders } from '../../content/propagation.ts'
 import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
-import type { IsDeleted, ReadLog } from '../../content/verbs.ts'
+import type { IsDeleted, ReadLog, Verbs } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { readContextOf } from '../context.ts'
@@ -14,21 +15,30 @@ export type InspectLimits = Pick<LimitConfig, 'listingEntriesMax' | 'pathSegment
 export const objectPrefix = '/api/v1/objects/'
 const entriesDefault = 1000
 
-/** `GET /api/v1/objects/<cid>[/path]`: what lies there, or with `entries=true` what lies in it. */
+/**
+ * `GET /api/v1/objects/<cid>[/path]`: what lies there, or with `entries=true` what lies in it. With `name=<name>[@revision]` it is
+ * read by that name, which has to stand for the CID: whoever reads the read log may believe it.
+ */
 export interface InspectParts {
   readonly get: Pick<Get, 'open'>
   readonly inspect: Inspect
+  readonly resolveName: Verbs['resolveName']
   readonly reads?: ReadLog | undefined
   readonly isDeleted?: IsDeleted | undefined
   readonly propagation?: Propagation | undefined
 }
 
-export function inspectHandler({ get, inspect, reads, isDeleted, propagation }: InspectParts, limits: InspectLimits) {
+export function inspectHandler(parts: InspectParts, limits: InspectLimits) {
+  const { get, inspect, resolveName, reads, isDeleted, propagation } = parts
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const signal = clientGone(reply.raw)
-    const query = parseListQuery(queryOf(request), limits)
+    const parameters = queryOf(request)
+    const query = parseListQuery(parameters, limits)
     const path = pathOf(request, limits)
-    if (reads !== undefined) recordRead(reads, request, reply, path, query === undefined ? 'stat' : 'entries')
+    const by: ReadBy = { reference: parameters.get('name'), name: null }
+    if (reads !== undefined)
+      recordRead(reads, request, reply, path, { format: query === undefined ? 'stat' : 'entries', by })
+    if (by.reference !== null) by.name = await nameOf(by.reference, path, resolveName, signal)
     if (await isDeleted?.(path.root, { signal })) throw new AppError('OBJECT_DELETED', 'this content was deleted')
     const target = await get.open(path, { signal })
     const count = await propagation?.tell(path.root.toV1().toString())
@@ -51,21 +61,42 @@ export function inspectHandler({ get, inspect, reads, isDeleted, propagation }: 
   }
 }
 
+interface ReadBy {
+  /** As the client gave it. */
+  readonly reference: string | null
+  /** Null until it is known to stand for what is read. */
+  name: string | null
+}
+
+/** @throws AppError NAME_INVALID | NAME_NOT_FOUND */
+async function nameOf(
+  reference: string,
+  { root }: ContentPath,
+  resolveName: Verbs['resolveName'],
+  signal: AbortSignal,
+): Promise<string> {
+  const { name, cid } = await resolveName(reference, { signal })
+  if (CID.parse(cid).toV1().equals(root.toV1())) return name
+  throw new AppError('NAME_NOT_FOUND', `the name ${JSON.stringify(reference)} does not stand for this CID`)
+}
+
 /** When the reply has ended, as it ended. Of content itself nothing is sent here. */
 function recordRead(
   reads: ReadLog,
   request: FastifyRequest,
   reply: FastifyReply,
   { root, segments }: ContentPath,
-  format: string,
+  { format, by }: { readonly format: string; readonly by: ReadBy },
 ): void {
   const beganMs = performance.now()
   const cid = root.toV1().toString()
-  const path = `/ipfs/${[cid, ...segments.map(encodeURIComponent)].join('/')}`
   reply.raw.once('close', () => {
     const { statusCode: status } = reply.raw
     const latencyMs = performance.now() - beganMs
-    reads.read(readContextOf(request), { cid, path, range: null, bytes: 0, format, status, latencyMs, name: null })
+    const { name, reference } = by
+    const start = name === null || reference === null ? ['ipfs', cid] : ['names', ...reference.split('/')]
+    const path = `/${[...start, ...segments].map(encodeURIComponent).join('/')}`
+    reads.read(readContextOf(request), { cid, path, range: null, bytes: 0, format, status, latencyMs, name })
   })
 }
 
@@ -87,9 +118,9 @@ interface ListQuery {
 /** @returns undefined when no entries are asked for @throws AppError REQUEST_INVALID */
 function parseListQuery(query: URLSearchParams, limits: InspectLimits): ListQuery | undefined {
   for (const name of query.keys()) {
-    if (!['entries', 'limit', 'after', 'detail'].includes(name)) {
+    if (!['entries', 'limit', 'after', 'detail', 'name'].includes(name)) {
       throw new AppError('REQUEST_INVALID', `unknown parameter ${JSON.stringify(name.slice(0, 100))}`, {
-        hint: 'allowed here: entries, limit, after, detail',
+        hint: 'allowed here: entries, limit, after, detail, name',
       })
     }
     if (query.getAll(name).length > 1) throw new AppError('REQUEST_INVALID', `parameter ${name} is given twice`)
@@ -99,7 +130,7 @@ function parseListQuery(query: URLSearchParams, limits: InspectLimits): ListQuer
   const after = query.get('after')
   const text = query.get('limit')
   if (!entries) {
-    if (query.size - (query.has('entries') ? 1 : 0) === 0) return undefined
+    if (!['limit', 'after', 'detail'].some((name) => query.has(name))) return undefined
     throw new AppError('REQUEST_INVALID', 'limit, after and detail go with entries=true')
   }
   const limit = text === null ? Math.min(entriesDefault, limits.listingEntriesMax) : Number(text)
