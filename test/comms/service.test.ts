@@ -90,7 +90,9 @@ test('scenario 14 through a bare connection: put, get by name and CID, and the e
     const got = await connection.request('bare.qry.main.get', reference, { timeout: 5_000 })
     expect(createHash('sha256').update(got.data).digest('hex')).toBe(createHash('sha256').update(bytes).digest('hex'))
   }
-  const consumer = await jetstream(connection).consumers.get('bare_events', { filter_subjects: ['bare.evt.*.main.>'] })
+  const consumer = await jetstream(connection).consumers.get('bare_events', {
+    filter_subjects: ['object', 'name'].map((entity) => `bare.evt.*.main.${entity}.>`),
+  })
   const events = []
   for await (const message of await consumer.fetch({ max_messages: 2 })) events.push(decodeEvent(message.data))
   await consumer.delete()

@@ -183,14 +183,18 @@ test('a NATS server without JetStream is one line that says so', async () => {
   expect([exitCode, line]).toEqual([1, expect.stringContaining('JetStream is not enabled')])
 })
 
-test('a NATS server with less room than the read log sets aside is one line that names the setting', async () => {
+test('a NATS server with less room than is set aside is one line that names the setting', async () => {
   const nats = await startTestNats({ maxFileStore: '256MB' })
   onTestFinished(() => nats.stop())
   const { exitCode, line } = await refused({ env: { STOWAGE_NATS_URL: nats.url } })
   // 6: the storage is full.
   expect([exitCode, line]).toEqual([6, expect.stringMatching(/no room for stream stowage_reads; .*READS_BYTES_MAX/)])
-  const url = { STOWAGE_NATS_URL: nats.url, STOWAGE_READS_BYTES_MAX: '16MiB' }
-  await startServing(onTestFinished, { env: url })
+  const env = { STOWAGE_NATS_URL: nats.url, STOWAGE_READS_BYTES_MAX: '16MiB' }
+  const next = await refused({ env })
+  const settings = /no room for stream stowage_queue; .*QUEUE_BYTES_MAX and STOWAGE_DEAD_BYTES_MAX/
+  expect([next.exitCode, next.line]).toEqual([6, expect.stringMatching(settings)])
+  const small = { ...env, STOWAGE_QUEUE_BYTES_MAX: '16MiB', STOWAGE_DEAD_BYTES_MAX: '16MiB' }
+  await startServing(onTestFinished, { env: small })
 })
 
 test.each<[string, Record<string, string>]>([
