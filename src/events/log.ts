@@ -4,6 +4,7 @@ import { publishBatch } from '../nats/batch.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetFrom } from '../nats/direct-get.ts'
 import { eventsPerBatchMax } from '../nats/layout.ts'
+import { messagesAtLeader } from '../nats/leader-get.ts'
 import { isDuplicate, isStorageFull, isTransient, isWrongLastSequence, type Publication } from '../nats/publish.ts'
 import type { Encoded } from './envelope.ts'
 
@@ -116,24 +117,36 @@ export class EventLog {
   async #send(appends: readonly Append[]): Promise<number[]> {
     const publications = appends.map(publicationOf)
     const endMs = performance.now() + this.#waitMs
-    let sentBefore = false
+    let mayBeTaken = false
     for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       try {
-        const { channel, requests } = this.#nats.log
-        const { seq } = await publishBatch(channel, requests, publications)
-        return appends.map((_, index) => seq - (appends.length - 1 - index))
+        return await this.#sendOnce(appends, publications, mayBeTaken)
       } catch (error) {
-        // Our own first try was taken, and only its acknowledgement was lost.
-        const found =
-          sentBefore && (isDuplicate(error) || isWrongLastSequence(error)) ? await this.#find(appends) : undefined
-        if (found !== undefined) return found
         if (!isTransient(error)) throw error
         if (performance.now() + pauseMs > endMs) {
           throw new AppError('STORE_UNAVAILABLE', 'the event log does not answer', { cause: error })
         }
-        sentBefore = true
+        mayBeTaken = true
         await delay(pauseMs)
       }
+    }
+  }
+
+  /** @param mayBeTaken an earlier try was perhaps taken, and only its acknowledgement lost */
+  async #sendOnce(
+    appends: readonly Append[],
+    publications: readonly Publication[],
+    mayBeTaken: boolean,
+  ): Promise<number[]> {
+    try {
+      const { channel, requests } = this.#nats.log
+      const { seq } = await publishBatch(channel, requests, publications)
+      return appends.map((_, index) => seq - (appends.length - 1 - index))
+    } catch (error) {
+      const found =
+        mayBeTaken && (isDuplicate(error) || isWrongLastSequence(error)) ? await this.#find(appends) : undefined
+      if (found === undefined) throw error
+      return found
     }
   }
 
@@ -148,7 +161,11 @@ export class EventLog {
     return sequences
   }
 
-  /** The sequence of the event with this id on this subject; undefined when the log has none. */
+  /**
+   * The sequence of the event with this id on this subject; undefined when the log has none. A follower answers first, and
+   * what it lacks is asked for at the leader.
+   * @throws TransientError
+   */
   async sequenceOf(id: string, natsSubject: string): Promise<number | undefined> {
     const needle = `"id":"${id}"`
     let from = 1
@@ -156,9 +173,13 @@ export class EventLog {
       const { messages } = await directGetFrom(this.#nats.log.requests, this.#stream, natsSubject, from, 256)
       for (const { data, seq } of messages) if (data.includes(needle)) return seq
       const last = messages.at(-1)
-      if (last === undefined) return undefined
+      if (last === undefined) break
       from = last.seq + 1
     }
+    for await (const { data, seq } of messagesAtLeader(this.#nats, this.#stream, natsSubject, from)) {
+      if (Buffer.from(data).includes(needle)) return seq
+    }
+    return undefined
   }
 }
 

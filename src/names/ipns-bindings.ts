@@ -11,10 +11,10 @@ const pageEntries = 500
 export class IpnsBindings {
   readonly #bound = new Map<string, IpnsEntry>()
   readonly #changed = new Set<string>()
-  readonly #index: Pick<IpnsIndex, 'getMany'>
+  readonly #index: Pick<IpnsIndex, 'getEach'>
   readonly #watch: KvWatch
 
-  constructor(nats: Nats, bucket: KvBucket, space: string, index: Pick<IpnsIndex, 'getMany'>) {
+  constructor(nats: Nats, bucket: KvBucket, space: string, index: Pick<IpnsIndex, 'getEach'>) {
     this.#index = index
     const prefix = `${space}.`
     this.#watch = new KvWatch(nats, bucket, `${prefix}>`, {
@@ -30,13 +30,13 @@ export class IpnsBindings {
     })
   }
 
-  /** @throws AppError STORE_UNAVAILABLE; the signal's reason */
+  /** An older value of a key would not be noticed until its next change. @throws AppError STORE_UNAVAILABLE; the signal's reason */
   async all(signal: AbortSignal): Promise<IpnsEntry[]> {
     while (this.#changed.size > 0) {
       const names = [...this.#changed].slice(0, pageEntries)
       for (const name of names) this.#changed.delete(name)
       try {
-        this.#take(names, await this.#index.getMany(names, signal))
+        this.#take(names, await this.#index.getEach(names, signal))
       } catch (error) {
         for (const name of names) this.#changed.add(name)
         throw error

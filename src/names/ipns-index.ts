@@ -35,10 +35,22 @@ export class IpnsIndex {
     return record === undefined ? undefined : entryOf(record)
   }
 
-  /** Those that exist, in the order of `names`. */
+  /** Those that exist, in the order of `names`; for showing them (see `KvBucket.getMany`). */
   async getMany(names: readonly string[], signal: AbortSignal): Promise<IpnsEntry[]> {
+    return this.#entries(names, (keys) => this.#bucket.getMany(keys, signal))
+  }
+
+  /** As `getMany`, as they are now. */
+  async getEach(names: readonly string[], signal: AbortSignal): Promise<IpnsEntry[]> {
+    return this.#entries(names, (keys) => this.#bucket.getEach(keys, signal))
+  }
+
+  async #entries(
+    names: readonly string[],
+    read: (keys: readonly string[]) => Promise<Map<string, KvRecord>>,
+  ): Promise<IpnsEntry[]> {
     const keys = names.map((name) => this.#key(ipnsKey(name)))
-    const records = await this.#bucket.getMany(keys, signal)
+    const records = await read(keys)
     return keys.flatMap((key) => {
       const record = records.get(key)
       return (record === undefined ? undefined : entryOf(record)) ?? []

@@ -39,10 +39,17 @@ export class NameIndex {
     return record === undefined ? undefined : entryOf(record)
   }
 
-  /** Those that exist, in the order of `names`. */
+  /** Those that exist, in the order of `names`; for showing them (see `KvBucket.getMany`). */
   async getMany(names: readonly string[], signal: AbortSignal): Promise<NameEntry[]> {
+    return this.#entries(names, (keys) => this.#buckets.names.getMany(keys, signal))
+  }
+
+  async #entries(
+    names: readonly string[],
+    read: (keys: readonly string[]) => Promise<Map<string, KvRecord>>,
+  ): Promise<NameEntry[]> {
     const keys = names.map((name) => this.#key(nameKey(name)))
-    const records = await this.#buckets.names.getMany(keys, signal)
+    const records = await read(keys)
     return keys.flatMap((key) => {
       const record = records.get(key)
       return (record === undefined ? undefined : entryOf(record)) ?? []
@@ -64,7 +71,7 @@ export class NameIndex {
     const prefix = this.#key(`${root}.`)
     const records = await this.#buckets.refs.getMatching(`${prefix}>`, signal)
     const names = records.flatMap(({ key }) => nameOfKey(key.slice(prefix.length)) ?? [])
-    const entries = await this.getMany(names.sort(byBytes), signal)
+    const entries = await this.#now(names.sort(byBytes), signal)
     return entries.filter((entry) => refKey(entry).startsWith(`${root}.`))
   }
 
@@ -74,10 +81,15 @@ export class NameIndex {
     const prefix = this.#key(`${root}.`)
     for await (const page of this.#buckets.refs.matching(`${prefix}>`, signal, refsAtOnce)) {
       const names = page.flatMap(({ key }) => nameOfKey(key.slice(prefix.length)) ?? [])
-      const entries = await this.getMany(names, signal)
+      const entries = await this.#now(names, signal)
       if (entries.some((entry) => refKey(entry).startsWith(`${root}.`))) return true
     }
     return false
+  }
+
+  /** Deletions go by them: not as a follower remembers them. */
+  #now(names: readonly string[], signal: AbortSignal): Promise<NameEntry[]> {
+    return this.#entries(names, (keys) => this.#buckets.names.getEach(keys, signal))
   }
 
   /** @param wasAbsent the name is believed to be new: saves a look */

@@ -1,6 +1,7 @@
 import type { StreamConfig } from '@nats-io/jetstream'
 import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import { AppError } from '../errors.ts'
+import { mapAhead } from '../lib/streams.ts'
 import { publishBatch } from './batch.ts'
 import type { Nats } from './connection.ts'
 import { directGetFrom, directGetLast, directGetMany, type StoredMessage } from './direct-get.ts'
@@ -29,6 +30,7 @@ export interface KvOptions {
 }
 
 const streamNotFound = 10059
+const leaderGetsAhead = 15
 const pageBytesMax = 4 * 1024 * 1024
 const neverAborted = new AbortController().signal
 
@@ -98,8 +100,29 @@ export class KvBucket {
     })
   }
 
-  /** What is there of `keys`, by key; also what was removed. A follower may answer. */
+  /**
+   * What is there of `keys`, by key; also what was removed. In batches and for showing: a follower answers, so a value may be
+   * some milliseconds old, but what it lacks is asked for at the leader. Whoever decides by it asks `getEach`.
+   */
   async getMany(keys: readonly string[], signal: AbortSignal = neverAborted): Promise<Map<string, KvRecord>> {
+    const found = await this.#lastOfAll(keys, signal)
+    if (this.#options.replicas === 1) return found
+    const lacking = keys.filter((key) => !found.has(key))
+    for (const [key, record] of await this.getEach(lacking, signal)) found.set(key, record)
+    return found
+  }
+
+  /** As `getMany`, each as it is now: with replicas the leader is asked for one after the other. */
+  async getEach(keys: readonly string[], signal: AbortSignal = neverAborted): Promise<Map<string, KvRecord>> {
+    if (this.#options.replicas === 1) return this.#lastOfAll(keys, signal)
+    const found = new Map<string, KvRecord>()
+    for await (const record of mapAhead(keys, leaderGetsAhead, (key) => this.get(key, signal))) {
+      if (record !== undefined) found.set(record.key, record)
+    }
+    return found
+  }
+
+  async #lastOfAll(keys: readonly string[], signal: AbortSignal): Promise<Map<string, KvRecord>> {
     const slices: (readonly string[])[] = []
     for (let at = 0; at < keys.length; at += multiGetSubjectsMax) slices.push(keys.slice(at, at + multiGetSubjectsMax))
     const pages = await Promise.all(slices.map((slice) => this.#lastOfMany(slice, signal)))

@@ -24,9 +24,14 @@ export async function lastMessageAtLeader(
   return atLeader(nats, stream, { last_by_subj: subject })
 }
 
-/** All messages on `subject` as the stream's leader has them, oldest first; one request each. @throws TransientError */
-export async function* messagesAtLeader(nats: Nats, stream: string, subject: string): AsyncGenerator<LeaderMessage> {
-  for (let seq = 1; ; ) {
+/** The messages on `subject` from `fromSeq` on as the stream's leader has them, oldest first; one request each. @throws TransientError */
+export async function* messagesAtLeader(
+  nats: Nats,
+  stream: string,
+  subject: string,
+  fromSeq = 1,
+): AsyncGenerator<LeaderMessage> {
+  for (let seq = fromSeq; ; ) {
     const message = await atLeader(nats, stream, { seq, next_by_subj: subject })
     if (message === undefined) return
     yield message

@@ -2,34 +2,52 @@ import { JetStreamApiError } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
-import { tokenBucket } from './layout.ts'
+import { kvStream, tokenBucket } from './layout.ts'
+import { lastMessageAtLeader } from './leader-get.ts'
 
 const wrongLastSequence = 10071
 
-/** SHA-256 hashes of tokens, in hex, in KV `<domain>_tokens`. @throws AppError STORE_UNAVAILABLE, from every method too */
+/**
+ * SHA-256 hashes of tokens, in hex, in KV `<domain>_tokens`. With replicas they are read at the leader: a follower that lags
+ * behind would refuse a new token and take the old one.
+ * @throws AppError STORE_UNAVAILABLE, from every method too
+ */
 export async function openTokenHashes(nats: Nats, domain: string, replicas: number) {
   const kv = await asking(() => new Kvm(nats.js).create(tokenBucket(domain), { history: 5, replicas }))
+  const lookUp = replicas > 1 ? atLeader(nats, tokenBucket(domain)) : directly(kv)
   return {
-    get: (id: string) => asking(() => lookUp(kv, id)),
+    get: (id: string) => asking(() => lookUp(id)),
     set: (id: string, hash: string) => asking(async () => void (await kv.put(id, hash))),
     create: (id: string, hash: string) =>
       asking(async () => {
-        const present = await lookUp(kv, id)
+        const present = await lookUp(id)
         if (present !== undefined) return present
         try {
           await kv.create(id, hash)
           return hash
         } catch (error) {
           if (!(error instanceof JetStreamApiError) || error.code !== wrongLastSequence) throw error
-          return (await lookUp(kv, id)) ?? hash
+          return (await lookUp(id)) ?? hash
         }
       }),
   }
 }
 
-async function lookUp(kv: KV, id: string): Promise<string | undefined> {
-  const entry = await kv.get(id)
-  return entry === null || entry.operation !== 'PUT' ? undefined : entry.string()
+type LookUp = (id: string) => Promise<string | undefined>
+
+function directly(kv: KV): LookUp {
+  return async (id) => {
+    const entry = await kv.get(id)
+    return entry === null || entry.operation !== 'PUT' ? undefined : entry.string()
+  }
+}
+
+/** What was removed has an empty value. */
+function atLeader(nats: Nats, bucket: string): LookUp {
+  return async (id) => {
+    const message = await lastMessageAtLeader(nats, kvStream(bucket), `$KV.${bucket}.${id}`)
+    return message === undefined || message.data.byteLength === 0 ? undefined : Buffer.from(message.data).toString()
+  }
 }
 
 async function asking<T>(work: () => Promise<T>): Promise<T> {
