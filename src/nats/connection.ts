@@ -7,6 +7,7 @@ import type { NatsConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Access } from './access.ts'
 import { readAccess } from './access.ts'
+import { Failover, movableControl, wireAnswers } from './failover.ts'
 import { RequestMux, type Requests } from './requests.ts'
 import { minimumServerVersion, olderThan } from './server-version.ts'
 import { WireConnection } from './wire-connection.ts'
@@ -61,7 +62,7 @@ export async function connectNats(url: string, config: NatsConfig, log: Logger):
       throw unreachable(access, error)
     }
     const [data, events] = wires as [Wire, Wire]
-    return assemble(control, jsm, data, events, log)
+    return assemble(access, control, jsm, { data, events }, log)
   } catch (error) {
     await control.close()
     throw error
@@ -124,7 +125,23 @@ async function checkServer(control: NatsConnection): Promise<JetStreamManager> {
   }
 }
 
-function assemble(control: NatsConnection, jsm: JetStreamManager, data: Wire, events: Wire, log: Logger): Nats {
+function openFailover(access: Access, control: NatsConnection, wires: Readonly<Record<string, Wire>>, log: Logger) {
+  const movable = Object.entries(wires).map(([name, { channel, requests }]) => ({
+    name,
+    answers: () => wireAnswers(requests),
+    moveTo: async (server: string) => channel.moveTo(server),
+  }))
+  return new Failover(access, [movableControl(control), ...movable], log)
+}
+
+function assemble(
+  access: Access,
+  control: NatsConnection,
+  jsm: JetStreamManager,
+  { data, events }: { readonly data: Wire; readonly events: Wire },
+  log: Logger,
+): Nats {
+  const failover = access.servers.length > 1 ? openFailover(access, control, { data, log: events }, log) : undefined
   let controlConnected = true
   const watch = async (): Promise<void> => {
     for await (const status of control.status()) {
@@ -154,7 +171,7 @@ function assemble(control: NatsConnection, jsm: JetStreamManager, data: Wire, ev
     },
     close: async () => {
       // Not drained: all that goes over it are requests, and whoever made them has its answer or wants none any more.
-      await Promise.all([control.close(), closeWire(data), closeWire(events)])
+      await Promise.all([control.close(), closeWire(data), closeWire(events), failover?.close()])
     },
   }
 }

@@ -109,6 +109,13 @@ export class WireConnection {
     outbox.sendFrames(frames)
   }
 
+  /** Leaves the server, which may be alive; what was asked fails, and the connection is made again at that one of the list. */
+  moveTo(server: string): void {
+    const index = this.#options.servers.indexOf(server)
+    if (index !== -1) this.#attempt = index
+    this.#socket?.destroy()
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#pinger)
