@@ -171,7 +171,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const objectStatus = placement === undefined ? undefined : placement.statusOf.bind(placement)
-    const recorded = reads === undefined ? {} : { reads }
+    const counted = countedReads(reads, placement)
+    const recorded = counted === undefined ? {} : { reads: counted }
     const gateway = createGateway(
       {
         ...{ get: served.get, names: verbs, ipns, checkName, isDeleted: verbs.isDeleted, limitHits },
@@ -235,6 +236,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ready,
         log: log.child({ part: 'api' }),
       },
+        projections: placement?.around.projections,
       { listen: config.api, limits },
     )
     const grace = { graceMs: config.shutdownMs }
