@@ -155,6 +155,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const lookupDnsLink = (domain: string, options: { signal: AbortSignal }) => dnsLinks.lookupDnsLink(domain, options)
     const { checkName } = served
     const ipns = createIpnsResolver({ names, limits, lookupDnsLink, checkName })
+    const resolveIpns = ipnsPathOf(ipns)
     const secretFile = place.server === undefined ? undefined : tokenFile(place.dataDir, 'keys.secret')
     const publishing = createPublishing({
       names,
@@ -220,7 +221,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         verbs,
         feed,
         index: createIndexMaintenance(names),
-        ipns: verbs,
+        ipns: { ...verbs, resolveIpns },
         publishing,
         isDeleted: verbs.isDeleted,
         propagation: placement?.propagation,
@@ -247,7 +248,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     urls.api = urlOf(await api.listen())
     const comms = await startComms(
       {
-        ...{ verbs: { ...verbs, resolveIpns: ipnsPathOf(ipns) }, get: served.get },
+        ...{ verbs: { ...verbs, resolveIpns }, get: served.get },
         ...{ inspect, auth, status, limits, version, reads: counted },
         isDeleted: verbs.isDeleted,
         propagation: placement?.propagation,

@@ -4,7 +4,6 @@ import type { Auth } from '../auth/principal.ts'
 import type { LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
-import type { IpnsVerbs } from '../content/ipns-commands.ts'
 import type { IpnsKeys } from '../content/ipns-keys.ts'
 import type { IpnsPublisher } from '../content/ipns-publish.ts'
 import type { Propagation } from '../content/propagation.ts'
@@ -24,7 +23,7 @@ import { deleteHandler } from './routes/delete.ts'
 import { eventsHandler } from './routes/events.ts'
 import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
-import { ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
+import { type IpnsApi, ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
 import { metricsHandler } from './routes/metrics.ts'
 import { missingRoutes } from './routes/missing.ts'
@@ -41,7 +40,7 @@ export interface ApiParts {
   readonly reads?: ReadLog
   readonly index?: IndexMaintenance
   /** Undefined: nothing is published below `/ipns/`. */
-  readonly ipns?: IpnsVerbs
+  readonly ipns?: IpnsApi
   /** What signs records here. */
   readonly publishing?: { readonly keys: IpnsKeys; readonly publisher: IpnsPublisher }
   readonly isDeleted?: IsDeleted

@@ -42,6 +42,11 @@ export interface IpnsClient {
   publish(name: string, options: CallOptions & PublishOptions): Promise<IpnsReply>
   /** @throws AppError NAME_NOT_FOUND */
   get(name: string, options: CallOptions): Promise<IpnsReply>
+  /**
+   * Where the name leads to now, over all names on the way: `/ipfs/<cid>[/path]`, not percent-encoded.
+   * @throws AppError NAME_INVALID | IPNS_UNRESOLVED
+   */
+  resolve(name: string, options: CallOptions): Promise<string>
   remove(name: string, options: CallOptions): Promise<void>
   /** In the order of their names, page by page as they are asked for. */
   list(options: CallOptions): AsyncIterable<IpnsReply>
@@ -61,6 +66,8 @@ export function createIpnsClient(call: NodeCall): IpnsClient {
       return ipnsReplyOf(await call.json({ method: 'POST', path: 'ipns', signal, ...body }))
     },
     get: async (name, { signal }) => ipnsReplyOf(await call.json({ method: 'GET', path: ipnsPath(name), signal })),
+    resolve: async (name, { signal }) =>
+      text(fieldsOf(await call.json({ method: 'GET', path: `${ipnsPath(name)}?resolve=true`, signal })), 'path'),
     remove: async (name, { signal }) => {
       await call.json({ method: 'DELETE', path: ipnsPath(name), signal })
     },

@@ -1,6 +1,7 @@
 import { AppError, isAppError } from '../errors.ts'
 import type { CallOptions } from './client.ts'
 import { type ClientPath, displayPath, isCid, parseContentPath } from './content-path.ts'
+import type { IpnsClient } from './ipns.ts'
 import type { NamesClient } from './names.ts'
 
 /** What a user typed, led back to a CID and the way below it. */
@@ -15,17 +16,24 @@ export interface Resolved {
 /** A name has at most so many segments here, as at the gateway; the path below it may go on. */
 const lookupsMax = 32
 
+/** What leads from names to content. */
+export interface Lookups {
+  readonly names: Pick<NamesClient, 'get'>
+  readonly ipns: Pick<IpnsClient, 'resolve'>
+}
+
 /**
- * `<cid>[/path]`, `/ipfs/…` and `ipfs://…` are content; all else is a name and perhaps a way below it, and so is what follows
- * `name:` or `/names/`. The longest name wins, as at the gateway: `docs/a/b.txt` is that name, else `b.txt` in `docs/a`, else
- * `a/b.txt` in `docs`.
- * @throws AppError CID_INVALID | PATH_INVALID | NAME_INVALID | NAME_NOT_FOUND
+ * `<cid>[/path]`, `/ipfs/…` and `ipfs://…` are content, `/ipns/…` is what a key or a domain name stands for now; all else is
+ * a name and perhaps a way below it, and so is what follows `name:` or `/names/`. The longest name wins, as at the gateway:
+ * `docs/a/b.txt` is that name, else `b.txt` in `docs/a`, else `a/b.txt` in `docs`.
+ * @throws AppError CID_INVALID | PATH_INVALID | NAME_INVALID | NAME_NOT_FOUND | IPNS_UNRESOLVED
  */
 export async function resolveReference(
   text: string,
-  names: Pick<NamesClient, 'get'>,
+  { names, ipns }: Lookups,
   options: CallOptions,
 ): Promise<Resolved> {
+  if (text.startsWith('/ipns/')) return await resolvePublished(text.slice('/ipns/'.length), ipns, options)
   const reference = nameReferenceOf(text)
   if (reference === undefined) {
     const path = parseContentPath(text)
@@ -47,6 +55,12 @@ export async function resolveReference(
   throw new AppError('NAME_NOT_FOUND', `${JSON.stringify(text)} is neither a CID nor a name`, {
     hint: 'see the names with `stowage names`',
   })
+}
+
+async function resolvePublished(below: string, ipns: Lookups['ipns'], options: CallOptions): Promise<Resolved> {
+  const [name = '', ...segments] = below.split('/').filter((segment) => segment !== '')
+  const path = parseContentPath([await ipns.resolve(name, options), ...segments].join('/'))
+  return { path, label: ['/ipns', name, ...segments].join('/'), fileName: segments.at(-1) ?? name }
 }
 
 /** The name in it, or undefined for what is content. */

@@ -24,6 +24,12 @@ test('records are taken from files, shown, listed, written out and removed', asy
   expect((await run(['ipns', 'link', 'docs.example.org', `${content}`])).stdout).toBe(
     `docs.example.org -> ${content}\n`,
   )
+  for (const name of [a.name, b.cid.toString(), 'docs.example.org']) {
+    expect((await run(['cat', `/ipns/${name}`])).stdout, name).toBe('hello')
+  }
+  expect((await run(['get', '/ipns/docs.example.org', '-o', 'fetched'])).exitCode).toBe(0)
+  expect(await readFile(join(folder, 'fetched'), 'utf8')).toBe('hello')
+  expect((await run(['cat', '/ipns/nothing.example.org'])).stderr).toContain('cannot be resolved')
   const names = (await run(['ipns', 'ls', '--json'])).stdout.trim().split('\n')
   expect(names.map((line) => (JSON.parse(line) as { name: string }).name).sort()).toEqual(
     [a.name, b.name, 'docs.example.org'].sort(),

@@ -9,6 +9,10 @@ const signal = new AbortController().signal
 /** A node that knows these names; `asked` is what it was asked for. */
 function knowing(...known: string[]) {
   const asked: string[] = []
+  const resolve = async (name: string): Promise<string> => {
+    if (name !== 'docs.example.org') throw new AppError('IPNS_UNRESOLVED', `nothing at ${name}`)
+    return `/ipfs/${cid}/site`
+  }
   const get = async (reference: string): Promise<NameReply> => {
     asked.push(reference)
     if (reference.includes('\t')) throw new AppError('NAME_INVALID', `${reference} is not a name`)
@@ -16,7 +20,7 @@ function knowing(...known: string[]) {
     const name = reference.replace(/@.*/, '')
     return { name, cid: `cid-of-${reference}`, revision: 1, heads: 1, size: 1, owner: 'ann', time: '', json: {} }
   }
-  return { asked, get }
+  return { asked, names: { get }, ipns: { resolve } }
 }
 
 for (const text of [cid, `${cid}/a/b`, `/ipfs/${cid}/a`, `ipfs/${cid}/a`, `ipfs://${cid}/a%20b`]) {
@@ -58,11 +62,28 @@ test('what is neither is NAME_NOT_FOUND, and an outage is not taken for it', asy
     code: 'NAME_NOT_FOUND',
     message: '"docs/gone.txt" is neither a CID nor a name',
   })
-  const get = async () => {
+  const fail = async () => {
     throw new AppError('STORE_UNAVAILABLE', 'no answer')
   }
-  await expect(resolveReference('docs/a.txt', { get }, { signal })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  const failing = { names: { get: fail }, ipns: { resolve: fail } }
+  await expect(resolveReference('docs/a.txt', failing, { signal })).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
   await expect(resolveReference('/ipfs/typo', knowing('typo'), { signal })).rejects.toMatchObject({
     code: 'CID_INVALID',
+  })
+})
+
+test('what is below /ipns/ is content at the place it leads to now', async () => {
+  const resolved = await resolveReference('/ipns/docs.example.org/a b/c.txt', knowing(), { signal })
+  expect(resolved).toEqual({
+    path: { cid, segments: ['site', 'a b', 'c.txt'] },
+    label: '/ipns/docs.example.org/a b/c.txt',
+    fileName: 'c.txt',
+  })
+  expect((await resolveReference('/ipns/docs.example.org', knowing(), { signal })).fileName).toBe('docs.example.org')
+  await expect(resolveReference('/ipns/other', knowing('other'), { signal })).rejects.toMatchObject({
+    code: 'IPNS_UNRESOLVED',
+  })
+  await expect(resolveReference('/ipns/docs.example.org/../x', knowing(), { signal })).rejects.toMatchObject({
+    code: 'PATH_INVALID',
   })
 })

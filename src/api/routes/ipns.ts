@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import type { ContentPath } from '../../content/get.ts'
 import type { IpnsEntry, IpnsVerbs } from '../../content/ipns-commands.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
@@ -14,6 +15,11 @@ import { refuseEncoded } from '../upload-request.ts'
 
 export type IpnsLimits = Pick<LimitConfig, 'uploadIdleMs' | 'listingEntriesMax'>
 
+export interface IpnsApi extends IpnsVerbs {
+  /** What the name leads to now, over all names on the way. @throws AppError NAME_INVALID | IPNS_UNRESOLVED */
+  resolveIpns(name: string, options: { readonly signal: AbortSignal }): Promise<ContentPath>
+}
+
 export const ipnsPrefix = '/api/v1/ipns/'
 export const recordType = 'application/vnd.ipfs.ipns-record'
 
@@ -25,12 +31,20 @@ const ttlSecondsMax = 366 * 24 * 3600
  * `/api/v1/ipns/<key>`: the body of a PUT is a signed record. `/api/v1/ipns/<domain>`: it is the path that the domain
  * stands for, as text.
  */
-export function ipnsRoutes(verbs: IpnsVerbs, limits: IpnsLimits) {
+export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits) {
   return {
     get: async (request: FastifyRequest, reply: FastifyReply) => {
-      allowOnly(queryOf(request), [])
-      const entry = await verbs.getIpns(nameOf(request), { signal: clientGone(reply.raw) })
-      reply.header('cache-control', 'no-cache').header('etag', etagOf(entry))
+      const query = queryOf(request)
+      allowOnly(query, ['resolve'])
+      const name = nameOf(request)
+      const signal = clientGone(reply.raw)
+      reply.header('cache-control', 'no-cache')
+      if (query.get('resolve') === 'true') {
+        const { root, segments } = await verbs.resolveIpns(name, { signal })
+        return { name, path: ['/ipfs', root, ...segments].join('/') }
+      }
+      const entry = await verbs.getIpns(name, { signal })
+      reply.header('etag', etagOf(entry))
       return entry
     },
 

@@ -75,7 +75,7 @@ async function exportCar(text: string, options: ExportOptions, session: Session)
   if (!toFile && session.io.stdout.isTTY === true) {
     throw new AppError('REQUEST_INVALID', 'a CAR is binary and stdout is a terminal', { hint: 'name a file with -o' })
   }
-  const resolved = await resolveReference(text, session.client.names, session)
+  const resolved = await resolveReference(text, session.client, session)
   if (toFile) {
     await exportToFile(resolved, options.output ?? '', options.force === true, session)
     return

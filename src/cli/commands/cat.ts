@@ -10,6 +10,7 @@ Examples:
   $ stowage cat <cid>
   $ stowage cat docs/a.txt                      by its name
   $ stowage cat docs/a.txt@2026-01-31T12:00:00Z as it was then
+  $ stowage cat /ipns/docs.example.org/a.txt    what a domain or a key stands for
   $ stowage cat <cid>/docs/readme.md | less`
 
 export function catCommand(io: Io): Command {
@@ -23,7 +24,7 @@ export function catCommand(io: Io): Command {
 }
 
 async function cat(text: string, session: Session): Promise<void> {
-  const { path, label } = await resolveReference(text, session.client.names, session)
+  const { path, label } = await resolveReference(text, session.client, session)
   const stat = await session.client.stat(path, session)
   checkIsContent(stat, label)
   // On a terminal the content itself shows how far it is.

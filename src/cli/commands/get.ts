@@ -15,6 +15,7 @@ Examples:
   $ stowage get docs/a.txt                  by its name, to ./a.txt
   $ stowage get docs/a.txt@17 -o old.txt    as it was at revision 17
   $ stowage get /ipfs/<cid>/photos -o ./p   a directory, to ./p
+  $ stowage get /ipns/docs.example.org      what a domain or a key stands for
   $ stowage get <cid> -o ./p --force        replace ./p`
 
 interface GetOptions {
@@ -38,7 +39,7 @@ async function get(text: string, options: GetOptions, session: Session): Promise
   if (options.output === '-') {
     throw new AppError('REQUEST_INVALID', '`get` writes to disk', { hint: 'use `stowage cat` for stdout' })
   }
-  const { path, label, fileName } = await resolveReference(text, session.client.names, session)
+  const { path, label, fileName } = await resolveReference(text, session.client, session)
   const name = options.output ?? fileName
   const stat = await session.client.stat(path, session)
   const progress = session.out.progress(`fetching ${name}`, stat.kind === 'directory' ? undefined : stat.size)

@@ -26,7 +26,7 @@ export function lsCommand(io: Io): Command {
 }
 
 async function ls(text: string, { client, out, signal }: Session): Promise<void> {
-  const { path, fileName } = await resolveReference(text, client.names, { signal })
+  const { path, fileName } = await resolveReference(text, client, { signal })
   const stat = await client.stat(path, { signal })
   if (stat.kind !== 'directory') {
     await out.result({ name: fileName, ...stat.json }, lineOf({ ...stat, name: fileName }))

@@ -162,7 +162,7 @@ async function set(text: string, reference: string | undefined, options: SetOpti
       content.stop()
     }
   } else {
-    const { path } = await resolveReference(reference, client.names, session)
+    const { path } = await resolveReference(reference, client, session)
     const cid = path.segments.length === 0 ? path.cid : (await client.stat(path, session)).cid
     entry = await client.names.set(name, cid, condition)
   }

@@ -38,7 +38,7 @@ async function list(prefix: string, { cid, limit }: NamesOptions, { client, out,
       await out.result(entry.json, nameLine(entry))
     return
   }
-  const { path } = await resolveReference(cid, client.names, { signal })
+  const { path } = await resolveReference(cid, client, { signal })
   if (path.segments.length > 0) throw new AppError('REQUEST_INVALID', '--cid takes a CID, without a path below it')
   let left = limit ?? Number.POSITIVE_INFINITY
   for await (const entry of client.names.ofCid(path.cid, { signal })) {

@@ -24,7 +24,7 @@ export function statCommand(io: Io): Command {
 }
 
 async function stat(text: string, { client, out, signal }: Session): Promise<void> {
-  const { path } = await resolveReference(text, client.names, { signal })
+  const { path } = await resolveReference(text, client, { signal })
   const reply = await client.stat(path, { signal })
   await out.result(reply.json, factLines(factsOf(reply)))
 }
