@@ -20,6 +20,7 @@ import { createIndexMaintenance } from './content/index-maintenance.ts'
 import type { JudgeFailure } from './content/judged-get.ts'
 import { createPublishing } from './content/publishing.ts'
 import { createPut } from './content/put.ts'
+import type { PolicyClass } from './content/put-command.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
@@ -139,7 +140,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const projector = await Projector.start(nats, { stream: eventStream, names, site, conflicts, reach })
     opened.push(() => projector.close())
     const { store } = config.layout
-    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, reach })
+    const policyClass: PolicyClass = (content) => placement?.policyClassOf(content)
+    const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, policyClass, reach })
     opened.push(() => verbs.idle())
     if (config.placement.on) {
       placement = await Placement.start({
@@ -227,6 +229,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         propagation: placement?.propagation,
         objectStatus,
         ...recorded,
+        projections: placement?.around.projections,
         scrub: placement,
         peers: placement?.peers,
         limitHits,
@@ -237,7 +240,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ready,
         log: log.child({ part: 'api' }),
       },
-        projections: placement?.around.projections,
       { listen: config.api, limits },
     )
     const grace = { graceMs: config.shutdownMs }

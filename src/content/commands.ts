@@ -15,7 +15,7 @@ import { type ChangeIpns, createChangeIpns, createIpnsVerbs, type IpnsVerbs } fr
 import { createDecide, createNameCommands } from './name-commands.ts'
 import { nameNotFound } from './name-plan.ts'
 import type { Put } from './put.ts'
-import { createPutCommand } from './put-command.ts'
+import { createPutCommand, type PolicyClass } from './put-command.ts'
 import type { IsDeleted, Verbs } from './verbs.ts'
 
 export interface VerbParts {
@@ -27,6 +27,8 @@ export interface VerbParts {
   readonly limits: PathOptions
   /** That takes puts: an event says where the content lies. Undefined = it is not said. */
   readonly store?: string | undefined
+  /** Undefined: announcements do not say under which rule content falls. */
+  readonly policyClass?: PolicyClass | undefined
   /** For tests that kill the process. */
   readonly reach?: Reach
 }
@@ -41,10 +43,11 @@ export interface RunningVerbs extends Verbs, IpnsVerbs {
 
 const pageNamesMax = 10_000
 
-export function createVerbs({ put, get, blocks, log, names, limits, store, reach = passBy }: VerbParts): RunningVerbs {
+export function createVerbs(given: VerbParts): RunningVerbs {
+  const { put, get, blocks, log, names, limits, store, policyClass, reach = passBy } = given
   const commands = new CommandLog(log, names)
   const decide = createDecide(names)
-  const parts = { put, get, blocks, names, commands, limits, store, reach }
+  const parts = { put, get, blocks, names, commands, limits, store, policyClass, reach }
   const changeIpns = createChangeIpns(parts)
   return {
     put: createPutCommand(parts, decide),

@@ -1,3 +1,4 @@
+import type { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import { link } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
@@ -17,14 +18,30 @@ export interface PutCommandParts {
   readonly commands: CommandLog
   /** That takes puts. */
   readonly store: string | undefined
+  /** What the announcement says of it: other sites know at once what is wanted. */
+  readonly policyClass: PolicyClass | undefined
   readonly reach: Reach
 }
+
+/** What a policy can tell by when something is put. */
+export interface PutContent {
+  readonly cid: CID
+  /** In bytes. */
+  readonly size: number
+  readonly blocks: number
+  readonly mediaType: string | null
+  readonly owner: string
+  readonly name: string | undefined
+}
+
+/** The rule of the policy that content falls under as it is put; undefined while there is none. */
+export type PolicyClass = (content: PutContent) => string | undefined
 
 /** Roots of a CAR that fit an event of 64 KiB; the event says how many there were. */
 const rootsInEventMax = 500
 
 export function createPutCommand(
-  { put, names, commands, store: storeName, reach }: PutCommandParts,
+  { put, names, commands, store: storeName, policyClass, reach }: PutCommandParts,
   decide: Decide,
 ): Verbs['put'] {
   return async (context, upload, options) => {
@@ -56,7 +73,9 @@ export function createPutCommand(
 
   function commitPut(context: Context, result: PutResult, upload: Upload, options: Parameters<Verbs['put']>[2]) {
     const { name, expect = 'any', mediaType, signal } = options
-    const added = addedStep(result, upload, mediaType, storeName)
+    const { cid, size, blocks } = result
+    const content = { cid, size: Number(size), blocks, mediaType: mediaType ?? null, owner: context.owner, name }
+    const added = addedStep(result, upload, content, { store: storeName, policyClass: policyClass?.(content) })
     const commit = (steps: readonly Step[]) => {
       reach('put-decided')
       return commands.commit(context, steps, (at) => reach(`put-${at}`))
@@ -118,18 +137,18 @@ function isPartial(upload: Upload): boolean {
 function addedStep(
   result: PutResult,
   upload: Upload,
-  mediaType: string | undefined,
-  storeName: string | undefined,
+  { cid, size, blocks, mediaType }: PutContent,
+  where: { readonly store: string | undefined; readonly policyClass: string | undefined },
 ): Step {
-  const { cid, size, blocks, newBlocks, roots } = result
+  const { newBlocks, roots } = result
   const car = upload.kind === 'car'
   const data = {
     cid: link(cid),
-    size: Number(size),
+    size,
     blocks,
     newBlocks,
-    mediaType: mediaType ?? null,
-    store: storeName,
+    mediaType,
+    ...where,
     ...(car ? { roots: roots.slice(0, rootsInEventMax).map(link), rootCount: roots.length } : {}),
     ...(isPartial(upload) ? { partial: true } : {}),
   }

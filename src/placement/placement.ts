@@ -3,6 +3,7 @@ import type { RoutedParts } from '../blocks/routed.ts'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
+import type { PolicyClass } from '../content/put-command.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
@@ -27,6 +28,7 @@ import type { RootFacts } from './model.ts'
 import type { ObjectStatus } from './object-status.ts'
 import { Peers } from './peers.ts'
 import { type PlaceEntry, placeEntry } from './place-events.ts'
+import { policyClassOf } from './policy-class.ts'
 import { outranks, rankIn } from './policy-log.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
@@ -170,6 +172,9 @@ export class Placement {
     if (this.#peers === undefined) throw new Error('placement is not open yet')
     return this.#peers
   }
+
+  /** The rule that content falls under as it is put; undefined while no policy is set. */
+  readonly policyClassOf: PolicyClass = (content) => policyClassOf(content, this.view, this.#parts.layout.site)
 
   repairCounts(): RepairCounts {
     return this.#repair?.counts ?? { repaired: 0, onRead: 0, unrepaired: 0, lost: 0, restored: 0 }
