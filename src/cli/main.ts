@@ -15,11 +15,14 @@ import { nameCommand } from './commands/name.ts'
 import { namesCommand } from './commands/names.ts'
 import { natsPermissionsCommand } from './commands/nats-permissions.ts'
 import { placementCommand } from './commands/placement.ts'
+import { siteCommand, storeCommand } from './commands/places.ts'
+import { policyCommand } from './commands/policy.ts'
 import { projectionCommand } from './commands/projection.ts'
 import { rmCommand } from './commands/rm.ts'
 import { scrubCommand } from './commands/scrub.ts'
 import { statCommand } from './commands/stat.ts'
 import { statusCommand } from './commands/status.ts'
+import { whyCommand } from './commands/why.ts'
 import { exitCodeOf, exitCodes, exitCodesHelp } from './exit-codes.ts'
 import type { Io } from './io.ts'
 import { reportError } from './output.ts'
@@ -88,6 +91,10 @@ function createProgram(io: Io, state: { exitCode: number }): Command {
     keyCommand(io),
     projectionCommand(io),
     eventsCommand(io),
+    policyCommand(io),
+    whyCommand(io),
+    siteCommand(io),
+    storeCommand(io),
     indexCommand(io, setExitCode),
     statusCommand(io),
     placementCommand(io),

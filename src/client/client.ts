@@ -8,8 +8,10 @@ import { createKeysClient, type KeysClient } from './keys.ts'
 import { createMaintenanceClient, type MaintenanceClient } from './maintenance.ts'
 import { conditionHeaders, createNamesClient, type NameCondition, type NamesClient } from './names.ts'
 import { createNodeCall, type NodeAccess, type NodeCall, queryText } from './node-call.ts'
-import { createProjectionsClient, type ProjectionsClient } from './projections.ts'
 import { createPlacementClient, type PlacementClient } from './placement.ts'
+import { createPlacesClient, type PlacesClient } from './places.ts'
+import { createPoliciesClient, type PoliciesClient } from './policies.ts'
+import { createProjectionsClient, type ProjectionsClient } from './projections.ts'
 import { type EntryReply, entriesOf, type PutReply, putReplyOf, type StatReply, statReplyOf } from './replies.ts'
 
 export interface ClientOptions extends NodeAccess {
@@ -63,6 +65,8 @@ export interface Client {
   readonly keys: KeysClient
   readonly events: EventsClient
   readonly maintenance: MaintenanceClient
+  readonly places: PlacesClient
+  readonly policies: PoliciesClient
   readonly placement: PlacementClient
   readonly projections: ProjectionsClient
   putFile(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
@@ -97,6 +101,8 @@ export function createClient(options: ClientOptions): Client {
     keys: createKeysClient(call),
     events: createEventsClient(call),
     maintenance: createMaintenanceClient(call),
+    places: createPlacesClient(call),
+    policies: createPoliciesClient(call),
     placement: createPlacementClient(call),
     projections: createProjectionsClient(call),
     putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),

@@ -1,0 +1,54 @@
+import type { CallOptions } from './client.ts'
+import { conditionHeaders, type NameCondition } from './names.ts'
+import { jsonBody, type NodeCall, queryText } from './node-call.ts'
+import { type Fields, fieldsOf } from './reply-fields.ts'
+
+type DocumentOptions = CallOptions & {
+  /** Undefined = the policy that holds. */
+  readonly document?: unknown
+}
+
+/** Policies of a node. The shapes are the API's own; see docs/placement.md. */
+export interface PoliciesClient {
+  /** @param at a revision or an RFC 3339 time @throws AppError POLICY_NOT_FOUND */
+  get(space: string, options: CallOptions & { readonly at?: string | undefined }): Promise<Fields>
+  /** @throws AppError POLICY_INVALID | REVISION_CONFLICT */
+  set(space: string, document: unknown, options: CallOptions & NameCondition): Promise<Fields>
+  /** Oldest first. */
+  history(space: string, options: CallOptions): Promise<readonly Fields[]>
+  undo(space: string, options: CallOptions & { readonly revision?: number | undefined }): Promise<Fields>
+  /** @throws AppError POLICY_INVALID with every problem */
+  check(space: string, document: unknown, options: CallOptions): Promise<Fields>
+  /** What it would have done now; nothing is done. */
+  plan(space: string, options: DocumentOptions & { readonly limit?: number | undefined }): Promise<Fields>
+  /** What it would have meant for the reads of a time. */
+  backtest(
+    space: string,
+    options: DocumentOptions & { readonly since: string; readonly until: string },
+  ): Promise<Fields>
+}
+
+export function createPoliciesClient(call: NodeCall): PoliciesClient {
+  const post = async (path: string, document: unknown, signal: AbortSignal): Promise<Fields> => {
+    const body = document === undefined ? {} : jsonBody(document)
+    return fieldsOf(await call.json({ method: 'POST', path: `policies/${path}`, signal, ...body }))
+  }
+  return {
+    get: async (space, { at, signal }) =>
+      fieldsOf(await call.json({ method: 'GET', path: `policies/${space}${queryText({ at })}`, signal })),
+    set: async (space, document, { signal, ...condition }) => {
+      const { headers, body } = jsonBody(document)
+      const all = { ...headers, ...conditionHeaders(condition) }
+      return fieldsOf(await call.json({ method: 'PUT', path: `policies/${space}`, headers: all, body, signal }))
+    },
+    history: async (space, { signal }) => {
+      const { versions } = fieldsOf(await call.json({ method: 'GET', path: `policies/${space}/history`, signal }))
+      return Array.isArray(versions) ? versions.map(fieldsOf) : []
+    },
+    undo: (space, { revision, signal }) => post(`${space}/undo${queryText({ revision })}`, undefined, signal),
+    check: (space, document, { signal }) => post(`${space}/check`, document, signal),
+    plan: (space, { document, limit, signal }) => post(`${space}/plan${queryText({ limit })}`, document, signal),
+    backtest: (space, { document, since, until, signal }) =>
+      post(`${space}/backtest${queryText({ since, until })}`, document, signal),
+  }
+}
