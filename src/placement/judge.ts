@@ -9,6 +9,8 @@ export interface JudgeParts {
   readonly factsOf: (root: CID, signal: AbortSignal) => Promise<RootFacts | undefined>
   /** Whether the site is heard. */
   readonly isUp: (site: string) => boolean
+  /** Whether reads go on to that store: just after a site was heard they do not yet. */
+  readonly isRead: (at: StoreRef) => boolean
   /** Sites that there are and that are not heard. */
   readonly sitesDown: () => readonly string[]
   /**
@@ -49,12 +51,12 @@ export function createJudge(parts: JudgeParts): Judge {
 async function unreachable(
   facts: RootFacts,
   root: CID,
-  { isUp, sitesDown, ask }: JudgeParts,
+  { isUp, isRead, sitesDown, ask }: JudgeParts,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const holds = (copy: Copy) => copy.state === 'verified' || copy.state === 'removing'
   const copies = facts.copies.filter(holds)
-  const down = copies.find(({ site }) => !isUp(site))
+  const down = copies.find((copy) => !isUp(copy.site) || !isRead(copy))
   if (down !== undefined) return down.site
   for (const { site, store } of copies) {
     try {

@@ -1,6 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { RoutedParts } from '../blocks/routed.ts'
-import type { StoreRef } from '../blocks/store-ref.ts'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import type { PolicyClass } from '../content/put-command.ts'
@@ -251,7 +251,17 @@ export class Placement {
     this.#openRepair(view, this.#routes, bucket)
     const queue = await openMoveQueue(nats, layout)
     const copyingParts = {
-      ...{ nats, layout, config, stores, facts: this.facts, recorder: this.recorder, reader: names.reader, bucket, queue },
+      ...{
+        nats,
+        layout,
+        config,
+        stores,
+        facts: this.facts,
+        recorder: this.recorder,
+        reader: names.reader,
+        bucket,
+        queue,
+      },
       ...{ view, routes: this.#routes, contextOf: this.around.contextToPlan, limits, waitMs, onTrouble },
       makeStore: (store: string) => keeper.makeStore(store),
     }
@@ -333,6 +343,7 @@ export class Placement {
     this.#closers.push(() => scrubber.close())
     this.#judge = createJudge({
       isUp,
+      isRead: (at) => storeKey(at) === storeKey(stores.primary) || routes.isOpen(at),
       factsOf: (root, signal) => announcedFacts(root, { facts: this.facts, reader: names.reader, ...layout }, signal),
       sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),
       ask: (at, root, signal) => this.#has(at, root, view, signal),

@@ -32,6 +32,11 @@ export class Routes {
     return [{ site, store, blocks, isLocal: true }, ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
   }
 
+  /** Whether it is among those that reads go on to. */
+  isOpen(at: StoreRef): boolean {
+    return this.#routes.some((route) => storeKey(route) === storeKey(at))
+  }
+
   /** The inventory has changed. */
   refresh(): void {
     this.#again = true
