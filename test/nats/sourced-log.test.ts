@@ -58,7 +58,7 @@ async function connectAll(all: readonly OpenSite[]): Promise<void> {
   await Promise.all(all.flatMap((site) => all.filter((peer) => peer !== site).map((peer) => site.source(peer.name))))
 }
 
-async function until(what: string, isSo: () => Promise<boolean>, msMax = 60_000): Promise<void> {
+async function until(what: string, isSo: () => Promise<boolean>, msMax = 120_000): Promise<void> {
   const endMs = performance.now() + msMax
   while (!(await isSo())) {
     if (performance.now() > endMs) throw new Error(`waited in vain until ${what}`)
@@ -98,6 +98,42 @@ test('a leaf that was cut off and the others catch up in both directions: nothin
     expect(keys).toHaveLength(120)
     for (const origin of all) {
       expect(keys.filter((key) => key.startsWith(origin.name))).toEqual(expected(origin, 40))
+    }
+  }
+})
+
+test.each([
+  ['paris', 'its server is killed'],
+  ['paris', 'its link lets nothing through and nobody is told'],
+])('%s: when %s while all write, each log has all events once, in order', async (name, trouble) => {
+  const all = await openAll(`trouble${name}${trouble.length}`)
+  await connectAll(all)
+  const count = 150
+  const writing = Promise.all(
+    all.map(async (site) => {
+      for (let i = 0; i < count; i++) {
+        await site.commit(i, 1)
+        await delay(5)
+      }
+    }),
+  )
+  const site = sites.leaf(name)
+  await delay(200)
+  if (trouble.startsWith('its server')) {
+    await site.kill()
+    await site.start()
+  } else {
+    site.link.stall()
+    await delay(500)
+    await site.mend()
+  }
+  await writing
+  await reach(all, 3 * count)
+  for (const one of all) {
+    const keys = await one.keys()
+    expect(keys).toHaveLength(3 * count)
+    for (const origin of all) {
+      expect(keys.filter((key) => key.startsWith(origin.name))).toEqual(expected(origin, count))
     }
   }
 })
