@@ -3,6 +3,7 @@ import type { LimitConfig } from '../config.ts'
 import type { ImportEntry } from '../content/put.ts'
 import type { Upload } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
+import { refuseCar } from './car-as-text.ts'
 import { parseParameters } from './part-headers.ts'
 import { readMultipart } from './read-multipart.ts'
 import { readTar } from './read-tar.ts'
@@ -66,7 +67,8 @@ function uploadOf(
     case 'file': {
       const { filename, ...options } = query
       const wrap = filename === undefined ? {} : { wrapAs: filename }
-      return { kind: 'file', source: body, options: { ...options, signal, ...wrap } }
+      const source = mediaTypeOf(request).startsWith('text/') ? refuseCar(body) : body
+      return { kind: 'file', source, options: { ...options, signal, ...wrap } }
     }
   }
 }

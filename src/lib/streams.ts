@@ -43,6 +43,33 @@ export async function peek<T>(source: AsyncIterable<T>): Promise<AsyncIterable<T
   })()
 }
 
+/** The first `bytes` of it, or all where there are fewer; `whole` gives them and the rest, once. */
+export async function peekBytes(
+  source: AsyncIterable<Uint8Array>,
+  bytes: number,
+): Promise<{ readonly start: Buffer; readonly whole: AsyncIterable<Uint8Array> }> {
+  const iterator = source[Symbol.asyncIterator]()
+  const parts: Uint8Array[] = []
+  let seen = 0
+  while (seen < bytes) {
+    const next = await iterator.next()
+    if (next.done) break
+    parts.push(next.value)
+    seen += next.value.byteLength
+  }
+  return {
+    start: Buffer.concat(parts).subarray(0, bytes),
+    whole: (async function* () {
+      try {
+        yield* parts
+        for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value
+      } finally {
+        await iterator.return?.()
+      }
+    })(),
+  }
+}
+
 /** One buffer of all the bytes, for sources known to be small. @throws RangeError above `bytesMax` */
 export async function collect(source: AsyncIterable<Uint8Array>, bytesMax: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = []

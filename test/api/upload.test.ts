@@ -6,6 +6,8 @@ import { importFile } from '../../src/dag/import-file.ts'
 import { AppError } from '../../src/errors.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { authorization, post, rawExchange, startApi } from '../support/api.ts'
+import { whole } from '../support/bad-cars.ts'
+import { carV2, header } from '../support/cars.ts'
 import { bytesOf, forgetful, keyStream } from '../support/import-inputs.ts'
 import { tar } from '../support/tar.ts'
 
@@ -40,6 +42,27 @@ describe('raw bytes', () => {
     expect(reply).toMatch(/^HTTP\/1.1 201 /)
     const none = await rawExchange(port, post('/api/v1/objects', 'Connection: close'))
     expect(none).toContain('bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku')
+  })
+
+  test('that are said to be text are refused where they are a CAR, and stored where they are not', async ({
+    onTestFinished,
+  }) => {
+    const { url } = await startApi(onTestFinished)
+    const status = async (body: Uint8Array, type: string) => {
+      const { status, json } = await upload(url, Uint8Array.from(body), '', { 'content-type': type })
+      return [status, json.code]
+    }
+    const text = 'text/plain; charset=utf-8'
+    for (const car of [whole, carV2(whole), header({ version: 1, roots: [] }), header({ version: 2 })]) {
+      expect(await status(car, text)).toEqual([415, 'media_type_unsupported'])
+      expect(await status(car, 'application/octet-stream')).toEqual([201, undefined])
+    }
+    for (const plain of ['', 'c', 'car', ':a2 roots', '\n'.repeat(100)]) {
+      expect(await status(Buffer.from(plain), text)).toEqual([201, undefined])
+    }
+    const bytes = await bytesOf(keyStream(MiB, 'text'))
+    const asText = await upload(url, bytes, '', { 'content-type': 'text/csv' })
+    expect(asText.json.cid).toBe((await upload(url, bytes)).json.cid)
   })
 
   test('of many chunks have the CID of the importer', async ({ onTestFinished }) => {

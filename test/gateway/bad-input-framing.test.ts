@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { whole } from '../support/bad-cars.ts'
 import { type FullNode, startFullNode } from '../support/full-node.ts'
 import { httpOf } from '../support/node-http.ts'
 import { exchange, expectErrorShape, request } from '../support/raw-http.ts'
@@ -110,7 +111,13 @@ const rows: readonly Row[] = [
     [post('Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n'), chunked(gzipSync(Buffer.alloc(10 << 20)))],
     415,
   ],
-  [64, 'a CAR as text', 'api', [post('Content-Type: text/plain\r\nContent-Length: 3\r\n', 'car')], [200, 201, 415]],
+  [
+    64,
+    'a CAR as text',
+    'api',
+    [post(`Content-Type: text/plain\r\nContent-Length: ${whole.byteLength}\r\n`), whole],
+    415,
+  ],
   [
     64,
     'an unknown type of a CAR',
