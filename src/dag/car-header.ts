@@ -73,7 +73,10 @@ async function readHeaderBlock(reader: ByteReader, limits: CarLimits): Promise<H
   if (length.value === 0) throw invalidCar('the CAR header is empty')
   await refuseManyRoots(reader, limits.carRootsMax)
   if (length.value > limits.carHeaderBytesMax) {
-    throw invalidCar(`the CAR header claims ${length.value} bytes; the limit is ${limits.carHeaderBytesMax}`)
+    const bound = limits.carHeaderBytesMax
+    throw new AppError('CAR_INVALID', `the CAR header claims ${length.value} bytes; the limit is ${bound}`, {
+      limit: 'car_header_bytes',
+    })
   }
   const bytes = await reader.take(length.value)
   if (bytes === undefined) throw invalidCar('the CAR header is cut short')

@@ -14,18 +14,22 @@ import { carLimits, carV1, carV2, cborNode, header, inChunks, node, raw, varint 
 const signal = new AbortController().signal
 const options = { signal, limits: carLimits }
 
-test.each(badCars)('$group is refused with $code, and no root is visible', async ({ car, code, status, message }) => {
-  const store = new MemoryBlockstore()
-  const given = car()
-  const source = given instanceof Uint8Array ? inChunks(given, 65_536) : given
-  const error = await importCar(source, store, options).catch((thrown: unknown) => thrown)
-  expect(error).toBeInstanceOf(AppError)
-  if (!(error instanceof AppError)) return
-  expect(error).toMatchObject({ code })
-  expect(statusOf[error.code]).toBe(status)
-  if (message !== undefined) expect(error.message).toMatch(message)
-  expect(await store.has(root.cid, options)).toBe(false)
-})
+test.each(badCars)(
+  '$group is refused with $code, and no root is visible',
+  async ({ car, code, status, message, limit }) => {
+    const store = new MemoryBlockstore()
+    const given = car()
+    const source = given instanceof Uint8Array ? inChunks(given, 65_536) : given
+    const error = await importCar(source, store, options).catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(AppError)
+    if (!(error instanceof AppError)) return
+    expect(error).toMatchObject({ code })
+    expect(statusOf[error.code]).toBe(status)
+    if (message !== undefined) expect(error.message).toMatch(message)
+    if (limit !== undefined) expect(error.limit).toBe(limit)
+    expect(await store.has(root.cid, options)).toBe(false)
+  },
+)
 
 test.each([
   ['a header of 2^40 bytes', varint(2n ** 40n)],

@@ -20,6 +20,8 @@ export interface BadCar {
   readonly code: string
   readonly status: number
   readonly message?: RegExp
+  /** As the metrics count it. */
+  readonly limit?: string
 }
 
 export const invalid = { code: 'CAR_INVALID', status: 400 } as const
@@ -31,7 +33,12 @@ export const badCars: readonly BadCar[] = [
   { group: '68 a header that claims 2^40 bytes', car: () => endless(varint(2n ** 40n)), ...invalid },
   { group: '68 a header that claims 2^63 bytes', car: () => endless(varint(2n ** 63n)), ...invalid },
   { group: '68 a header length of 11 bytes', car: () => endless(Buffer.alloc(11, 0xff)), ...invalid },
-  { group: '68 a header that claims 1 MiB + 1', car: () => endless(varint(2 ** 20 + 1)), ...invalid },
+  {
+    group: '68 a header that claims 1 MiB + 1',
+    car: () => endless(varint(2 ** 20 + 1)),
+    ...invalid,
+    limit: 'car_header_bytes',
+  },
   { group: '68 a header that is cut short', car: () => whole.subarray(0, 20), ...invalid },
   { group: '69 a header that is not CBOR', car: () => lengthed(Buffer.from('not cbor at all')), ...invalid },
   {
