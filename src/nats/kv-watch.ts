@@ -1,5 +1,5 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
-import { type Consumer, type ConsumerMessages, DeliverPolicy } from '@nats-io/jetstream'
+import { type Consumer, type ConsumerMessages, DeliverPolicy, JetStreamApiError } from '@nats-io/jetstream'
 import type { Nats } from './connection.ts'
 import type { KvBucket } from './kv-bucket.ts'
 
@@ -18,11 +18,15 @@ export interface KvWatcher {
 }
 
 const retryMs = 500
+const streamNotFound = 10059
+/** After these the consumer goes on behind the last sequence that it saw, which says nothing in a stream that was made anew. */
+const doubtful = new Set(['consumer_deleted', 'consumer_not_found', 'stream_not_found', 'ordered_consumer_recreated'])
 /** What is queued is read without a turn of the event loop in between: some 2 ms of it at a time, so that requests are served. */
 const changesAtOnce = 256
 
 /**
- * Follows the keys (not the values) of a bucket until `close`, through outages. One ordered consumer, deleted at the end.
+ * Follows the keys (not the values) of a bucket until `close`, through outages, and from the beginning where the bucket was
+ * deleted and made anew. One ordered consumer, deleted at the end.
  */
 export class KvWatch {
   readonly #nats: Nats
@@ -60,7 +64,7 @@ export class KvWatch {
           deliver_policy: DeliverPolicy.LastPerSubject,
           headers_only: true,
         })
-        await this.#follow(consumer)
+        await this.#follow(consumer, await this.#streamMade())
       } catch {
         // Counted as a restart; the bucket may be gone or NATS away, and whoever asks us waits.
       }
@@ -69,13 +73,32 @@ export class KvWatch {
     }
   }
 
-  async #follow(consumer: Consumer): Promise<void> {
+  /** When the bucket's stream was made; undefined while it is not there. @throws Error while NATS is away */
+  async #streamMade(): Promise<string | undefined> {
+    try {
+      return (await this.#nats.jsm.streams.info(this.#bucket.stream)).created
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
+      throw error
+    }
+  }
+
+  /** Ends `messages` when it turns out that they come from another stream than the one that was made at `made`. */
+  async #watchStream(messages: ConsumerMessages, made: string | undefined): Promise<void> {
+    for await (const { type } of messages.status()) {
+      // An outage is over with another such event.
+      if (doubtful.has(type) && (await this.#streamMade().catch(() => made)) !== made) await messages.close()
+    }
+  }
+
+  async #follow(consumer: Consumer, made: string | undefined): Promise<void> {
     const { num_pending: pending } = await consumer.info(true)
     this.#watcher.onBegin()
     if (pending === 0) this.#watcher.onCaughtUp()
     let caughtUp = pending === 0
     const messages = await consumer.consume({ max_messages: 2_000 })
     this.#messages = messages
+    this.#watchStream(messages, made).catch(() => undefined)
     // Not awaited: it closes when it is read.
     if (this.#stop.signal.aborted) messages.close().catch(() => undefined)
     const prefix = this.#bucket.subject('').length
