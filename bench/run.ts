@@ -9,6 +9,7 @@ import { createBench, type Question } from './harness/bench.ts'
 import { closeAll, closeOnSignals } from './harness/cleanup.ts'
 import { names as namesBench } from './names.ts'
 import { putGet1k } from './put-get-1k.ts'
+import { scrub } from './scrub.ts'
 import { small } from './small.ts'
 import { tiny } from './tiny.ts'
 
@@ -23,6 +24,7 @@ const questions: Readonly<Record<string, Question>> = {
   'put-get-1k': putGet1k,
   events,
   names: namesBench,
+  scrub,
 }
 
 const { values, positionals } = parseArgs({

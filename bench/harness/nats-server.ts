@@ -5,6 +5,7 @@ import { atEnd, ownProcess, processGone, temporaryFolder } from './cleanup.ts'
 
 export interface BareNats {
   readonly url: () => string
+  readonly pid: () => number
   restart(): Promise<void>
 }
 
@@ -26,6 +27,7 @@ export async function startBareNats(bench: Bench): Promise<BareNats> {
   atEnd(stop)
   return {
     url: () => `nats://127.0.0.1:${server.port}`,
+    pid: () => server.pid,
     async restart() {
       await stop()
       server = await start()

@@ -40,11 +40,12 @@ export interface ScanOptions {
   readonly graceMs?: number
 }
 
-const pageBytes = 4 * MiB
-const pageMessages = 2_000
+/** Small ones: what a reader asks for meanwhile waits behind a page. */
+const pageBytes = MiB
+const pageMessages = 512
 /** Halves of blocks whose other half has not been met yet. */
 const halvesMax = 4_096
-const hashedAtOnce = MiB
+const hashedAtOnce = MiB / 4
 const graceMsDefault = 60 * 60 * 1000
 
 /**

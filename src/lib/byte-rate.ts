@@ -1,13 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Holds work to a rate in bytes a second; what is saved up while idle lasts for one second. */
+/** Holds work to a rate in bytes a second; what is saved up while idle lasts for `burstMs`, a second unless said. */
 export class ByteRate {
   readonly #bytesPerSecond: number
+  readonly #burstMs: number
   #freeAtMs = 0
 
   /** @param bytesPerSecond Infinity = as fast as it goes */
-  constructor(bytesPerSecond: number) {
+  constructor(bytesPerSecond: number, burstMs = 1000) {
     this.#bytesPerSecond = bytesPerSecond
+    this.#burstMs = burstMs
   }
 
   /** Resolves when so many bytes more fit the rate. @throws the signal's reason when aborted */
@@ -15,7 +17,7 @@ export class ByteRate {
     signal.throwIfAborted()
     if (this.#bytesPerSecond === Number.POSITIVE_INFINITY) return
     const nowMs = performance.now()
-    const fromMs = Math.max(this.#freeAtMs, nowMs - 1000)
+    const fromMs = Math.max(this.#freeAtMs, nowMs - this.#burstMs)
     this.#freeAtMs = fromMs + (bytes / this.#bytesPerSecond) * 1000
     if (fromMs > nowMs) await delay(fromMs - nowMs, undefined, { signal })
   }

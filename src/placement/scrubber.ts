@@ -42,6 +42,8 @@ export interface ScrubberParts {
 }
 
 const lookEveryMsDefault = 2_000
+/** What was not read while it waited is not made up for at once: readers would notice. */
+const burstMs = 50
 /** A position that is lost costs so much reading again. */
 const saveEveryMs = 5_000
 /** Copies that are due, and roots that were lost, are looked for so often without being asked. */
@@ -168,7 +170,11 @@ export class Scrubber {
           const unfinished = findings.filter(({ fault }) => fault === 'unfinished')
           for (const { cid } of unfinished) await repair.finishBlock(handle, cid, signal)
           const bad = findings.filter(({ fault }) => fault !== 'unfinished')
-          for (const { cid } of bad) if (await repair.mendBlock(handle, cid, signal)) repaired++
+          for (const { cid } of bad) {
+            if (await repair.mendBlock(handle, cid, signal)) repaired++
+            // So that it counts as absent, and whoever puts it again puts it. With replicas another one may have it whole.
+            else if (bucket.replicas === 1) await handle.raw.delete(cid, { signal })
+          }
           await to({ sequence: nextSeq }, { blocks, bytes, bad: bad.length, repaired, finished: unfinished.length })
         }
       }
@@ -198,7 +204,7 @@ export class Scrubber {
   async #rate(handle: StoreHandle): Promise<ByteRate> {
     const { bytesIn, config } = this.#parts
     const needed = (2 * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
-    return new ByteRate(Math.max(config.bytesPerSecond, needed))
+    return new ByteRate(Math.max(config.bytesPerSecond, needed), burstMs)
   }
 }
 
