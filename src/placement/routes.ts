@@ -4,6 +4,8 @@ import type { Stores } from '../blocks/stores.ts'
 import { isAppError } from '../errors.ts'
 import type { PlacementView } from './view.ts'
 
+const retryMs = 1_000
+
 /**
  * The stores beside the primary one that can be read now: those of this site first, then those of sites that are up. They
  * are opened ahead, so that a read never waits for that.
@@ -14,6 +16,8 @@ export class Routes {
   #routes: readonly Route[] = []
   #opening: Promise<void> | undefined
   #again = false
+  /** When one could last not be opened. */
+  #missedMs: number | undefined
 
   constructor(stores: Stores, view: () => PlacementView) {
     this.#stores = stores
@@ -21,6 +25,8 @@ export class Routes {
   }
 
   get current(): readonly Route[] {
+    // A site that was cut off when it was tried and is back: who reads tries again.
+    if (this.#missedMs !== undefined && performance.now() - this.#missedMs > retryMs) this.refresh()
     return this.#routes.length === 0 ? this.#routes : this.#routes.filter(({ site }) => this.#view().isUp(site))
   }
 
@@ -48,6 +54,7 @@ export class Routes {
   async #open(): Promise<void> {
     while (this.#again) {
       this.#again = false
+      this.#missedMs = undefined
       const view = this.#view()
       const { stores } = view.inventory()
       const { primary, site } = this.#stores
@@ -56,19 +63,24 @@ export class Routes {
           at.state !== 'removed' && !(at.site === primary.site && at.store === primary.store) && view.isUp(at.site),
       )
       const routes = await Promise.all(
-        readable.map(async (at): Promise<Route[]> => {
+        readable.map(async (at): Promise<readonly Route[]> => {
           try {
             const handle = await this.#stores.find(at, view.domainOf(at.site))
-            if (handle === undefined) return []
+            if (handle === undefined) return this.#missed()
             return [{ site: at.site, store: at.store, blocks: handle.blocks, isLocal: at.site === site }]
           } catch (error) {
-            // Cut off just now: it is looked for again when it is heard.
-            if (isAppError(error)) return []
+            // Cut off just now.
+            if (isAppError(error)) return this.#missed()
             throw error
           }
         }),
       )
       this.#routes = routes.flat().sort((a, b) => Number(b.isLocal) - Number(a.isLocal))
     }
+  }
+
+  #missed(): readonly Route[] {
+    this.#missedMs = performance.now()
+    return []
   }
 }

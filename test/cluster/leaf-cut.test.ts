@@ -143,6 +143,10 @@ test('a leaf that is cut off goes on, and afterwards both sides have all events 
     expect((await site.http.api('/index/rebuild', { method: 'POST' })).status).toBe(200)
     expect(await Promise.all(['docs/shared', 'docs/gone'].map((path) => site.named(path)))).toEqual(before)
   }
+
+  // What one side took while they were apart is read at the other one.
+  await until('hub reads of paris', async () => (await hub.content('only/paris')) === '200 only at paris')
+  await until('paris reads of hub', async () => (await paris.content('only/hub')) === '200 only at hub')
 })
 
 test('content that one site took is read at the other one', async () => {
