@@ -13,6 +13,7 @@ const depthMax = 32
 /** Of one evaluation: `map` inside `map` multiplies. */
 const stepsMax = 10_000
 const textMax = 10_000
+const itemsMax = 10_000
 
 interface Run {
   steps: number
@@ -75,7 +76,7 @@ function invalid(place: string, why: string): AppError {
 function lookUp(data: Value, path: Value, otherwise: Value): Value {
   if (path === '' || path === null) return data
   let value: Value = data
-  for (const key of String(path).split('.')) {
+  for (const key of asText(path).split('.')) {
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return otherwise
     value = (value as { readonly [key: string]: Value })[key] ?? null
     if (value === null) return otherwise
@@ -83,10 +84,35 @@ function lookUp(data: Value, path: Value, otherwise: Value): Value {
   return value
 }
 
-const asNumber = (value: Value): number => (Array.isArray(value) ? Number.NaN : Number(value))
-const asText = (value: Value): string => (Array.isArray(value) ? value.map(asText).join(',') : String(value))
+const asNumber = (value: Value): number => (typeof value === 'object' && value !== null ? Number.NaN : Number(value))
+
+const objectText = '[object Object]'
+
+/** A list as its items, with commas. One that holds itself many times over would be text without end. */
+function asText(value: Value): string {
+  if (typeof value !== 'object' || value === null) return String(value)
+  const parts: string[] = []
+  let length = 0
+  const add = (item: Value, depth: number): void => {
+    if (depth > depthMax) throw invalid('when', `a list is nested more than ${depthMax} deep`)
+    const text = typeof item === 'object' && item !== null ? objectText : String(item)
+    length += Array.isArray(item) ? 1 : text.length + 1
+    if (length > textMax) throw invalid('when', `a text is longer than ${textMax}`)
+    if (!Array.isArray(item)) parts.push(text)
+    else for (const one of item) add(one, depth + 1)
+  }
+  add(value, 0)
+  return parts.join(',')
+}
+
+function bounded<T extends readonly Value[]>(list: T): T {
+  if (list.length > itemsMax) throw invalid('when', `a list has more than ${itemsMax} items`)
+  return list
+}
+
 const asList = (value: Value): readonly Value[] => (Array.isArray(value) ? value : [])
-const numeric = (value: number): Value => (Number.isFinite(value) ? value : null)
+/** JSON has no -0. */
+const numeric = (value: number): Value => (Number.isFinite(value) ? value + 0 : null)
 
 function equals(a: Value, b: Value): boolean {
   if (typeof a === 'object' || typeof b === 'object') return a === b
@@ -225,7 +251,7 @@ const operators: ReadonlyMap<string, Operator> = new Map<string, Operator>([
           read(start, data, run),
         ),
   ],
-  ['merge', (args) => (data, run) => args.flatMap((arg) => listed(arg(data, run)))],
+  ['merge', (args) => (data, run) => bounded(args.flatMap((arg) => listed(arg(data, run))))],
   [
     'in',
     ([needle, hay]) =>
@@ -238,7 +264,7 @@ const operators: ReadonlyMap<string, Operator> = new Map<string, Operator>([
       (data, run) =>
         asText(read(text, data, run)).startsWith(asText(read(start, data, run))),
   ],
-  ['cat', (args) => (data, run) => bounded(args.map((arg) => asText(arg(data, run))).join(''))],
+  ['cat', (args) => (data, run) => checkedText(args.map((arg) => asText(arg(data, run))).join(''))],
   [
     'substr',
     ([text, from, length]) =>
@@ -267,7 +293,7 @@ function contains(hay: Value, needle: Value): boolean {
   return typeof hay === 'string' && hay.includes(asText(needle))
 }
 
-function bounded(text: string): string {
+function checkedText(text: string): string {
   if (text.length > textMax) throw invalid('when', `a text is longer than ${textMax}`)
   return text
 }

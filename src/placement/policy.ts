@@ -62,10 +62,10 @@ function readPolicy(document: unknown, sites: ReadonlySet<string> | undefined, p
   if (list.length > rulesMax) problems.add('rules', `must be at most ${rulesMax}`)
   const rules = list.slice(0, rulesMax).map((rule, index) => readRule(rule, `rules[${index}]`, sites, problems))
   const names = new Set<string>()
-  for (const [index, { name, when }] of rules.entries()) {
+  for (const [index, { name, when, ttlSeconds }] of rules.entries()) {
     if (names.has(name)) problems.add(`rules[${index}].name`, `${JSON.stringify(name)} is used twice`)
     names.add(name)
-    if (when === undefined && index < rules.length - 1) {
+    if (when === undefined && ttlSeconds === undefined && index < rules.length - 1) {
       problems.add(`rules[${index + 1}]`, `is never reached: ${JSON.stringify(name)} before it has no when`)
     }
   }
