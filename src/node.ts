@@ -24,7 +24,6 @@ import type { PolicyClass } from './content/put-command.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
-import type { ReadLog } from './content/verbs.ts'
 import type { EventSource } from './events/envelope.ts'
 import { Feed } from './events/feed.ts'
 import { EventLog } from './events/log.ts'
@@ -174,7 +173,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const objectStatus = placement === undefined ? undefined : placement.statusOf.bind(placement)
-    const counted = countedReads(reads, placement)
+    const counted = placement?.around.counting(reads) ?? reads
     const recorded = counted === undefined ? {} : { reads: counted }
     const gateway = createGateway(
       {
@@ -228,7 +227,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         isDeleted: verbs.isDeleted,
         propagation: placement?.propagation,
         objectStatus,
-        ...recorded,
         projections: placement?.around.projections,
         scrub: placement,
         peers: placement?.peers,
@@ -239,6 +237,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         status,
         ready,
         log: log.child({ part: 'api' }),
+        ...recorded,
       },
       { listen: config.api, limits },
     )
@@ -265,6 +264,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       config,
     )
     entrances.push(() => comms.close(grace))
+        projections: placement?.around.projections,
     signal.throwIfAborted()
     return {
       gatewayUrl: urls.gateway,
@@ -292,17 +292,6 @@ async function openReads(nats: Nats, { layout, reads }: Config, source: EventSou
   const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * readsShareMax))
   await openReadStream(nats, layout, { ...reads, bytesMax })
   return new EventReadLog({ nats, source })
-}
-
-/** What is recorded is counted too: where much is read there may have to be a copy. */
-function countedReads(log: ReadLog | undefined, placement: Placement | undefined): ReadLog | undefined {
-  if (placement === undefined) return log
-  return {
-    read: (context, entry) => {
-      placement.around.countRead(entry)
-      log?.read(context, entry)
-    },
-  }
 }
 
 function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {

@@ -13,6 +13,7 @@ import { createPlacesClient, type PlacesClient } from './places.ts'
 import { createPoliciesClient, type PoliciesClient } from './policies.ts'
 import { createProjectionsClient, type ProjectionsClient } from './projections.ts'
 import { type EntryReply, entriesOf, type PutReply, putReplyOf, type StatReply, statReplyOf } from './replies.ts'
+import { type Fields, fieldsOf } from './reply-fields.ts'
 
 export interface ClientOptions extends NodeAccess {
   readonly gatewayUrl: string
@@ -34,6 +35,9 @@ export interface PutOptions extends CallOptions, NameCondition {
   readonly wrap?: boolean | undefined
   readonly filename?: string | undefined
   readonly hidden?: boolean | undefined
+  /** `policy`, `local` or a number of copies: what the answer waits for; undefined = as the policy says. */
+  readonly wait?: string | undefined
+  readonly waitSeconds?: number | undefined
   /** Of a tar: keep those of its headers. Of a file: octal permission bits, and an RFC 3339 time. */
   readonly mode?: string | undefined
   readonly mtime?: string | undefined
@@ -79,6 +83,8 @@ export interface Client {
   car(path: ClientPath, options: ReadOptions): Promise<Download>
   /** What the node says of itself: the shape is for people and may grow. */
   status(options: CallOptions): Promise<Readonly<Record<string, unknown>>>
+  /** The copies of a root, and what its policy wants. @throws AppError BLOCK_NOT_FOUND for what was never put there */
+  objectStatus(cid: string, options: CallOptions): Promise<Fields>
   /** `/healthz` or `/readyz`. @throws AppError as the node answered */
   health(path: 'healthz' | 'readyz', options: CallOptions): Promise<void>
   close(): void
@@ -117,6 +123,7 @@ export function createClient(options: ClientOptions): Client {
       const status = await getJson('status', options_)
       return typeof status === 'object' && status !== null ? (status as Record<string, unknown>) : {}
     },
+    objectStatus: async (cid, options_) => fieldsOf(await getJson(`status/${cid}`, options_)),
     health: async (path, { signal }) => {
       const response = await http.request({ method: 'GET', url: `${apiUrl}/${path}`, signal })
       response.resume()
@@ -135,7 +142,7 @@ async function put(
   const request = {
     method: 'POST',
     path: `objects${putQuery(options)}`,
-    headers: { ...length, ...conditionHeaders(options), 'content-type': mediaType },
+    headers: { ...length, ...conditionHeaders(options), ...preferHeaders(options), 'content-type': mediaType },
     body,
     signal: options.signal,
     ...progressOf(options),
@@ -207,6 +214,13 @@ async function* listPages(path: ClientPath, getJson: (url: string) => Promise<un
     if (page.next !== undefined && page.next === after) throw new AppError('INTERNAL', 'the listing does not advance')
     after = page.next
   } while (after !== undefined)
+}
+
+/** RFC 7240. */
+function preferHeaders({ wait, waitSeconds }: PutOptions): Record<string, string> {
+  const level = wait === undefined ? [] : [/^\d/.test(wait) ? `copies=${wait}` : `wait=${wait}`]
+  const parts = waitSeconds === undefined ? level : [...level, `timeout=${waitSeconds}`]
+  return parts.length === 0 ? {} : { prefer: parts.join(', ') }
 }
 
 function putQuery(options: PutOptions): string {

@@ -10,6 +10,9 @@ export interface PutReply {
   readonly roots: readonly string[]
   /** What the name is now that was to be set with it. */
   readonly name?: NameReply
+  /** How many copies there are, where the node watches over them. */
+  readonly copies?: { readonly verified: number; readonly wanted: number }
+  readonly provisional?: boolean
 }
 
 export type Kind = 'file' | 'directory' | 'symlink' | 'node'
@@ -53,7 +56,15 @@ export function putReplyOf(value: unknown): PutReply {
     newBlocks: count(fields, 'newBlocks'),
     roots,
     ...(typeof fields.name === 'object' && fields.name !== null ? { name: nameReplyOf(fields.name) } : {}),
+    ...copiesOf(fields),
   }
+}
+
+function copiesOf({ copies, provisional }: Fields): Pick<PutReply, 'copies' | 'provisional'> {
+  if (typeof copies !== 'object' || copies === null) return {}
+  const counted = fieldsOf(copies)
+  const sum = { verified: count(counted, 'verified'), wanted: count(counted, 'wanted') }
+  return { copies: sum, provisional: provisional === true }
 }
 
 export function statReplyOf(value: unknown): StatReply {

@@ -6,6 +6,7 @@ import type { Context, NameChange, NameExpectation, NameOutcome, PutOutcome, Ver
 import { AppError } from '../errors.ts'
 import { isRecord } from '../lib/json.ts'
 import type { Outgoing } from '../nats/messaging.ts'
+import type { ProjectionOutcome, ProjectionVerbs } from '../placement/projections.ts'
 import { type Command, envelopeType, header } from './protocol.ts'
 import { type NameVerbs, type ReferenceLimits, referenceOf, resolve } from './reference.ts'
 import { jsonReply } from './reply.ts'
@@ -17,6 +18,8 @@ export interface CommandParts {
   readonly limits: ReferenceLimits
   /** Undefined: no put waits for copies. */
   readonly propagation?: Propagation | undefined
+  /** Undefined: this node does not watch over copies. */
+  readonly projections?: ProjectionVerbs | undefined
 }
 
 /** What a command is carried out with, whether it came as a request, in parts, or out of the queue. */
@@ -66,7 +69,35 @@ export function commandHandlers(parts: CommandParts): Readonly<Record<Command, C
       const outcome = await verbs.deleteObject(context, cid, { signal, force: flagArgument(request, 'force') })
       return jsonReply(outcome, outcomeHeaders(outcome))
     },
+    project: async ({ request, context, signal }) => {
+      const site = argument(request, 'site')
+      if (site === undefined) throw new AppError('REQUEST_INVALID', 'the request has no site')
+      const asked = { site, name: argument(request, 'name'), cid: argument(request, 'cid') }
+      return projectionReply(await projectionsOf(parts).set(context, projectionId(request, false), asked, { signal }))
+    },
+    unproject: async ({ request, context, signal }) =>
+      projectionReply(await projectionsOf(parts).remove(context, projectionId(request, true), { signal })),
   }
+}
+
+/** `projection`, or the text of a plain request where nothing else is said. */
+function projectionId(request: Request, plain: boolean): string {
+  const id = argument(request, 'projection') ?? (plain ? plainText(request) : undefined)
+  if (id === undefined) throw new AppError('REQUEST_INVALID', 'the request has no projection')
+  return id
+}
+
+function projectionsOf({ projections }: CommandParts): ProjectionVerbs {
+  if (projections !== undefined) return projections
+  throw new AppError('REQUEST_INVALID', 'this node does not watch over copies', { hint: 'see STOWAGE_PLACEMENT' })
+}
+
+function projectionReply({ projection, eventId, sequence, repeated }: ProjectionOutcome): Outgoing {
+  const { id, site, subject } = projection
+  return jsonReply(
+    { id, site, ...subject, eventId, sequence, repeated },
+    { ...outcomeHeaders({ repeated }), [header.eventId]: eventId, [header.sequence]: String(sequence) },
+  )
 }
 
 async function put(parts: CommandParts, call: CommandCall): Promise<Outgoing> {

@@ -14,7 +14,7 @@ export type Query = (typeof queries)[number]
 /** What sites ask each other. */
 export type PeerQuery = 'missing'
 
-export const commands = ['put', 'name', 'unname', 'rename', 'undo', 'delete', 'import'] as const
+export const commands = ['put', 'name', 'unname', 'rename', 'undo', 'delete', 'import', 'project', 'unproject'] as const
 export type Command = (typeof commands)[number]
 
 /** Queries that take their subject as the last token, so that permissions can go by it. */

@@ -48,6 +48,8 @@ const fieldsOf: Readonly<Record<Verb, readonly string[]>> = {
   rename: ['from', 'to', 'ifMatch', 'replace'],
   undo: ['name', 'revision'],
   delete: ['cid', 'force'],
+  project: ['projection', 'site', 'name', 'cid'],
+  unproject: ['projection'],
   import: ['wait', 'waitSeconds', 'contentBase64'],
 }
 

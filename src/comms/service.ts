@@ -27,7 +27,7 @@ import { receiveUpload } from './upload-request.ts'
 
 export interface ServiceParts
   extends Omit<QueryParts, 'verbs' | 'propagation'>,
-    Pick<CommandParts, 'verbs' | 'propagation'>,
+    Pick<CommandParts, 'verbs' | 'propagation' | 'projections'>,
     Omit<ContextParts, 'commandAccess'>,
     Pick<GetParts, 'reads' | 'gatewayUrl'> {
   readonly messaging: Messaging

@@ -1,6 +1,7 @@
 import { CID } from 'multiformats/cid'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import { CommandLog } from '../content/command-log.ts'
+import type { ReadLog } from '../content/verbs.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
 import { type LogMessage, rootKey } from '../names/name-fold.ts'
@@ -73,8 +74,15 @@ export class Surroundings {
   readonly contextToPlan = async (facts: RootFacts, signal: AbortSignal): Promise<RootContext> =>
     this.#needsNames || facts.deleted ? this.#contexts.of(facts, signal) : this.#contexts.with(facts, [])
 
-  /** A read that this node has answered. On the way of every request. */
-  readonly countRead: Demand['read'] = (entry) => this.#demand.read(entry)
+  /** What is recorded is counted too: where much is read there may have to be a copy. On the way of every request. */
+  counting(log: ReadLog | undefined): ReadLog {
+    return {
+      read: (context, entry) => {
+        this.#demand.read(entry)
+        log?.read(context, entry)
+      },
+    }
+  }
 
   /** Messages of the log, in its order. */
   heard(messages: readonly LogMessage[]): void {

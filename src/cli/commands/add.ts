@@ -25,6 +25,7 @@ Examples:
   $ stowage add --name docs/report report.pdf   with a name: stowage cat docs/report
   $ stowage add -r --name holidays ./photos     a directory with a name: stowage ls holidays
   $ tar c . | stowage add --as all.tar -        from a pipe, as a file in a directory
+  $ stowage add --wait policy report.pdf        when all copies that the policy wants are verified
   $ cid=$(stowage add -q report.pdf)            the CID alone`
 
 interface AddOptions extends NameCondition {
@@ -40,6 +41,8 @@ interface AddOptions extends NameCondition {
   readonly rawLeaves?: boolean
   readonly trickle?: boolean
   readonly quiet?: boolean
+  readonly wait?: string
+  readonly waitTimeout?: number
 }
 
 export function addCommand(io: Io): Command {
@@ -60,6 +63,11 @@ export function addCommand(io: Io): Command {
     .option('--chunk <size>', 'bytes of a chunk, like 256KiB (default: of the profile)')
     .option('--raw-leaves', 'leaves as raw blocks (default: of the profile)')
     .option('--no-raw-leaves', 'leaves as UnixFS nodes')
+    .option(
+      '--wait <level>',
+      'answer when so many copies are verified: policy, local, or a number (default: of the rule)',
+    )
+    .option('--wait-timeout <seconds>', 'wait no longer; what was added stays added', positiveNumber)
     .option('--trickle', 'trickle layout instead of balanced')
     .addHelpText('after', examples)
     .action((paths: string[], options: AddOptions, command: Command) => {
@@ -81,15 +89,22 @@ async function add(paths: readonly string[], options: AddOptions, session: Sessi
   for (const upload of planned(paths.length === 0 ? ['-'] : paths, options, session)) {
     const progress = session.out.progress(`adding ${upload.name}`, upload.totalBytes)
     const reply = await send(upload, options, progress, session)
-    const { cid, size, blocks, newBlocks, name } = reply
+    const { cid, size, blocks, newBlocks, name, copies, provisional } = reply
     const named = name === undefined ? '' : `\nset ${changeText(name)}`
     const line = options.quiet === true ? cid : `added ${cid} ${printable(upload.name)}${named}`
     const entry = name === undefined ? {} : { entry: name.json }
-    await session.out.result({ cid, name: upload.name, size, blocks, newBlocks, ...entry }, line)
+    const spread = copies === undefined ? {} : { copies, provisional }
+    await session.out.result({ cid, name: upload.name, size, blocks, newBlocks, ...entry, ...spread }, line)
+    if (provisional === true && copies !== undefined) {
+      session.out.notice(`${cid} has ${copies.verified} of ${copies.wanted} copies yet; see stowage status ${cid}`)
+    }
   }
 }
 
 function checkUsage(paths: readonly string[], options: AddOptions, { io }: Session): void {
+  if (options.wait !== undefined && !/^(policy|local|[1-9]\d?)$/.test(options.wait)) {
+    throw new AppError('REQUEST_INVALID', '--wait is policy, local or a number of copies')
+  }
   const stdinIsTerminal = (io.stdin as { readonly isTTY?: boolean }).isTTY === true
   if (paths.length === 0 && stdinIsTerminal) {
     throw new AppError('REQUEST_INVALID', 'nothing to add', { hint: 'name files, directories with -r, or - for stdin' })
@@ -128,6 +143,8 @@ async function send(upload: Upload, options: AddOptions, progress: Progress, ses
       chunk: options.chunk,
       rawLeaves: options.rawLeaves,
       trickle: options.trickle,
+      wait: options.wait,
+      waitSeconds: options.waitTimeout,
       signal: session.signal,
       onProgress: progress.add,
     })

@@ -1,21 +1,65 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
+import { resolveReference } from '../../client/reference.ts'
+import { AppError } from '../../errors.ts'
 import { formatBytes } from '../../lib/units.ts'
 import { factLines } from '../facts.ts'
 import type { Io } from '../io.ts'
+import { positiveNumber } from '../number-option.ts'
+import { objectStatusLines } from '../object-status-lines.ts'
+import { placementTable } from '../placement-table.ts'
 import { printable } from '../printable.ts'
 import { formatSeconds } from '../progress.ts'
 import { clientCommand, type Session, withSession } from '../session.ts'
 
 const examples = `
 Examples:
-  $ stowage status
+  $ stowage status                    how the node is
+  $ stowage status docs/report        its copies, what its policy wants, and how far to rely on it
+  $ stowage status --watch            where copies lie, as it changes; once where stdout is no terminal
   $ stowage status --json | jq .nats`
+
+interface StatusOptions {
+  readonly watch?: boolean
+  readonly every: number
+}
+
+const everySecondsDefault = 2
 
 export function statusCommand(io: Io): Command {
   return clientCommand('status')
-    .description('say how the node is: version, NATS server, store, cache')
+    .description('say how the node is, or the copies of some content')
+    .argument('[cid|name]', 'content whose copies are shown')
+    .option('-w, --watch', 'show where copies lie, until it is ended')
+    .option('--every <seconds>', 'with --watch: how often it looks', positiveNumber, everySecondsDefault)
     .addHelpText('after', examples)
-    .action((_options: object, command: Command) => withSession(io, command.optsWithGlobals(), showStatus))
+    .action((text: string | undefined, options: StatusOptions, command: Command) =>
+      withSession(io, command.optsWithGlobals(), (session) => {
+        if (text === undefined) return options.watch === true ? watch(options, session) : showStatus(session)
+        if (options.watch !== true) return showObject(text, session)
+        throw new AppError('REQUEST_INVALID', '--watch shows all stores, and content was named')
+      }),
+    )
+}
+
+async function showObject(text: string, { client, out, signal }: Session): Promise<void> {
+  const { path } = await resolveReference(text, client, { signal })
+  const status = await client.objectStatus(path.cid, { signal })
+  await out.result(status, objectStatusLines(status))
+}
+
+/** Home, and clear what was below. */
+const clearScreen = '\x1b[H\x1b[2J'
+
+async function watch({ every }: StatusOptions, { io, client, out, signal }: Session): Promise<void> {
+  const isTerminal = io.stdout.isTTY === true && !out.json
+  for (;;) {
+    const summary = await client.placement.summary({ signal })
+    const table = placementTable(summary)
+    await out.result(summary, isTerminal ? `${clearScreen}${table}\n\n${new Date().toISOString()}` : table)
+    if (!isTerminal) return
+    await delay(every * 1000, undefined, { signal })
+  }
 }
 
 async function showStatus({ client, out, signal }: Session): Promise<void> {
