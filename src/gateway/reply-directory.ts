@@ -1,11 +1,11 @@
 import type { DirectoryEntry, Target } from '../content/get.ts'
 import { withText } from './errors.ts'
-import { generated, matchesEtag } from './headers.ts'
+import { generated, immutable, matchesEtag } from './headers.ts'
 import { kindOf, kindOrder, type Listing, listingHash, listingHtml } from './listing.ts'
 import { type ListingQuery, listingSearch, parseListingQuery } from './listing-query.ts'
 import { pagePolicy } from './page.ts'
 import { type Exchange, noBody, type Reply } from './reply.ts'
-import { entityHeaders, fileReply } from './reply-file.ts'
+import { cacheControlOf, entityHeaders, fileReply } from './reply-file.ts'
 
 /** facts/security.md §10 `listing_time`: then the page ends, and says where to go on. */
 const listingMsMax = 5000
@@ -26,10 +26,14 @@ export async function directoryReply(exchange: Exchange, target: Target): Promis
   return await listingReply(exchange, target, roots)
 }
 
-/** Without the slash, relative links of the page would lead astray. `href` begins with one slash: it stays on this host. */
+/**
+ * Without the slash, relative links of the page would lead astray. `href` begins with one slash: it stays on this host.
+ * Browsers keep a 301 for good where nothing else is said, and what a name stands for may be a file tomorrow.
+ */
 function slashRedirect(exchange: Exchange): Reply {
   const { request } = exchange
-  const headers = ['Location', `${request.href}/${request.search}`, ...request.pathHeaders]
+  const cache = cacheControlOf(request, immutable) ?? 'no-cache'
+  const headers = ['Location', `${request.href}/${request.search}`, 'Cache-Control', cache, ...request.pathHeaders]
   return withText(301, [...headers, 'Content-Type', 'text/plain; charset=utf-8'], 'moved: add a slash\n')
 }
 

@@ -25,6 +25,7 @@ test('a directory without its slash is redirected on this host, query and all', 
   for (const method of ['GET', 'HEAD']) {
     const answer = await ask(`/ipfs/${root}/e%20f?a=%C4%85&b`, { method })
     expect([answer.status, answer.headers.location]).toEqual([301, `/ipfs/${root}/e%20f/?a=%C4%85&b`])
+    expect(answer.headers['cache-control']).toBe('public, max-age=29030400, immutable')
     expect(answer.headers['access-control-allow-origin']).toBe('*')
   }
   expect((await ask(`/ipfs/${root}?go-get=1`)).status).toBe(200)

@@ -79,6 +79,8 @@ describe('a name', () => {
     expect((await http.gateway('/names/site/docs/x.txt')).text).toBe('in the DAG')
     const redirect = await http.gateway('/names/site')
     expect([redirect.status, redirect.headers.get('location')]).toEqual([301, '/names/site/'])
+    // What a browser keeps for good would still be there when the name stands for a file.
+    expect(redirect.headers.get('cache-control')).toBe('no-cache')
     const index = await http.gateway('/names/site/')
     expect([index.status, index.text]).toEqual([200, '<h1>home</h1>'])
     const listing = await http.gateway('/names/site/docs/')
