@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events'
+
 /**
  * Runs all of it until the first one ends, by itself or by a failure; then the signal of the others aborts, and all are
  * waited for: nothing of it goes on behind the back of whoever begins it again.
@@ -9,6 +11,8 @@ export async function together(
 ): Promise<void> {
   const end = new AbortController()
   const either = AbortSignal.any([signal, end.signal])
+  // Whatever is run may do many things at a time.
+  setMaxListeners(0, either)
   let failure: { readonly error: unknown } | undefined
   await Promise.all(
     works.map(async (work) => {

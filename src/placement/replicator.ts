@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
 import type { HashedBlock } from '../blocks/block.ts'
@@ -5,7 +6,7 @@ import type { Route } from '../blocks/routed.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { DagLimits } from '../dag/target.ts'
-import { isAppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
 import type { ByteRate } from '../lib/byte-rate.ts'
 import type { Move, MoveQueue } from '../nats/move-queue.ts'
@@ -55,6 +56,8 @@ const conflictMs = 250
 const retryMs = [1_000, 5_000, 30_000, 120_000, 600_000] as const
 /** Tries before it is asked whether the copy is wanted still. */
 const triesUnasked = 3
+/** Tries of a task about content that nobody knows of, a quarter of a second apart. */
+const triesUnknown = 40
 /** What one of `workers` has in its hands; the share of a copy of unknown size. */
 const laneBytes = 8 * 1024 * 1024
 /** Tasks at a time for each of `workers`. */
@@ -79,6 +82,8 @@ export class Replicator {
   constructor(parts: ReplicatorParts) {
     this.#parts = parts
     this.#lanes = new ByteBudget(parts.workers * laneBytes)
+    // Each task has some.
+    setMaxListeners(0, this.#stop.signal)
   }
 
   start(): void {
@@ -156,8 +161,13 @@ export class Replicator {
     const { to } = task
     const known = await facts.get(task.rootKey, signal)
     const present = known?.copies.find((copy) => storeKey(copy) === storeKey(to))
+    if (known === undefined) {
+      // Whoever queued it knows more than what can be read here now; or it is nothing that was ever put.
+      if (deliveries > triesUnknown) return
+      throw new AppError('REVISION_CONFLICT', `the root ${task.root} is not known yet`)
+    }
     // Somebody has done it since this was queued.
-    if (known === undefined || present?.state === 'verified' || present?.state === 'removing') return
+    if (present?.state === 'verified' || present?.state === 'removing') return
     const isUnwanted =
       known.deleted || !takesCopies(to.store) || (deliveries > triesUnasked && !(await isWanted(known, to, signal)))
     if (isUnwanted) return this.#drop(task, known, present)
