@@ -168,6 +168,16 @@ export class NatsBlockstore implements Blockstore {
     }
   }
 
+  /**
+   * Takes a block whose bytes are gone for absent, so that a put writes it again. The meta alone: should its bytes turn out
+   * to be there after all, they are found and named again (see `scanShard`).
+   */
+  async disown(cid: CID, { signal }: Abortable): Promise<void> {
+    const { bucket } = this.#shard(cid)
+    const subject = metaSubject(bucket.bucket, blockKey(cid))
+    await patiently(this.#waitMs, signal, () => purgeSubject(this.#nats, bucket.stream, subject))
+  }
+
   async delete(cid: CID, { signal }: Abortable): Promise<void> {
     const meta = await this.#meta(cid, signal)
     const { bucket } = this.#shard(cid)

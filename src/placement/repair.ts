@@ -1,6 +1,7 @@
 import { CID } from 'multiformats/cid'
 import { type HashedBlock, multihashKey, verifyBlock } from '../blocks/block.ts'
 import type { Route, RoutedParts } from '../blocks/routed.ts'
+import type { Fault } from '../blocks/scan-shard.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import type { DagLimits } from '../dag/target.ts'
@@ -103,6 +104,20 @@ export class Repair {
   /** A block whose bytes are whole and whose meta is missing. */
   async finishBlock(at: StoreHandle, cid: CID, signal: AbortSignal): Promise<void> {
     await at.raw.rewrite(verifyBlock(cid, await at.raw.get(cid, { signal })), { signal })
+  }
+
+  /**
+   * What nobody can repair is to count as absent, so that whoever puts it again is not told that it is stored. Bytes that
+   * are wrong are looked at once more before they go.
+   */
+  async forgetBlock(at: StoreHandle, cid: CID, fault: Fault, signal: AbortSignal): Promise<void> {
+    if (fault === 'lost') return at.raw.disown(cid, { signal })
+    try {
+      await at.blocks.get(cid, { signal })
+    } catch (error) {
+      if (!isAppError(error, 'BLOCK_CORRUPT')) throw error
+      await at.raw.delete(cid, { signal })
+    }
   }
 
   /**

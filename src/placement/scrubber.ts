@@ -170,10 +170,10 @@ export class Scrubber {
           const unfinished = findings.filter(({ fault }) => fault === 'unfinished')
           for (const { cid } of unfinished) await repair.finishBlock(handle, cid, signal)
           const bad = findings.filter(({ fault }) => fault !== 'unfinished')
-          for (const { cid } of bad) {
+          for (const { cid, fault } of bad) {
             if (await repair.mendBlock(handle, cid, signal)) repaired++
-            // So that it counts as absent, and whoever puts it again puts it. With replicas another one may have it whole.
-            else if (bucket.replicas === 1) await handle.raw.delete(cid, { signal })
+            // With replicas another one may have it whole.
+            else if (bucket.replicas === 1) await repair.forgetBlock(handle, cid, fault, signal)
           }
           await to({ sequence: nextSeq }, { blocks, bytes, bad: bad.length, repaired, finished: unfinished.length })
         }

@@ -168,6 +168,27 @@ test('halves of blocks are told: bytes without a meta once they are old, a meta 
   await expect(store.blocks.has(unnamed.cid, { signal })).resolves.toBe(true)
 })
 
+test('a lost block that was disowned counts as absent, and a put among others writes it again', async ({
+  onTestFinished,
+}) => {
+  const server = await startTestNats()
+  onTestFinished(() => server.stop())
+  const store = await openTestStore(server.url, onTestFinished, { SHARDS: '1' })
+  const put = await putBlocks(store, [4 * KiB, 4 * KiB, 4 * KiB, 200 * KiB])
+  const [bucket] = store.blocks.buckets
+  if (bucket === undefined) throw new Error('nothing was put')
+  for (const { cid } of put) {
+    await store.nats.jsm.streams.purge(bucket.stream, { filter: chunkSubject(bucket.bucket, blockKey(cid)) })
+    await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_LOST' })
+    await store.blocks.disown(cid, { signal })
+    await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+  }
+  const writer = store.blocks.openWriter({ signal })
+  for (const block of put) await writer.put(block)
+  await writer.flush()
+  expect(await unreadable(store, put)).toEqual([])
+})
+
 function isWhole({ cid }: HashedBlock, bytes: Uint8Array): boolean {
   try {
     verifyBlock(cid, bytes)
