@@ -28,9 +28,10 @@ function textOf(value: unknown): string {
 /** Of a name that was set, or published below `/ipns/`: what it stands for now. Of new content: its size. Of a failure: its code. */
 function detailOf(act: string, data: unknown): string {
   if (typeof data !== 'object' || data === null) return ''
-  const { cid, code, size, value } = data as Readonly<Record<string, unknown>>
+  const { cid, code, heads, size, value } = data as Readonly<Record<string, unknown>>
   if (typeof code === 'string') return `(${code})`
   if (act.startsWith('object.') && typeof size === 'number') return `(${formatBytes(size)})`
+  if (act === 'name.conflicted') return Array.isArray(heads) ? `(${heads.length} heads)` : ''
   if (act === 'ipns.published') return typeof value === 'string' ? `-> ${value}` : ''
   const link = typeof cid === 'object' && cid !== null ? (cid as Readonly<Record<string, unknown>>)['/'] : cid
   return act === 'name.set' && typeof link === 'string' ? `-> ${link}` : ''

@@ -4,6 +4,7 @@ import { readConfig } from '../../src/config.ts'
 import { type CloudEvent, decodeEvent } from '../../src/events/envelope.ts'
 import { connectNats } from '../../src/nats/connection.ts'
 import { LogReader } from '../../src/nats/log-reader.ts'
+import { run, testFolder } from '../support/cli.ts'
 import { startFullNode } from '../support/full-node.ts'
 import { httpOf } from '../support/node-http.ts'
 import { type Site, type Sites, startSites } from '../support/sites.ts'
@@ -34,6 +35,8 @@ async function openSite({ name, url }: Site) {
     name,
     http,
     errors: full.errors,
+    nats: nats.control,
+    cli: async (...argv: string[]) => run(await testFolder(onTestFinished), argv, { env: full.env }),
     async put(path: string, text: string, headers: Readonly<Record<string, string>> = {}): Promise<Named> {
       const { status, json, text: said } = await http.put(path, text, headers)
       if (status !== 200 && status !== 201) throw new Error(`PUT ${path} at ${name}: ${status} ${said}`)
@@ -118,6 +121,16 @@ test('a leaf that is cut off goes on, and afterwards both sides have all events 
     expect(page.json?.names).toHaveLength(3)
     const history = await site.http.api('/names/docs/shared?history=true')
     expect(history.json?.versions).toHaveLength(3)
+    // Until that site is heard again its content is unavailable, not absent.
+    await until('what is served is read', async () => (await site.content('docs/shared')) === '200 shared, by paris')
+    const served = await site.http.gateway('/names/docs/shared')
+    expect([served.text, served.headers.get('stowage-name-heads')]).toEqual(['shared, by paris', '2'])
+    const reply = await site.nats.request('stowage.qry.main.get', 'docs/shared', { timeout: 10_000 })
+    expect([reply.string(), reply.headers?.get('Stowage-Name-Heads')]).toEqual(['shared, by paris', '2'])
+    expect((await site.cli('names', 'docs/')).stdout).toMatch(/docs\/shared {2}\(2 heads\)/)
+    expect((await site.cli('name', 'get', 'docs/shared')).stderr).toContain('2 sites')
+    const branches = (await site.cli('name', 'history', 'docs/shared')).stdout.trim().split('\n')
+    expect(branches.map((line) => /\b(hub|paris)\b/.exec(line)?.[0]).sort()).toEqual(['hub', 'hub', 'paris'])
   }
 
   // The next change replaces both, with the revision that shows them; an older one is refused.
@@ -137,6 +150,8 @@ test('a leaf that is cut off goes on, and afterwards both sides have all events 
     expect(new Set(events.map(({ id }) => id)).size).toBe(events.length)
     expect(verbs(events, 'name.conflicted').sort()).toEqual(['docs/gone', 'docs/shared'])
     expect(verbs(events, 'name.resolved')).toEqual(['docs/shared'])
+    const told = (await site.cli('events', '--entity', 'name', '--verb', 'conflicted')).stdout
+    expect(told).toContain('docs/shared  (2 heads)')
     const verified = await site.http.api('/index/verify', { method: 'POST' })
     expect(verified.json).toMatchObject({ differences: 0, skipped: 0 })
     const before = await Promise.all(['docs/shared', 'docs/gone'].map((path) => site.named(path)))
