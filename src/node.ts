@@ -49,6 +49,7 @@ import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
 import { Placement } from './placement/placement.ts'
+import { createSurface } from './placement/surface.ts'
 
 export interface RunningNode {
   readonly gatewayUrl: string
@@ -172,6 +173,14 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const auth = createAuth(hashes)
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
+    const surface =
+      placement === undefined
+        ? undefined
+        : createSurface({
+            ...{ nats, layout: config.layout, config: config.placement, placement, eventLog, names, waitMs },
+            resolveName: verbs.resolveName,
+          })
+    opened.push(() => surface?.idle())
     const objectStatus = placement === undefined ? undefined : placement.statusOf.bind(placement)
     const counted = placement?.around.counting(reads) ?? reads
     const recorded = counted === undefined ? {} : { reads: counted }
@@ -228,16 +237,17 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         propagation: placement?.propagation,
         objectStatus,
         projections: placement?.around.projections,
+        ...recorded,
         scrub: placement,
         peers: placement?.peers,
         limitHits,
+        placement: surface === undefined ? undefined : { ...surface, site },
         get: served.get,
         inspect,
         auth,
         status,
         ready,
         log: log.child({ part: 'api' }),
-        ...recorded,
       },
       { listen: config.api, limits },
     )
@@ -253,7 +263,9 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ inspect, auth, status, limits, version, reads: counted },
         isDeleted: verbs.isDeleted,
         propagation: placement?.propagation,
+        why: surface?.why,
         objectStatus,
+        projections: placement?.around.projections,
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
         queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),
@@ -264,7 +276,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       config,
     )
     entrances.push(() => comms.close(grace))
-        projections: placement?.around.projections,
     signal.throwIfAborted()
     return {
       gatewayUrl: urls.gateway,

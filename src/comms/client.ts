@@ -60,7 +60,7 @@ export interface NatsClient {
   ): Promise<Readonly<Record<string, unknown>>>
 }
 
-const queryVerbs: readonly string[] = ['get', 'stat', 'list', 'resolve', 'names', 'links', 'status', 'has']
+const queryVerbs: readonly string[] = ['get', 'stat', 'list', 'resolve', 'names', 'links', 'status', 'has', 'why']
 
 /** Queries and commands of a node, over any NATS connection. */
 export function createNatsClient(connection: ClientConnection, options: NatsClientOptions): NatsClient {

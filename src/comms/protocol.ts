@@ -8,7 +8,7 @@
  *   <d>.dead.<space>.<command>         what the queue gave up on (stream `<d>_dead`)
  *   <d>.xfer.<node>.<token>            credit for a download, parts of an upload: subjects that replies name
  */
-export const queries = ['get', 'stat', 'list', 'resolve', 'names', 'links', 'status', 'has'] as const
+export const queries = ['get', 'stat', 'list', 'resolve', 'names', 'links', 'status', 'has', 'why'] as const
 export type Query = (typeof queries)[number]
 
 /** What sites ask each other. */
@@ -18,7 +18,7 @@ export const commands = ['put', 'name', 'unname', 'rename', 'undo', 'delete', 'i
 export type Command = (typeof commands)[number]
 
 /** Queries that take their subject as the last token, so that permissions can go by it. */
-export const byToken: readonly Query[] = ['get', 'stat', 'list', 'names', 'links', 'status', 'has']
+export const byToken: readonly Query[] = ['get', 'stat', 'list', 'names', 'links', 'status', 'has', 'why']
 
 export interface Subjects {
   readonly domain: string

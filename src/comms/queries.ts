@@ -19,6 +19,8 @@ export interface QueryParts {
   status(): Promise<object>
   /** Of one root: its copies and what its policy wants. Undefined: this node does not know. */
   readonly objectStatus?: ObjectStatusOf | undefined
+  /** Why content lies where it lies. Undefined: this node does not know. */
+  readonly why?: ((reference: string, options: { readonly signal: AbortSignal }) => Promise<object>) | undefined
   readonly propagation?: Propagation | undefined
   readonly limits: LimitConfig
 }
@@ -69,6 +71,12 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
       return jsonReply({ cid: String(target.cid), ...nameFields(entry), links: inspect.links(target).map(String) })
     },
     status: (request, _context, signal) => status(request, parts, signal),
+    why: async (request, _context, signal) => {
+      if (parts.why === undefined) throw notWatching()
+      const { path, entry } = await resolve(referenceOf(request, limits), verbs, limits, signal)
+      const reference = entry === undefined ? String(path.root) : `${entry.name}@${entry.revision}`
+      return jsonReply(await parts.why(reference, { signal }))
+    },
     has: async (request, _context, signal) => {
       try {
         const { target } = await openReference(request, parts, signal)
@@ -87,10 +95,13 @@ async function status(request: Request, parts: QueryParts, signal: AbortSignal):
   if (!isNamed && plainText(request) === undefined) return jsonReply(await parts.status())
   const { path } = await resolve(referenceOf(request, parts.limits), parts.verbs, parts.limits, signal)
   if (parts.objectStatus === undefined) {
-    throw new AppError('REQUEST_INVALID', 'this node does not watch over copies', { hint: 'see STOWAGE_PLACEMENT' })
+    throw notWatching()
   }
   return jsonReply(await parts.objectStatus(path.root, { signal }))
 }
+
+const notWatching = () =>
+  new AppError('REQUEST_INVALID', 'this node does not watch over copies', { hint: 'see STOWAGE_PLACEMENT' })
 
 const absent: ReadonlySet<string> = new Set([
   'BLOCK_NOT_FOUND',

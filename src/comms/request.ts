@@ -30,6 +30,7 @@ const fieldsOf: Readonly<Record<Verb, readonly string[]>> = {
   links: ['ref', 'name', 'cid', 'path'],
   status: ['ref', 'name', 'cid'],
   has: ['ref', 'name', 'cid', 'path'],
+  why: ['ref', 'name', 'cid'],
   missing: ['positions', 'ranges'],
   put: [
     'name',
