@@ -1,3 +1,4 @@
+import { connect } from '@nats-io/transport-node'
 import { expect, test } from 'vitest'
 import { copies, type PlacedNode, startPlacedNode } from '../support/placed.ts'
 
@@ -156,4 +157,22 @@ test('a plan says what a policy would do, with bytes and time, and does nothing;
   expect((await node.call('GET', `why/${cid}`)).json.events).toMatchObject([{ type: 'copy.degraded' }])
   expect((await node.call('GET', 'why/nobody')).status).toBe(404)
   expect((await node.call('GET', 'why/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy')).status).toBe(404)
+})
+
+test('why answers on NATS as on HTTP, by name, by CID and by subject', async ({ onTestFinished }) => {
+  const node = await startPlacedNode(onTestFinished)
+  const cid = await node.put('hello', 'docs/a.txt')
+  await node.untilWhy(cid, (why) => Array.isArray(why.copies) && why.copies.length === 1)
+  const nats = await connect({ servers: node.nats.url })
+  onTestFinished(() => nats.close())
+  const over = (await node.call('GET', 'why/docs/a.txt')).json
+  const ask = async (subject: string, body = '') => (await nats.request(subject, body)).json<Record<string, unknown>>()
+  for (const reply of [
+    await ask('stowage.qry.main.why', 'docs/a.txt'),
+    await ask('stowage.qry.main.why', cid),
+    await ask(`stowage.qry.main.why.${cid}`),
+  ]) {
+    expect(reply).toMatchObject({ cid, rule: 'default', verified: 1, rules: over.rules, events: over.events })
+  }
+  expect(await ask('stowage.qry.main.why', 'nobody')).toMatchObject({ code: 'name_not_found' })
 })
