@@ -120,7 +120,18 @@ function nodeUser({ domain }: Place): NatsUser {
     about: 'the nodes (STOWAGE_NATS_USER, STOWAGE_NATS_PASSWORD)',
     permissions: {
       publish: {
-        allow: [`${domain}.>`, '$O.>', '$KV.>', '$JS.API.>', '$JS.ACK.>', '$JS.FC.>', '_INBOX.>', '_R_.>'],
+        // `$JS.<site>.API`: the JetStream of other sites, which blocks are read of.
+        allow: [
+          `${domain}.>`,
+          '$O.>',
+          '$KV.>',
+          '$JS.API.>',
+          '$JS.*.API.>',
+          '$JS.ACK.>',
+          '$JS.FC.>',
+          '_INBOX.>',
+          '_R_.>',
+        ],
         // The server refuses a purge of the log too; to delete the stream would be another way.
         deny: [`$JS.API.STREAM.DELETE.${log}`, `$JS.API.STREAM.PURGE.${log}`, '$JS.API.STREAM.RESTORE.>'],
       },

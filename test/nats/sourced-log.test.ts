@@ -171,7 +171,15 @@ test('nodes that add different sites at once lose none, and a restart changes no
   if (first === undefined) throw new Error('no node')
   const wanted = ['a0', 'a1', 'b0', 'b1', 'c0', 'c1']
   expect((await sourcedSites(first.nats, first.layout)).sort()).toEqual(wanted)
+  // As an earlier version made it: what the stream is to have is brought up to date, and its sources stay.
+  const { config } = await first.nats.jsm.streams.info(first.stream)
+  await first.nats.jsm.streams.update(first.stream, {
+    ...config,
+    republish: { src: 'atonce.evt.>', dest: 'atonce.live.>' },
+  })
   await openEventStream(first.nats, first.layout)
+  const { republish } = (await first.nats.jsm.streams.info(first.stream)).config
+  expect(republish?.dest).toBe('atonce.live.hub.>')
   await first.source('a0')
   expect((await sourcedSites(first.nats, first.layout)).sort()).toEqual(wanted)
   await unsourcePeer(first.nats, first.layout, 'b0')
