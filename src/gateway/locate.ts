@@ -41,6 +41,12 @@ export interface LocatorParts {
 /** A URL and what it was parsed to, in bytes: generous, it bounds the memo. */
 const rememberedBytes = (url: string): number => 4 * url.length + KiB
 
+/** A host that is looked up with every request would make all of them wait: so late may a new site begin at one. */
+const unlinkedMs = 1000
+const unlinkedBytes = 256 * KiB
+
+const pathHost: RequestHost = Object.freeze({ kind: 'path' })
+
 /** One URL at one host. */
 interface Question {
   readonly host: RequestHost
@@ -55,6 +61,8 @@ interface Question {
 export class Locator {
   readonly #parts: LocatorParts
   readonly #remembered = new ByteLru<Located>(4 * MiB)
+  /** Until when a domain is taken to have no DNSLink. */
+  readonly #unlinkedUntilMs = new ByteLru<number>(unlinkedBytes)
 
   constructor(parts: LocatorParts) {
     this.#parts = parts
@@ -70,14 +78,18 @@ export class Locator {
    * IPNS_UNRESOLVED
    */
   async locate(host: RequestHost, url: string, headers: IncomingHttpHeaders, signal: AbortSignal): Promise<Located> {
-    const question = {
+    const question: Question = {
       host,
       ...splitTarget(url),
       accept: headers.accept,
       ifNoneMatch: headers['if-none-match'],
       signal,
     }
-    const located = await this.#locate(question)
+    if (host.kind === 'domain') {
+      const site = await this.#atDomain(host, question)
+      return site ?? this.known(pathHost, url) ?? (await this.locate(pathHost, url, headers, signal))
+    }
+    const located = await this.#locate(host, question)
     if (isConstant(question)) {
       const key = memoKey(host, url)
       this.#remembered.set(key, located, rememberedBytes(key))
@@ -85,13 +97,10 @@ export class Locator {
     return located
   }
 
-  async #locate(question: Question): Promise<Located> {
-    const { host } = question
+  async #locate(host: Exclude<RequestHost, { kind: 'domain' }>, question: Question): Promise<Located> {
     switch (host.kind) {
       case 'subdomain':
         return await this.#atSubdomain(host, question)
-      case 'domain':
-        return (await this.#atDomain(host, question)) ?? (await this.#byPath(question))
       case 'gateway': {
         const { pathname, search } = question
         const location = uriOf(question) ?? subdomainLocation(pathname, search, host.gateway)
@@ -144,6 +153,7 @@ export class Locator {
   /** Undefined when the domain has no DNSLink here. */
   async #atDomain(host: Extract<RequestHost, { kind: 'domain' }>, question: Question): Promise<Located | undefined> {
     const { pathname, search, signal } = question
+    if ((this.#unlinkedUntilMs.get(host.domain) ?? 0) > performance.now()) return undefined
     const name: IpnsName = { kind: 'domain', name: host.domain }
     const place: Place = {
       contentRoot: `/ipns/${host.domain}`,
@@ -156,6 +166,7 @@ export class Locator {
     } catch (error) {
       const isSite = !isAppError(error, 'IPNS_UNRESOLVED') || (await this.#parts.ipns?.isKnown(name, { signal }))
       if (isSite) throw error
+      this.#unlinkedUntilMs.set(host.domain, performance.now() + unlinkedMs, KiB)
       return undefined
     }
   }

@@ -1,7 +1,8 @@
 import { request } from 'node:http'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { DnsLinks } from '../../src/content/dns-link.ts'
-import { createIpnsResolver } from '../../src/content/resolve-ipns.ts'
+import { createIpnsResolver, type IpnsName } from '../../src/content/resolve-ipns.ts'
+import { AppError } from '../../src/errors.ts'
 import { CountingStore, importDag, limits } from '../support/dags.ts'
 import { openDns } from '../support/dns.ts'
 import { type FullNode, startFullNode } from '../support/full-node.ts'
@@ -46,6 +47,28 @@ function get(
     asked.on('error', reject).end()
   })
 }
+
+test('a host without a DNSLink is looked up now and then, not with every request, and becomes a site soon', async () => {
+  const store = new CountingStore()
+  const root = await importDag(store, [{ path: 'site/a.txt', content: Buffer.from('hello') }])
+  const asked: string[] = []
+  let isSite = false
+  const resolve = async ({ name }: IpnsName) => {
+    asked.push(name)
+    if (!isSite) throw new AppError('IPNS_UNRESOLVED', 'it has no DNSLink')
+    return { path: { root, segments: [] }, maxAgeSeconds: undefined }
+  }
+  const record = async () => {
+    throw new AppError('IPNS_UNRESOLVED', 'no record')
+  }
+  const ipns = { resolve, record, isKnown: async () => isSite }
+  const gateway = await openGateway(onTestFinished, {}, store, { parts: { ipns } })
+  const at = (path: string) => gateway.ask(path, { headers: { host: 'gateway.example.org' } })
+  for (let count = 0; count < 50; count++) expect((await at(`/ipfs/${root}/a.txt`)).text).toBe('hello')
+  expect(asked.length).toBeLessThan(10)
+  isSite = true
+  await vi.waitFor(async () => expect((await at('/a.txt')).text).toBe('hello'), { timeout: 5000, interval: 50 })
+})
 
 describe('a name that is a domain', () => {
   let full: FullNode
