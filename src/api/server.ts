@@ -29,9 +29,9 @@ import { metricsHandler } from './routes/metrics.ts'
 import { missingRoutes } from './routes/missing.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
+import { placementRoutes } from './routes/placement.ts'
 import { projectionPrefix, projectionRoutes } from './routes/projections.ts'
 import { type ScrubAccess, scrubRoutes } from './routes/scrub.ts'
-import { placementRoutes } from './routes/placement.ts'
 import { uploadHandler } from './routes/upload.ts'
 
 export interface ApiParts {
@@ -47,7 +47,7 @@ export interface ApiParts {
   /** Undefined: nothing is scrubbed here. */
   readonly scrub?: ScrubAccess | undefined
   /** Other sites, and where everything lies. Undefined: copies are not watched over here. */
-  readonly peers?: Pick<Peers, 'overview' | 'missing'> | undefined
+  readonly peers?: ApiPeers | undefined
   /** Undefined: nothing is said of copies, and no put waits for them. */
   readonly propagation?: Propagation | undefined
   /** What `/api/v1/status/<cid>` shows. Undefined: copies are not watched over here. */
@@ -66,6 +66,8 @@ export interface ApiParts {
   readonly limitHits?: LimitHits
   readonly log: Pick<Logger, 'error'>
 }
+
+type ApiPeers = Pick<Peers, 'overview' | 'missing' | 'catchUp'>
 
 export interface ApiConfig {
   readonly listen: ListenConfig
@@ -202,7 +204,9 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
-  if (limitHits !== undefined) app.get('/metrics', metricsHandler(limitHits))
+  const { scrub: watched } = parts
+  const repairs = watched === undefined ? undefined : () => watched.repairCounts()
+  if (limitHits !== undefined) app.get('/metrics', metricsHandler({ limitHits, repairs }))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {
     await ready()
@@ -224,13 +228,13 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
 
 function addPeerRoutes(
   app: FastifyInstance,
-  { overview, missing }: Pick<Peers, 'overview' | 'missing'>,
+  peers: ApiPeers,
   withToken: { readonly onRequest: ReturnType<typeof needsToken> },
 ): void {
-  const placement = placementRoutes(overview)
+  const placement = placementRoutes(peers.overview)
   app.get('/api/v1/placement', placement.summary)
   app.get('/api/v1/placement.svg', placement.picture)
-  const routes = missingRoutes(missing)
+  const routes = missingRoutes(peers)
   app.get('/api/v1/missing', withToken, routes.look)
   app.post('/api/v1/missing', withToken, routes.fetch)
 }

@@ -35,8 +35,9 @@ export interface ScrubberParts {
   readonly config: ScrubConfig
   readonly waitMs: number
   readonly onTrouble: (error: unknown) => void
-  /** How often it looks for something to do. */
+  /** How often it looks for something to do, and writes down where it stands. */
   readonly lookEveryMs?: number
+  readonly saveEveryMs?: number
   /** Half-written blocks that are younger may be puts under way. */
   readonly graceMs?: number
 }
@@ -45,7 +46,7 @@ const lookEveryMsDefault = 2_000
 /** What was not read while it waited is not made up for at once: readers would notice. */
 const burstMs = 50
 /** A position that is lost costs so much reading again. */
-const saveEveryMs = 5_000
+const saveEveryMsDefault = 5_000
 /** Copies that are due, and roots that were lost, are looked for so often without being asked. */
 const rootsEveryMs = 60 * 60 * 1000
 
@@ -142,7 +143,7 @@ export class Scrubber {
   }
 
   async #round(handle: StoreHandle, at: StoreRef, before: ScrubState, signal: AbortSignal): Promise<void> {
-    const { repair } = this.#parts
+    const { repair, saveEveryMs = saveEveryMsDefault } = this.#parts
     let round: Round = before.round ?? {
       ...{ startedAt: new Date().toISOString(), phase: 'blocks', shard: 0, sequence: 1, sums: noSums },
     }
