@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect, headers } from '@nats-io/transport-node'
 import { CID } from 'multiformats/cid'
 import { expect, type TestContext, test, vi } from 'vitest'
 import { hashBlock } from '../../src/blocks/block.ts'
 import { blockKey } from '../../src/blocks/block-object.ts'
 import { Stores } from '../../src/blocks/stores.ts'
+import { createNatsClient } from '../../src/comms/client.ts'
 import { readConfig } from '../../src/config.ts'
 import { ByteRate } from '../../src/lib/byte-rate.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
@@ -14,6 +16,7 @@ import { connectNats } from '../../src/nats/connection.ts'
 import { chunkSubject, shardOf } from '../../src/nats/layout.ts'
 import { publish } from '../../src/nats/publish.ts'
 import { verifyDag } from '../../src/placement/copy-dag.ts'
+import { run, testFolder } from '../support/cli.ts'
 import { limits, signal } from '../support/dags.ts'
 import { deleteFile, flipBits, storeFiles } from '../support/damage.ts'
 import { type FullNode, startFullNode } from '../support/full-node.ts'
@@ -234,6 +237,15 @@ test('content whose only copy is gone is lost and told so, never not found, unti
   const lost = await eventsOf(home, 'object', root)
   expect(lost.filter((type) => type.includes('object.lost'))).toHaveLength(1)
   expect((await home.get(`/ipfs/${root}`)).status).toBe(500)
+  const connection = await connect({ servers: home.nats.url })
+  onTestFinished(() => connection.close())
+  const client = createNatsClient(connection, { headers })
+  await expect(client.get(root)).rejects.toMatchObject({ code: 'BLOCK_LOST' })
+  const metrics = await fetch(`${home.node.apiUrl}/metrics`).then((reply) => reply.text())
+  expect(metrics).toContain('stowage_objects_lost_total 2')
+  const shown = await run(await testFolder(onTestFinished), ['scrub', '--status'], { env: home.env })
+  expect(shown.stdout).toMatch(/home\/a {2}last full round .*0 roots verified, 2 roots not whole/)
+  expect(shown.stdout).toContain('2 objects lost')
   expect(home.errors.join()).toContain('no whole copy is left')
   expect(await home.put(content)).toBe(root)
   const again = await home.get(`/ipfs/${root}`)
