@@ -49,7 +49,6 @@ import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
 import { Placement } from './placement/placement.ts'
-import { createSurface } from './placement/surface.ts'
 
 export interface RunningNode {
   readonly gatewayUrl: string
@@ -173,14 +172,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const auth = createAuth(hashes)
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
-    const surface =
-      placement === undefined
-        ? undefined
-        : createSurface({
-            ...{ nats, layout: config.layout, config: config.placement, placement, eventLog, names, waitMs },
-            resolveName: verbs.resolveName,
-          })
-    opened.push(() => surface?.idle())
+    const surface = placement?.surface(verbs.resolveName)
     const objectStatus = placement === undefined ? undefined : placement.statusOf.bind(placement)
     const counted = placement?.around.counting(reads) ?? reads
     const recorded = counted === undefined ? {} : { reads: counted }
@@ -234,9 +226,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ipns: { ...verbs, resolveIpns },
         publishing,
         isDeleted: verbs.isDeleted,
-        propagation: placement?.propagation,
-        objectStatus,
-        projections: placement?.around.projections,
+        ...{ propagation: placement?.propagation, projections: placement?.around.projections, objectStatus },
         ...recorded,
         scrub: placement,
         peers: placement?.peers,
@@ -262,10 +252,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ verbs: { ...verbs, resolveIpns }, get: served.get },
         ...{ inspect, auth, status, limits, version, reads: counted },
         isDeleted: verbs.isDeleted,
-        propagation: placement?.propagation,
-        why: surface?.why,
-        objectStatus,
-        projections: placement?.around.projections,
+        ...{ propagation: placement?.propagation, projections: placement?.around.projections },
+        ...{ why: surface?.why, objectStatus },
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
         queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),

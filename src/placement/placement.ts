@@ -8,9 +8,8 @@ import type { DagLimits } from '../dag/target.ts'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
-import { type LogMessage, rootKey } from '../names/name-fold.ts'
+import { rootKey } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
-import { writeRevision } from '../names/revisioned.ts'
 import type { Nats } from '../nats/connection.ts'
 import { onEventStored } from '../nats/event-stream.ts'
 import { KvBucket } from '../nats/kv-bucket.ts'
@@ -22,14 +21,14 @@ import { announcedFacts } from './announced.ts'
 import { type Beat, Beats } from './beats.ts'
 import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
+import { FoldPosition } from './fold-position.ts'
 import { Follower } from './follower.ts'
 import { createJudge, type Judge } from './judge.ts'
 import type { RootFacts } from './model.ts'
 import type { ObjectStatus } from './object-status.ts'
 import { Peers } from './peers.ts'
-import { type PlaceEntry, placeEntry } from './place-events.ts'
+import { indexPlaces } from './place-index.ts'
 import { policyClassOf } from './policy-class.ts'
-import { outranks, rankIn } from './policy-log.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
@@ -40,6 +39,8 @@ import { type ScrubReport, scrubReport } from './scrub-status.ts'
 import { Scrubber } from './scrubber.ts'
 import { SiteKeeper } from './site-keeper.ts'
 import { SiteWork } from './site-work.ts'
+import { StoreKeeping } from './store-keeping.ts'
+import { createSurface, type PlacementVerbs, type SurfaceParts } from './surface.ts'
 import { Surroundings } from './surroundings.ts'
 import { PlacementView } from './view.ts'
 
@@ -76,12 +77,8 @@ export class Placement {
   readonly #parts: PlacementParts
   readonly #closers: (() => Promise<unknown>)[] = []
   #view: PlacementView | undefined
-  #keeper: SiteKeeper | undefined
-  #follower: Follower | undefined
-  #bucket: KvBucket | undefined
-  #reaping: Promise<void> = Promise.resolve()
-  /** Stores of this site whose buckets were deleted, as the log asks. */
-  readonly #reaped = new Set<string>()
+  #keeping: StoreKeeping | undefined
+  #position: FoldPosition | undefined
   #routes: Routes | undefined
   #reconciler: Reconciler | undefined
   #copying: Copying | undefined
@@ -199,22 +196,14 @@ export class Placement {
     })
   }
 
-  /** For commands about stores of this site. */
-  readonly storeKeeping = {
-    make: (store: string, shards: number | undefined) => this.#parts.stores.make(store, shards),
-    settingsOf: (handle: StoreHandle) => this.#keeping.settingsOf(handle),
-    reap: () => this.#reap(),
-  }
-
-  /** Whether the log has an event up to `sequence` that the facts do not show yet. @throws AppError STORE_UNAVAILABLE */
-  async isBehind(sequence: number, signal: AbortSignal): Promise<boolean> {
-    const { names, layout } = this.#parts
-    const { domain, space } = layout
-    const position = this.#lease?.held === true ? this.#follower?.position : await this.#positionOf(space, signal)
-    for await (const event of names.reader.from(`${domain}.evt.*.${space}.>`, (position ?? 0) + 1, signal)) {
-      return event.sequence <= sequence
-    }
-    return false
+  /** What people and programs ask of placement, and tell it. */
+  surface(resolveName: SurfaceParts['resolveName']): PlacementVerbs {
+    const { view, facts, around } = this
+    if (this.#keeping === undefined || this.#position === undefined) throw new Error('placement is not open yet')
+    const parts = { ...this.#parts, view, facts, contextOf: around.contextNow, resolveName }
+    const surface = createSurface({ ...parts, keeping: this.#keeping, position: this.#position })
+    this.#closers.push(() => surface.idle())
+    return surface
   }
 
   async close(): Promise<void> {
@@ -225,9 +214,6 @@ export class Placement {
     const { nats, layout, config, stores, names, source, limits, waitMs, onTrouble } = this.#parts
     const { domain, space, site } = layout
     const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader })
-    this.#keeper = keeper
-    this.#bucket = bucket
-    this.#closers.push(() => this.#reaping)
     const beats = new Beats({
       messaging: createMessaging(nats),
       ...{ domain, site, node: source.node },
@@ -247,6 +233,9 @@ export class Placement {
     })
     this.#view = view
     this.#closers.push(() => view.close())
+    const keeping = new StoreKeeping({ layout, stores, keeper, view, onTrouble })
+    this.#keeping = keeping
+    this.#closers.push(() => keeping.close())
     this.#routes = new Routes(stores, () => view)
     this.#openRepair(view, this.#routes, bucket)
     const queue = await openMoveQueue(nats, layout)
@@ -282,12 +271,13 @@ export class Placement {
         reconciler.consider(key, facts)
       },
       onMessages: async (messages) => {
-        await this.#indexPlaces(messages, bucket, policies)
+        await indexPlaces(messages, { placement: bucket, policy: policies })
         this.around.heard(messages)
         copying.heard(messages)
       },
     })
-    this.#follower = follower
+    const own = () => (this.#lease?.held === true ? follower.position : undefined)
+    this.#position = new FoldPosition({ reader: names.reader, bucket, domain, space, own })
     const unlisten = onEventStored(nats, layout, (_sequence, subject) => {
       follower.wake()
       this.propagation.heard(subject)
@@ -350,40 +340,11 @@ export class Placement {
     })
   }
 
-  async #indexPlaces(messages: readonly LogMessage[], placement: KvBucket, policy: KvBucket): Promise<void> {
-    for (const entry of messages.flatMap((message) => placeEntry(message) ?? [])) {
-      if (entry.bucket === 'policy' && (await isOutranked(entry, policy))) continue
-      await writeRevision(entry.bucket === 'policy' ? policy : placement, entry.key, entry.revision, entry.value)
-    }
-  }
-
   #changed(): void {
     this.#changes++
     this.#routes?.refresh()
     this.propagation.changed()
-    const { stores } = this.#view?.inventory() ?? { stores: [] }
-    this.#keeper?.follow(stores)
-    this.#reaping = this.#reaping.then(() => this.#reap()).catch(this.#parts.onTrouble)
-  }
-
-  get #keeping(): SiteKeeper {
-    if (this.#keeper === undefined) throw new Error('placement is not open yet')
-    return this.#keeper
-  }
-
-  async #positionOf(space: string, signal: AbortSignal): Promise<number> {
-    const stored = await this.#bucket?.get(`${space}.position`, signal)
-    return stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
-  }
-
-  /** Deletes the buckets of stores of this site that were removed. */
-  async #reap(): Promise<void> {
-    const { stores, layout } = this.#parts
-    for (const { site, store, state } of this.#view?.inventory().stores ?? []) {
-      if (site !== layout.site || state !== 'removed' || store === layout.store || this.#reaped.has(store)) continue
-      await stores.remove(store)
-      this.#reaped.add(store)
-    }
+    this.#keeping?.changed()
   }
 
   #heard({ site, jetstreamDomain }: Beat): void {
@@ -410,11 +371,4 @@ export class Placement {
     const handle = await this.#parts.stores.find(at, view.domainOf(at.site))
     return (await handle?.blocks.has(root, { signal })) ?? false
   }
-}
-
-/** Sites that did not hear each other have both set a policy, and the one that is here counts. */
-async function isOutranked({ key, value }: PlaceEntry, bucket: KvBucket): Promise<boolean> {
-  const present = await bucket.get(key)
-  if (present === undefined || present.removed || value === undefined) return false
-  return outranks(rankIn(present.value), rankIn(value))
 }

@@ -11,9 +11,11 @@ import { readStream } from '../nats/layout.ts'
 import { LogReader } from '../nats/log-reader.ts'
 import { measuredCopyRate } from './copy-rate.ts'
 import { type DryRun, dryRun } from './dry-run.ts'
+import type { Facts } from './facts.ts'
+import type { FoldPosition } from './fold-position.ts'
 import { Holdings } from './holdings.ts'
+import type { RootContext, RootFacts } from './model.ts'
 import type { StoreSettings } from './place-events.ts'
-import type { Placement } from './placement.ts'
 import { type SiteStatus, type StoreStatus, sitesOf, storesOf } from './places.ts'
 import { Planner } from './plan.ts'
 import { type CompiledPolicy, compilePolicy, parsePolicy } from './policy.ts'
@@ -22,7 +24,9 @@ import { createPolicyVerbs, type PolicyVerbs } from './policy-verbs.ts'
 import { type Replay, type ReplayRange, replay } from './replay.ts'
 import { RootHistory } from './root-history.ts'
 import { shownWithin } from './shown.ts'
+import type { StoreKeeping } from './store-keeping.ts'
 import { createPlaceVerbs, type PlaceVerbs } from './store-verbs.ts'
+import type { PlacementView } from './view.ts'
 import { Explainer, type Why } from './why.ts'
 
 interface Abortable {
@@ -52,7 +56,11 @@ export interface SurfaceParts {
   readonly nats: Nats
   readonly layout: LayoutConfig
   readonly config: PlacementConfig
-  readonly placement: Placement
+  readonly view: PlacementView
+  readonly facts: Facts
+  readonly contextOf: (facts: RootFacts, signal: AbortSignal) => Promise<RootContext>
+  readonly keeping: StoreKeeping
+  readonly position: FoldPosition
   readonly eventLog: EventLog
   readonly names: Names
   readonly waitMs: number
@@ -60,12 +68,10 @@ export interface SurfaceParts {
 }
 
 export function createSurface(parts: SurfaceParts): PlacementVerbs {
-  const { nats, layout, config, placement, eventLog, names } = parts
+  const { nats, layout, config, view, facts, contextOf, keeping, position, eventLog, names } = parts
   const { domain, space, site } = layout
-  const { facts, view } = placement
   const { reader } = names
   const commands = new CommandLog(eventLog, names)
-  const contextOf = placement.around.contextNow
   const sites = () => new Set(view.sites.flatMap((one) => (one.state === 'active' ? [one.site] : [])))
   const policyOf = (document: unknown): CompiledPolicy =>
     document === undefined ? view.compiledPolicy : compilePolicy(parsePolicy(document, sites()))
@@ -73,7 +79,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
   const holdings = new Holdings({
     facts,
     last: () => lastSequence(nats, eventLog.stream),
-    isBehind: (sequence, signal) => placement.isBehind(sequence, signal),
+    isBehind: (sequence, signal) => position.isBehind(sequence, signal),
     counts: (at) =>
       view.store(at.site, at.store)?.state !== 'removed' &&
       view.sites.some((one) => one.site === at.site && one.state === 'active'),
@@ -82,7 +88,9 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
     ...{ domain, space, site, commands, reader, holdings, primary: layout.store },
     isUp: (one) => view.isUp(one),
     shown: shownStores,
-    ...placement.storeKeeping,
+    make: (store, shards) => keeping.make(store, shards),
+    settingsOf: (handle) => keeping.settingsOf(handle),
+    reap: () => keeping.reap(),
   })
   const explainer = new Explainer({
     ...{ contextOf, reader, domain, space, view: () => view, resolveName: parts.resolveName },

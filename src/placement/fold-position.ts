@@ -1,0 +1,37 @@
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import type { LogReader } from '../nats/log-reader.ts'
+
+export interface FoldPositionParts {
+  readonly reader: Pick<LogReader, 'from'>
+  /** Holds the position. */
+  readonly bucket: Pick<KvBucket, 'get'>
+  readonly domain: string
+  readonly space: string
+  /** Of this node, while it is the one that folds; it writes its position down only now and then. */
+  readonly own: () => number | undefined
+}
+
+/** How far the facts are behind the log of this site, whichever of its nodes folds it. */
+export class FoldPosition {
+  readonly #parts: FoldPositionParts
+
+  constructor(parts: FoldPositionParts) {
+    this.#parts = parts
+  }
+
+  /** Whether the log has an event up to `sequence` that the facts may not show yet. @throws AppError STORE_UNAVAILABLE */
+  async isBehind(sequence: number, signal: AbortSignal): Promise<boolean> {
+    const { reader, domain, space, own } = this.#parts
+    const position = own() ?? (await this.#written(signal))
+    for await (const event of reader.from(`${domain}.evt.*.${space}.>`, position + 1, signal)) {
+      return event.sequence <= sequence
+    }
+    return false
+  }
+
+  async #written(signal: AbortSignal): Promise<number> {
+    const stored = await this.#parts.bucket.get(`${this.#parts.space}.position`, signal)
+    const position = stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
+    return Number.isSafeInteger(position) ? position : 0
+  }
+}
