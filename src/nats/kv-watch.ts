@@ -68,9 +68,16 @@ export class KvWatch {
       } catch {
         // Counted as a restart; the bucket may be gone or NATS away, and whoever asks us waits.
       }
-      await consumer?.delete().catch(() => undefined)
+      await this.#forget(consumer)
       await delay(retryMs, undefined, { signal }).catch(() => undefined)
     }
+  }
+
+  /** The server forgets it by itself after some minutes: nobody waits for that, least of all a stop while NATS is away. */
+  async #forget(consumer: Consumer | undefined): Promise<void> {
+    if (consumer === undefined || !this.#nats.connected) return
+    const deleted = consumer.delete().catch(() => undefined)
+    await Promise.race([deleted, delay(retryMs, undefined, { ref: false })])
   }
 
   /** When the bucket's stream was made; undefined while it is not there. @throws Error while NATS is away */

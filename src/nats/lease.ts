@@ -16,6 +16,9 @@ export interface LeaseOptions {
 
 const ttlMsDefault = 10_000
 
+/** A stop waits no longer to give it back: without that it is free when its time is over. */
+const givingBackMs = 1_000
+
 /**
  * Work that one node of a site does at a time. A holder that cannot renew it stops before anybody else may take it, unless its
  * whole process stands still: then it may go on for a moment beside its successor when it wakes. So what is done under it must
@@ -85,7 +88,7 @@ export class Lease {
     lost.abort(new Error('the lease was lost'))
     await working
     if (last === undefined) return
-    const giving = AbortSignal.timeout(this.#ttlMs)
+    const giving = AbortSignal.timeout(Math.min(this.#ttlMs, givingBackMs))
     await unlessAborted(this.#bucket.write(this.#options.key, undefined, last), giving).catch(() => undefined)
   }
 
