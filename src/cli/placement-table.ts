@@ -1,5 +1,5 @@
 import { formatBytes } from '../lib/units.ts'
-import { printable } from './printable.ts'
+import { tableLines } from './table.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -13,21 +13,13 @@ const head = ['site', 'store', 'state', 'copies', 'on the way', 'to go', 'failed
 export function placementTable(summary: Fields): string {
   const stores = Array.isArray(summary.stores) ? summary.stores.map(fieldsOf) : []
   const rows = stores.filter(({ state }) => state !== 'removed').map(rowOf)
-  const all = [[...head], ...rows]
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  const lines = all.map((row) =>
-    row
-      .map((cell, at) => padded(cell, widths[at] ?? 0, at))
-      .join('  ')
-      .trimEnd(),
-  )
   const { all: roots, degraded, lost, bytes } = fieldsOf(summary.roots)
   const trouble = [
     numberOf(degraded) > 0 ? `${shown(degraded)} degraded` : '',
     numberOf(lost) > 0 ? `${shown(lost)} lost` : '',
   ].filter((text) => text !== '')
-  const sum = [`${shown(roots)} roots`, formatBytes(numberOf(bytes)), ...trouble].join(', ')
-  return [...lines, '', sum].join('\n')
+  const sum = [`${shown(roots)} ${roots === 1 ? 'root' : 'roots'}`, formatBytes(numberOf(bytes)), ...trouble].join(', ')
+  return `${tableLines([head, ...rows])}\n\n${sum}`
 }
 
 function rowOf(store: Fields): string[] {
@@ -39,13 +31,10 @@ function rowOf(store: Fields): string[] {
     primary === true ? 'takes puts' : '',
   ]
   return [
-    ...[site, name].map((text) => printable(String(text))),
-    printable(states.filter((text) => text !== '').join(', ')),
+    String(site),
+    String(name),
+    states.filter((text) => text !== '').join(', '),
     ...[verified, requested, removing, failed].map(shown),
     formatBytes(numberOf(usedBytes)),
   ]
 }
-
-/** Numbers to the right. */
-const padded = (cell: string, width: number, column: number): string =>
-  column < 3 ? cell.padEnd(width) : cell.padStart(width)

@@ -94,6 +94,7 @@ export class CatchUp {
       behind: now.behind.length,
       unknown: now.unknown.length,
       seconds,
+      time: new Date().toISOString(),
     }
     if (isLate(first, now)) {
       this.#done.set(site, caughtUp)

@@ -37,7 +37,7 @@ export function placementPicture({ stores, roots }: PlacementSummary): string {
     roots.degraded > 0 ? `${roots.degraded.toLocaleString('en')} degraded` : '',
     roots.lost > 0 ? `${roots.lost.toLocaleString('en')} lost` : '',
   ].filter((text) => text !== '')
-  const head = `${roots.all.toLocaleString('en')} roots, ${formatBytes(BigInt(Math.round(roots.bytes)))}`
+  const head = `${counted(roots.all, 'root', 'roots')}, ${formatBytes(BigInt(Math.round(roots.bytes)))}`
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="Where copies lie">
 <style>${style}</style>
 <text class="title" x="${gap}" y="34">Where copies lie</text>
@@ -82,10 +82,13 @@ function storeBox(store: StoreSummary, roots: number, x: number, y: number): str
 <text class="soft" x="${x + width - 10}" y="${y + 20}" text-anchor="end">${note}</text>
 <rect class="bar" x="${x + 10}" y="${y + 29}" width="${width - 20}" height="6" rx="3"/>
 <rect class="held" x="${x + 10}" y="${y + 29}" width="${((width - 20) * share).toFixed(1)}" height="6" rx="3"/>
-<text class="soft" x="${x + 10}" y="${y + 53}">${copies.verified.toLocaleString('en')} copies, ${formatBytes(BigInt(Math.round(usedBytes)))}</text>
+<text class="soft" x="${x + 10}" y="${y + 53}">${counted(copies.verified, 'copy', 'copies')}, ${formatBytes(BigInt(Math.round(usedBytes)))}</text>
 <text class="warn" x="${x + width - 10}" y="${y + 53}" text-anchor="end">${moves.join(', ')}</text>
 </g>`
 }
+
+const counted = (count: number, one: string, many: string): string =>
+  `${count.toLocaleString('en')} ${count === 1 ? one : many}`
 
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',
