@@ -27,6 +27,7 @@ export interface ViewParts {
 type PolicyRecord = { readonly policy: Policy; readonly revision: number; readonly time: string }
 
 const lookEveryMs = 500
+const plannerKeptMs = 500
 
 /** Sites, stores, policy and projections as this node knows them now. */
 export class PlacementView {
@@ -37,11 +38,13 @@ export class PlacementView {
   readonly #policies: Records<PolicyRecord>
   readonly #timer: NodeJS.Timeout
   #up = ''
+  #kept: { readonly sinceMs: number; readonly current: ReturnType<PlacementView['planner']> } | undefined
   #compiled: { readonly revision: number; readonly policy: CompiledPolicy } | undefined
 
   constructor(parts: ViewParts) {
-    const { nats, placement, policy, space, onChange } = parts
+    const { nats, placement, policy, space } = parts
     this.#parts = parts
+    const onChange = () => this.#changed()
     this.#sites = new Records(nats, placement, 'site.>', onChange)
     this.#stores = new Records(nats, placement, `${space}.store.>`, onChange)
     this.#projections = new Records(nats, placement, `${space}.projection.>`, parts.onProjections ?? onChange)
@@ -108,9 +111,23 @@ export class PlacementView {
     }
   }
 
-  planner(nowMs: number = Date.now()): { readonly planner: Planner; readonly inventory: Inventory } {
+  /** `nowMs` undefined = now; a planner is kept for a moment then, since what it makes of an inventory costs more than a plan. */
+  planner(nowMs?: number): { readonly planner: Planner; readonly inventory: Inventory } {
+    if (nowMs !== undefined) return this.#plannerAt(nowMs)
+    if (this.#kept === undefined || performance.now() - this.#kept.sinceMs > plannerKeptMs) {
+      this.#kept = { sinceMs: performance.now(), current: this.#plannerAt(Date.now()) }
+    }
+    return this.#kept.current
+  }
+
+  #plannerAt(nowMs: number): { readonly planner: Planner; readonly inventory: Inventory } {
     const inventory = this.inventory()
     return { planner: new Planner(this.compiledPolicy, inventory, { ...this.#parts.planOptions, nowMs }), inventory }
+  }
+
+  #changed(): void {
+    this.#kept = undefined
+    this.#parts.onChange()
   }
 
   /** Sites come and go by being heard or not: nothing is written for that to be noticed. */
@@ -118,6 +135,6 @@ export class PlacementView {
     const up = this.#sites.all.map(({ site }) => `${site}=${this.isUp(site)}`).join()
     if (up === this.#up) return
     this.#up = up
-    this.#parts.onChange()
+    this.#changed()
   }
 }
