@@ -31,8 +31,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
     return accountsBlock(natsAccounts(place))
   },
 })
-// Sockets kept alive for a next request must not hold a finished command.
-if (!process.argv.includes('serve')) process.exit()
+// Sockets kept alive for a next request must not hold a finished command, nor a write that waits for NATS a node that is closed.
+process.exit()
 
 /** Runs a node until SIGINT or SIGTERM. The parts of a node are loaded here, so that `stowage cat` starts fast. */
 async function serve(flags: SettingFlags): Promise<number> {
