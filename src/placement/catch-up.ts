@@ -15,7 +15,7 @@ export interface CatchUpParts {
 
 export interface CaughtUp {
   readonly site: string
-  /** Sequences of sites whose events were not all here, when it was first asked. */
+  /** Sites whose events were not all here, when it was first asked. */
   readonly behindAtFirst: number
   /** Roots that were not known here then. */
   readonly unknownAtFirst: number
@@ -26,6 +26,7 @@ export interface CaughtUp {
 }
 
 const pauseMsDefault = 1_000
+const pauseMsMax = 30_000
 const looksMax = 8
 const pollMs = 250
 
@@ -80,28 +81,27 @@ export class CatchUp {
     const startMs = performance.now()
     const first = await missing.compare(site, signal)
     let now: Comparison = first
-    for (let look = 1; isLate(first, now) && look < looksMax; look++) {
-      await delay(Math.min(pauseMs * 2 ** (look - 1), 30_000), undefined, { signal })
+    for (let look = 1; leftOf(first, now).isLate && look < looksMax; look++) {
+      await delay(Math.min(pauseMs * 2 ** (look - 1), pauseMsMax), undefined, { signal })
       now = await missing.compare(site, signal)
     }
     for (const key of first.unknown) consider(key)
-    const seconds = Number(((performance.now() - startMs) / 1000).toFixed(3))
-    const [behindAtFirst, unknownAtFirst] = [first.behind.length, first.unknown.length]
-    const caughtUp = {
+    const { behind, unknown, isLate } = leftOf(first, now)
+    const caughtUp: CaughtUp = {
       site,
-      behindAtFirst,
-      unknownAtFirst,
-      behind: now.behind.length,
-      unknown: now.unknown.length,
-      seconds,
+      behindAtFirst: first.behind.length,
+      unknownAtFirst: first.unknown.length,
+      behind: behind.length,
+      unknown: unknown.length,
+      seconds: Number(((performance.now() - startMs) / 1000).toFixed(3)),
       time: new Date().toISOString(),
     }
-    if (isLate(first, now)) {
+    if (isLate) {
       this.#done.set(site, caughtUp)
-      const late = now.behind.map(({ site: of, here, there }) => `${of} at ${here} of ${there}`).join(', ')
+      const late = behind.map((one) => `${one.site} before ${one.there}`).join(', ')
       throw new AppError(
         'STORE_UNAVAILABLE',
-        `what ${site} has does not come in: ${late || `${now.unknown.length} roots`}`,
+        `what ${site} has does not come in: ${late || `${unknown.length} roots`}`,
         {
           hint: 'see `stowage missing`; is the leaf link up in both directions?',
         },
@@ -111,10 +111,11 @@ export class CatchUp {
   }
 }
 
-/** By what there was at first: more comes all the time. */
-function isLate(first: Comparison, now: Comparison): boolean {
+/** What there was at first and is not here yet: more comes all the time. */
+function leftOf(first: Comparison, now: Comparison) {
   const hereNow = new Map(now.behind.map(({ site, here }) => [site, here]))
   const unknownNow = new Set(now.unknown)
-  const isBehind = first.behind.some(({ site, there }) => (hereNow.get(site) ?? there) < there)
-  return isBehind || first.unknown.some((key) => unknownNow.has(key))
+  const behind = first.behind.filter(({ site, there }) => (hereNow.get(site) ?? there) < there)
+  const unknown = first.unknown.filter((key) => unknownNow.has(key))
+  return { behind, unknown, isLate: behind.length > 0 || unknown.length > 0 }
 }

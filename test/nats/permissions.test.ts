@@ -107,6 +107,8 @@ const changing = [
   'stowage.live.local.main.name.set.a',
   'stowage.reads.local.main.object.read.x',
   'stowage.dead.main.put',
+  'stowage.qry.main.missing',
+  'stowage.qry.main.missing.local',
   '_INBOX.other.x',
   '$SYS.REQ.SERVER.PING',
 ] as const
