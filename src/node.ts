@@ -211,7 +211,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       },
       cache: cache.stats,
       limitHits: limitHits.counts(),
-      scrub: await placement?.scrubReport(),
+      scrub: await placement?.upkeep.report(),
       disk:
         freeSpace === undefined
           ? undefined
@@ -228,7 +228,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         isDeleted: verbs.isDeleted,
         ...{ propagation: placement?.propagation, projections: placement?.around.projections, objectStatus },
         ...recorded,
-        scrub: placement,
+        scrub: placement?.upkeep,
         peers: placement?.peers,
         limitHits,
         placement: surface === undefined ? undefined : { ...surface, site },

@@ -1,7 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { RoutedParts } from '../blocks/routed.ts'
-import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { StoreHandle, Stores } from '../blocks/stores.ts'
+import type { Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import type { PolicyClass } from '../content/put-command.ts'
 import type { DagLimits } from '../dag/target.ts'
@@ -17,13 +16,12 @@ import { placementBucket, policyBucket } from '../nats/layout.ts'
 import { Lease } from '../nats/lease.ts'
 import { createMessaging } from '../nats/messaging.ts'
 import { openMoveQueue } from '../nats/move-queue.ts'
-import { announcedFacts } from './announced.ts'
 import { type Beat, Beats } from './beats.ts'
 import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
 import { FoldPosition } from './fold-position.ts'
 import { Follower } from './follower.ts'
-import { createJudge, type Judge } from './judge.ts'
+import type { Judge } from './judge.ts'
 import type { RootFacts } from './model.ts'
 import type { ObjectStatus } from './object-status.ts'
 import { Peers } from './peers.ts'
@@ -32,16 +30,14 @@ import { policyClassOf } from './policy-class.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
-import { Repair, type RepairCounts } from './repair.ts'
 import { RootHistory } from './root-history.ts'
 import { Routes } from './routes.ts'
-import { type ScrubReport, scrubReport } from './scrub-status.ts'
-import { Scrubber } from './scrubber.ts'
 import { SiteKeeper } from './site-keeper.ts'
 import { SiteWork } from './site-work.ts'
 import { StoreKeeping } from './store-keeping.ts'
 import { createSurface, type PlacementVerbs, type SurfaceParts } from './surface.ts'
 import { Surroundings } from './surroundings.ts'
+import { Upkeep } from './upkeep.ts'
 import { PlacementView } from './view.ts'
 
 export interface PlacementParts {
@@ -83,9 +79,7 @@ export class Placement {
   #reconciler: Reconciler | undefined
   #copying: Copying | undefined
   #lease: Lease | undefined
-  #repair: Repair | undefined
-  #scrubber: Scrubber | undefined
-  #judge: Judge | undefined
+  #upkeep: Upkeep | undefined
   #peers: Peers | undefined
   #changes = 0
   /** Sites whose logs come in. */
@@ -144,7 +138,7 @@ export class Placement {
       swept: this.#copying?.sweeper.status ?? { freed: 0, stores: [] },
       waiting: this.#reconciler?.pending ?? 0,
       plans: this.#lease?.held ?? false,
-      ...this.#repair?.counts,
+      ...this.#upkeep?.repairCounts(),
     }
   }
 
@@ -153,15 +147,15 @@ export class Placement {
 
   /** A block was read elsewhere that the primary store lost, holds damaged, or does not have. */
   readonly onFound: RoutedParts['onFound'] = (found, failure) => {
-    this.#repair?.onFound(found, failure)
+    this.#upkeep?.repair.onFound(found, failure)
   }
 
   /** What the failure to read a block means, for `createGet`. */
-  readonly judge: Judge = async (root, failure, signal) => this.#judge?.(root, failure, signal) ?? failure
+  readonly judge: Judge = async (root, failure, signal) => this.#upkeep?.judge(root, failure, signal) ?? failure
 
-  get scrubber(): Scrubber {
-    if (this.#scrubber === undefined) throw new Error('placement is not open yet')
-    return this.#scrubber
+  get upkeep(): Upkeep {
+    if (this.#upkeep === undefined) throw new Error('placement is not open yet')
+    return this.#upkeep
   }
 
   /** Other sites: what one is missing, and where everything lies. */
@@ -172,15 +166,6 @@ export class Placement {
 
   /** The rule that content falls under as it is put; undefined while no policy is set. */
   readonly policyClassOf: PolicyClass = (content) => policyClassOf(content, this.view, this.#parts.layout.site)
-
-  repairCounts(): RepairCounts {
-    return this.#repair?.counts ?? { repaired: 0, onRead: 0, unrepaired: 0, lost: 0, restored: 0 }
-  }
-
-  /** @throws AppError STORE_UNAVAILABLE */
-  async scrubReport(): Promise<ScrubReport> {
-    return scrubReport(await this.scrubber.status(new AbortController().signal), this.repairCounts())
-  }
 
   /** What is known of a root; undefined for what was never put in this space. */
   factsOf(root: CID, signal: AbortSignal): Promise<RootFacts | undefined> {
@@ -237,7 +222,10 @@ export class Placement {
     this.#keeping = keeping
     this.#closers.push(() => keeping.close())
     this.#routes = new Routes(stores, () => view)
-    this.#openRepair(view, this.#routes, bucket)
+    const { facts, recorder } = this
+    const upkeep = new Upkeep({ ...this.#parts, facts, recorder, view, routes: this.#routes, bucket })
+    this.#upkeep = upkeep
+    this.#closers.push(() => upkeep.close())
     const queue = await openMoveQueue(nats, layout)
     const copyingParts = {
       ...{
@@ -289,7 +277,7 @@ export class Placement {
     const peers = this.#openPeers(view, reconciler)
     await keeper.register()
     copying.replicator.start()
-    this.#scrubber?.start()
+    upkeep.scrubber.start()
     const work = new SiteWork({
       ...{ site, follower, reconciler, facts: this.facts, view },
       beside: [(signal) => peers.catchUp.run(signal), (signal) => copying.sweeper.run(signal)],
@@ -312,34 +300,6 @@ export class Placement {
     return peers
   }
 
-  #openRepair(view: PlacementView, routes: Routes, bucket: KvBucket): void {
-    const { nats, layout, config, stores, names, source, limits, waitMs, onLoss, onTrouble } = this.#parts
-    const isUp = (site: string) => view.isUp(site)
-    const repair = new Repair({
-      ...{ primary: stores.primary, facts: this.facts, recorder: this.recorder, limits, isUp, onLoss, onTrouble },
-      routesBeside: (at) => routes.beside(at),
-      bytesPerSecond: config.copyBytesPerSecond,
-      keepRemoteReads: config.keepRemoteReads,
-    })
-    this.#repair = repair
-    this.#closers.push(() => repair.close())
-    const scrubber = new Scrubber({
-      ...{ nats, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },
-      ...{ facts: this.facts, repair, stores: () => this.#storesHere(view) },
-      bytesIn: async (store) => (await stores.usage(store)).bytes,
-      config: { bytesPerSecond: config.scrubBytesPerSecond, everyMs: config.scrubEveryMs },
-    })
-    this.#scrubber = scrubber
-    this.#closers.push(() => scrubber.close())
-    this.#judge = createJudge({
-      isUp,
-      isRead: (at) => storeKey(at) === storeKey(stores.primary) || routes.isOpen(at),
-      factsOf: (root, signal) => announcedFacts(root, { facts: this.facts, reader: names.reader, ...layout }, signal),
-      sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),
-      ask: (at, root, signal) => this.#has(at, root, view, signal),
-    })
-  }
-
   #changed(): void {
     this.#changes++
     this.#routes?.refresh()
@@ -357,18 +317,5 @@ export class Placement {
       this.#sourced.delete(site)
       onTrouble(error)
     })
-  }
-
-  /** Stores of this site that hold something. */
-  async #storesHere(view: PlacementView): Promise<StoreHandle[]> {
-    const { stores, layout } = this.#parts
-    const here = view.inventory().stores.filter(({ site, state }) => site === layout.site && state !== 'removed')
-    const open = await Promise.all(here.map(({ site, store }) => stores.find({ site, store })))
-    return open.flatMap((handle) => handle ?? [])
-  }
-
-  async #has(at: StoreRef, root: CID, view: PlacementView, signal: AbortSignal): Promise<boolean> {
-    const handle = await this.#parts.stores.find(at, view.domainOf(at.site))
-    return (await handle?.blocks.has(root, { signal })) ?? false
   }
 }

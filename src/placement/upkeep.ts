@@ -1,0 +1,83 @@
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
+import type { StoreHandle } from '../blocks/stores.ts'
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import { announcedFacts } from './announced.ts'
+import type { Facts } from './facts.ts'
+import { createJudge, type Judge } from './judge.ts'
+import type { PlacementParts } from './placement.ts'
+import type { Recorder } from './recorder.ts'
+import { Repair, type RepairCounts } from './repair.ts'
+import type { Routes } from './routes.ts'
+import { type ScrubReport, scrubReport } from './scrub-status.ts'
+import { Scrubber } from './scrubber.ts'
+import type { PlacementView } from './view.ts'
+
+export interface UpkeepParts extends PlacementParts {
+  readonly facts: Facts
+  readonly recorder: Recorder
+  readonly view: PlacementView
+  readonly routes: Routes
+  /** `<d>_placement`. */
+  readonly bucket: KvBucket
+}
+
+/** What keeps copies whole, and says what it means when they are not. */
+export class Upkeep {
+  readonly repair: Repair
+  readonly scrubber: Scrubber
+  readonly judge: Judge
+  readonly #parts: UpkeepParts
+
+  constructor(parts: UpkeepParts) {
+    this.#parts = parts
+    const { nats, bucket, layout, config, stores, names, source, limits, waitMs, onLoss, onTrouble } = parts
+    const { facts, recorder, view, routes } = parts
+    const isUp = (site: string) => view.isUp(site)
+    this.repair = new Repair({
+      ...{ primary: stores.primary, facts, recorder, limits, isUp, onLoss, onTrouble },
+      routesBeside: (at) => routes.beside(at),
+      bytesPerSecond: config.copyBytesPerSecond,
+      keepRemoteReads: config.keepRemoteReads,
+    })
+    this.scrubber = new Scrubber({
+      ...{ nats, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },
+      ...{ facts, repair: this.repair, stores: () => this.#storesHere() },
+      bytesIn: async (store) => (await stores.usage(store)).bytes,
+      config: { bytesPerSecond: config.scrubBytesPerSecond, everyMs: config.scrubEveryMs },
+    })
+    this.judge = createJudge({
+      isUp,
+      isRead: (at) => storeKey(at) === storeKey(stores.primary) || routes.isOpen(at),
+      factsOf: (root, signal) => announcedFacts(root, { facts, reader: names.reader, ...layout }, signal),
+      sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),
+      ask: async (at, root, signal) => (await this.#find(at))?.blocks.has(root, { signal }) ?? false,
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.scrubber.close()
+    await this.repair.close()
+  }
+
+  repairCounts(): RepairCounts {
+    return this.repair.counts
+  }
+
+  /** @throws AppError STORE_UNAVAILABLE */
+  async report(): Promise<ScrubReport> {
+    return scrubReport(await this.scrubber.status(new AbortController().signal), this.repairCounts())
+  }
+
+  /** Stores of this site that hold something. */
+  async #storesHere(): Promise<StoreHandle[]> {
+    const { view, layout } = this.#parts
+    const here = view.inventory().stores.filter(({ site, state }) => site === layout.site && state !== 'removed')
+    const open = await Promise.all(here.map((at) => this.#find(at)))
+    return open.flatMap((handle) => handle ?? [])
+  }
+
+  #find({ site, store }: StoreRef): Promise<StoreHandle | undefined> {
+    const { stores, view } = this.#parts
+    return stores.find({ site, store }, view.domainOf(site))
+  }
+}
