@@ -8,6 +8,7 @@ import { get } from './get.ts'
 import { createBench, type Question } from './harness/bench.ts'
 import { closeAll, closeOnSignals } from './harness/cleanup.ts'
 import { names as namesBench } from './names.ts'
+import { placement } from './placement.ts'
 import { putGet1k } from './put-get-1k.ts'
 import { scrub } from './scrub.ts'
 import { small } from './small.ts'
@@ -25,6 +26,7 @@ const questions: Readonly<Record<string, Question>> = {
   events,
   names: namesBench,
   scrub,
+  placement,
 }
 
 const { values, positionals } = parseArgs({
