@@ -23,6 +23,8 @@ export interface CaughtUp {
   readonly behind: number
   readonly unknown: number
   readonly seconds: number
+  /** When it ended; RFC 3339. */
+  readonly time: string
 }
 
 const pauseMsDefault = 1_000
