@@ -148,7 +148,7 @@ test('a compare-and-set that is lost is no trouble: the news that it lost to bri
 test('a failure is told once and tried again, and the others go on', async () => {
   let failures = 0
   const queued: string[] = []
-  const { reconciler, trouble } = rig('b', facts({ a: 'verified' }), 2, {
+  const { reconciler, trouble } = rig('b', facts({ a: 'verified' }), 3, {
     queue: {
       add: async (what) => queued.push(what) > 0,
     },
