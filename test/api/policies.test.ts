@@ -135,7 +135,10 @@ test('a plan says what a policy would do, with bytes and time, and does nothing;
 
   const first = { name: 'pictures', when: { '==': [{ var: 'mediaType' }, 'image/png'] }, copies: 1 }
   await node.call('PUT', policies, { version: 1, rules: [first, ...copies(3).rules] })
-  const why = await node.untilWhy('docs/a.txt', ({ satisfied }) => satisfied === true)
+  const why = await node.untilWhy(
+    'docs/a.txt',
+    ({ satisfied, steps }) => satisfied === true && Array.isArray(steps) && steps.length === 0,
+  )
   expect(why).toMatchObject({
     cid,
     name: 'docs/a.txt',
@@ -154,7 +157,7 @@ test('a plan says what a policy would do, with bytes and time, and does nothing;
   const [, second] = why.copies as { store: string; events: { type: string; sequence: number }[] }[]
   expect(second).toMatchObject({ store: 'b', state: 'verified' })
   expect(second?.events.map(({ type }) => type)).toEqual(['copy.requested', 'copy.made', 'copy.verified'])
-  expect((await node.call('GET', `why/${cid}`)).json.events).toMatchObject([{ type: 'copy.degraded' }])
+  await node.untilWhy(cid, ({ events }) => JSON.stringify(events).includes('copy.degraded'))
   expect((await node.call('GET', 'why/nobody')).status).toBe(404)
   expect((await node.call('GET', 'why/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy')).status).toBe(404)
 })
