@@ -6,6 +6,8 @@ import type { PlacementView } from './view.ts'
 
 const retryMs = 1_000
 
+const settledMs = 5_000
+
 /**
  * The stores beside the primary one that can be read now: those of this site first, then those of sites that are up. They
  * are opened ahead, so that a read never waits for that.
@@ -14,6 +16,8 @@ export class Routes {
   readonly #stores: Stores
   readonly #view: () => PlacementView
   #routes: readonly Route[] = []
+  /** By store. */
+  #openSinceMs: ReadonlyMap<string, number> = new Map()
   #opening: Promise<void> | undefined
   #again = false
   /** When one could last not be opened. */
@@ -38,9 +42,10 @@ export class Routes {
     return [{ site, store, blocks, isLocal: true }, ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
   }
 
-  /** Whether it is among those that reads go on to. */
+  /** Whether reads go on to it, and have done so for a while: one that has failed just now may have begun before. */
   isOpen(at: StoreRef): boolean {
-    return this.#routes.some((route) => storeKey(route) === storeKey(at))
+    const sinceMs = this.#openSinceMs.get(storeKey(at))
+    return sinceMs !== undefined && performance.now() - sinceMs > settledMs
   }
 
   /** The inventory has changed. */
@@ -76,6 +81,11 @@ export class Routes {
         }),
       )
       this.#routes = routes.flat().sort((a, b) => Number(b.isLocal) - Number(a.isLocal))
+      const [before, nowMs] = [this.#openSinceMs, performance.now()]
+      // Those of this site were there before anything could lie in them.
+      const since = (route: Route) =>
+        route.isLocal ? Number.NEGATIVE_INFINITY : (before.get(storeKey(route)) ?? nowMs)
+      this.#openSinceMs = new Map(this.#routes.map((route) => [storeKey(route), since(route)]))
     }
   }
 
