@@ -173,7 +173,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const surface = placement?.surface(verbs.resolveName)
-    const objectStatus = placement === undefined ? undefined : placement.statusOf.bind(placement)
+    const objectStatus = placement?.propagation.statusOf.bind(placement.propagation)
     const counted = placement?.around.counting(reads) ?? reads
     const recorded = counted === undefined ? {} : { reads: counted }
     const gateway = createGateway(

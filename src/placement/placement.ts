@@ -4,7 +4,7 @@ import type { Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import type { PolicyClass } from '../content/put-command.ts'
 import type { DagLimits } from '../dag/target.ts'
-import { AppError } from '../errors.ts'
+import type { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { EventLog } from '../events/log.ts'
 import { rootKey } from '../names/name-fold.ts'
@@ -21,9 +21,9 @@ import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
 import { FoldPosition } from './fold-position.ts'
 import { Follower } from './follower.ts'
+import { JoinedLogs } from './joined-logs.ts'
 import type { Judge } from './judge.ts'
 import type { RootFacts } from './model.ts'
-import type { ObjectStatus } from './object-status.ts'
 import { Peers } from './peers.ts'
 import { indexPlaces } from './place-index.ts'
 import { policyClassOf } from './policy-class.ts'
@@ -82,12 +82,12 @@ export class Placement {
   #upkeep: Upkeep | undefined
   #peers: Peers | undefined
   #changes = 0
-  /** Sites whose logs come in. */
-  readonly #sourced = new Set<string>()
+  readonly #joined: JoinedLogs
 
   private constructor(parts: PlacementParts, facts: Facts) {
     this.#parts = parts
     this.facts = facts
+    this.#joined = new JoinedLogs({ ...parts, site: parts.layout.site })
     this.recorder = new Recorder(parts.eventLog, parts.source)
     const { reader } = parts.names
     this.around = new Surroundings({
@@ -172,15 +172,6 @@ export class Placement {
     return this.facts.get(rootKey(root), signal)
   }
 
-  /** @throws AppError BLOCK_NOT_FOUND for what was never put in this space; STORE_UNAVAILABLE */
-  async statusOf(root: CID, { signal }: { readonly signal: AbortSignal }): Promise<ObjectStatus> {
-    const status = await this.propagation.status(root, signal)
-    if (status !== undefined) return status
-    throw new AppError('BLOCK_NOT_FOUND', `no object with the root ${root} was put here`, {
-      hint: 'copies are watched over for what was put or imported as a whole, not for parts of it',
-    })
-  }
-
   /** What people and programs ask of placement, and tell it. */
   surface(resolveName: SurfaceParts['resolveName']): PlacementVerbs {
     const { view, facts, around } = this
@@ -221,25 +212,16 @@ export class Placement {
     const keeping = new StoreKeeping({ layout, stores, keeper, view, onTrouble })
     this.#keeping = keeping
     this.#closers.push(() => keeping.close())
-    this.#routes = new Routes(stores, () => view)
+    const routes = new Routes(stores, () => view)
+    this.#routes = routes
     const { facts, recorder } = this
-    const upkeep = new Upkeep({ ...this.#parts, facts, recorder, view, routes: this.#routes, bucket })
+    const upkeep = new Upkeep({ ...this.#parts, facts, recorder, view, routes, bucket })
     this.#upkeep = upkeep
     this.#closers.push(() => upkeep.close())
     const queue = await openMoveQueue(nats, layout)
+    const made = { nats, layout, config, stores, facts, recorder, reader: names.reader, bucket, queue, view, routes }
     const copyingParts = {
-      ...{
-        nats,
-        layout,
-        config,
-        stores,
-        facts: this.facts,
-        recorder: this.recorder,
-        reader: names.reader,
-        bucket,
-        queue,
-      },
-      ...{ view, routes: this.#routes, contextOf: this.around.contextToPlan, limits, waitMs, onTrouble },
+      ...{ ...made, contextOf: this.around.contextToPlan, limits, waitMs, onTrouble },
       makeStore: (store: string) => keeper.makeStore(store),
     }
     const copying: Copying = new Copying(copyingParts, () => follower)
@@ -307,15 +289,8 @@ export class Placement {
     this.#keeping?.changed()
   }
 
-  #heard({ site, jetstreamDomain }: Beat): void {
-    const { layout, joinLog, onTrouble } = this.#parts
-    if (site === layout.site) return
-    this.#peers?.catchUp.heard(site)
-    if (this.#sourced.has(site)) return
-    this.#sourced.add(site)
-    joinLog({ site, jetstreamDomain }).catch((error: unknown) => {
-      this.#sourced.delete(site)
-      onTrouble(error)
-    })
+  #heard(beat: Beat): void {
+    if (beat.site !== this.#parts.layout.site) this.#peers?.catchUp.heard(beat.site)
+    this.#joined.heard(beat)
   }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import type { CopyCount, Propagation, Settled, Wish } from '../content/propagation.ts'
+import { AppError } from '../errors.ts'
 import { BoundedMap } from '../lib/bounded-map.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import { type ObjectStatus, objectStatus } from './object-status.ts'
@@ -92,6 +93,15 @@ export class PropagationWatch implements Propagation {
   /** Everything that is known of a root; undefined for what was never put in this space. @throws AppError STORE_UNAVAILABLE */
   async status(root: CID, signal: AbortSignal): Promise<ObjectStatus | undefined> {
     return (await this.#lookAt(root, signal))?.status
+  }
+
+  /** @throws AppError BLOCK_NOT_FOUND for what was never put in this space; STORE_UNAVAILABLE */
+  async statusOf(root: CID, { signal }: { readonly signal: AbortSignal }): Promise<ObjectStatus> {
+    const status = await this.status(root, signal)
+    if (status !== undefined) return status
+    throw new AppError('BLOCK_NOT_FOUND', `no object with the root ${root} was put here`, {
+      hint: 'copies are watched over for what was put or imported as a whole, not for parts of it',
+    })
   }
 
   /** An event is in the log of this site. */
