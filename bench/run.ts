@@ -10,6 +10,7 @@ import { closeAll, closeOnSignals } from './harness/cleanup.ts'
 import { names as namesBench } from './names.ts'
 import { placement } from './placement.ts'
 import { putGet1k } from './put-get-1k.ts'
+import { replicate } from './replicate.ts'
 import { scrub } from './scrub.ts'
 import { small } from './small.ts'
 import { tiny } from './tiny.ts'
@@ -26,6 +27,7 @@ const questions: Readonly<Record<string, Question>> = {
   events,
   names: namesBench,
   scrub,
+  replicate,
   placement,
 }
 

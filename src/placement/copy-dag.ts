@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import { type HashedBlock, isIdentity, verifyBlock } from '../blocks/block.ts'
 import type { Blockstore } from '../blocks/blockstore.ts'
@@ -7,6 +8,7 @@ import type { DagLimits } from '../dag/target.ts'
 import { walk } from '../dag/walk.ts'
 import { type AppError, isAppError } from '../errors.ts'
 import type { ByteRate } from '../lib/byte-rate.ts'
+import { MiB } from '../lib/units.ts'
 import type { CopySize } from './copy-events.ts'
 import { CopySource, type CopySourceParts } from './copy-source.ts'
 
@@ -25,6 +27,8 @@ export interface CopyOptions {
   /** A block is now in `dest` that was read elsewhere. `failure`: what `dest` said of it. */
   readonly onCopied?: (block: { readonly cid: CID; readonly from: Route; readonly failure: AppError }) => void
 }
+
+const turnBytes = MiB
 
 /**
  * Brings a whole DAG into `dest`: what is there already is read and hashed there, the rest is read from `others`, the best
@@ -74,6 +78,7 @@ async function eachBlock(
 ): Promise<CopySize> {
   let blocks = 0
   let bytes = 0
+  let sinceTurn = 0
   if (isIdentity(root)) return { blocks, bytes }
   const first = { cid: root, bytes: await source.get(root, { signal }) }
   const follow = (block: { readonly cid: CID; readonly bytes: Uint8Array }) => linksOf(block.cid, block.bytes, limits)
@@ -82,6 +87,12 @@ async function eachBlock(
     blocks++
     bytes += block.bytes.byteLength
     await work(block.cid, block.bytes)
+    sinceTurn += block.bytes.byteLength
+    if (sinceTurn >= turnBytes) {
+      sinceTurn = 0
+      // Requests of others have their turn.
+      await setImmediate()
+    }
     onProgress?.({ blocks, bytes })
   }
   return { blocks, bytes }

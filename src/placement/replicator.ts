@@ -48,7 +48,8 @@ export interface ReplicatorCounts {
   readonly bytes: number
 }
 
-const readAheadBytes = 8 * 1024 * 1024
+/** Hashed in one go, while others wait for their turn. */
+const readAheadBytes = 4 * 1024 * 1024
 const workingEveryMs = 5_000
 /** Until what is known has caught up with the log. */
 const conflictMs = 250
