@@ -54,7 +54,9 @@ const workingEveryMs = 5_000
 /** Until what is known has caught up with the log. */
 const conflictMs = 250
 /** By the number of tries; then the last one for as long as the copy is wanted. */
-const retryMs = [1_000, 5_000, 30_000, 120_000, 600_000] as const
+const retryMs = [1_000, 5_000, 15_000, 60_000, 600_000] as const
+/** What only waits for somebody to come back is not to wait much longer than that. */
+const outageRetryMs = 5_000
 /** Tries before it is asked whether the copy is wanted still. */
 const triesUnasked = 3
 /** Tries of a task about content that nobody knows of, a quarter of a second apart. */
@@ -196,7 +198,11 @@ export class Replicator {
     const options = this.#options(signal)
     const rewrite = (block: HashedBlock) => dest.raw.rewrite(block, { signal })
     const hasMany = dest.raw.hasMany.bind(dest.raw)
-    const made = await copyDag(cid, dest.blocks, await this.#routes(task.from), { ...options, rewrite, hasMany })
+    const routes = await this.#routes(task.from)
+    const made = await copyDag(cid, dest.blocks, routes, { ...options, rewrite, hasMany }).catch((cause: unknown) => {
+      if (routes.length === task.from.length || !isAppError(cause, 'BLOCK_NOT_FOUND')) throw cause
+      throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
+    })
     const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(3))
     await recorder.record(copyEvents.made(root, to, { ...made, seconds }), step)
     const verified = await verifyDag(cid, dest.blocks, options)
@@ -244,7 +250,8 @@ export class Replicator {
     } catch (trouble) {
       onTrouble(trouble)
     }
-    move.retryAfter(retryMs[move.deliveries - 1] ?? retryMs[retryMs.length - 1] ?? 0)
+    const pauseMs = retryMs[move.deliveries - 1] ?? retryMs[retryMs.length - 1] ?? 0
+    move.retryAfter(code === 'STORE_UNAVAILABLE' ? Math.min(pauseMs, outageRetryMs) : pauseMs)
   }
 
   #options(signal: AbortSignal): CopyOptions {

@@ -17,7 +17,7 @@ export const token = 'stw_token_of_a_run_of_faults'
 
 /** Three sites, a hub and two leaves, with a node each. */
 export async function threeSites(natsServer: string): Promise<Places> {
-  const sites = await startSites(['paris', 'berlin'])
+  const sites = await startSites(['paris', 'berlin'], 'hub', { binary: natsServer })
   const all = [sites.hub, ...sites.leaves]
   const nodes = await Promise.all(all.map(({ name, url }) => startFaulty(name, url, natsServer, {})))
   const killed = all.map(({ name, kill, start }): Fault => {
@@ -29,7 +29,7 @@ export async function threeSites(natsServer: string): Promise<Places> {
 
 /** One site over a cluster of three servers, with two nodes. */
 export async function oneCluster(natsServer: string): Promise<Places> {
-  const cluster = await startCluster()
+  const cluster = await startCluster({ binary: natsServer })
   const settings = { STOWAGE_REPLICAS: '3' }
   const nodes: Faulty[] = []
   for (let i = 0; i < 2; i++) nodes.push(await startFaulty('local', cluster.url, natsServer, settings))

@@ -40,7 +40,7 @@ export interface Cluster {
   stop(): Promise<void>
 }
 
-export interface ClusterOptions extends Pick<TestNatsOptions, 'maxPayload' | 'syncAlways' | 'extraConfig'> {
+export interface ClusterOptions extends Pick<TestNatsOptions, 'maxPayload' | 'syncAlways' | 'extraConfig' | 'binary'> {
   /** Default 3. */
   readonly size?: number
   /** Routes go through links in this process, which can be cut: see `isolate`. */

@@ -22,6 +22,8 @@ export interface TestNatsOptions {
   readonly dataDir?: string
   /** Default: any free one. */
   readonly port?: number
+  /** Outside of vitest, which knows of one. */
+  readonly binary?: string
 }
 
 export interface TestNats {
@@ -42,7 +44,7 @@ export async function startTestNats(options: TestNatsOptions = {}): Promise<Test
   const config = join(dataDir, 'test-nats.conf')
   await writeFile(config, configText(options, dataDir))
   const log: string[] = []
-  const child = spawn(inject('natsServer'), ['-c', config, '--ports_file_dir', dataDir], {
+  const child = spawn(options.binary ?? inject('natsServer'), ['-c', config, '--ports_file_dir', dataDir], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   child.stderr.setEncoding('utf8').on('data', (text: string) => log.push(text))

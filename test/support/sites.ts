@@ -44,14 +44,18 @@ const waitMsMax = 30_000
  * A hub and its leaf sites as real nats-servers on 127.0.0.1, each with its own JetStream domain, joined through links that
  * can be cut. All connected when it returns. Give `stop` to `onTestFinished` or `afterAll`.
  */
-export async function startSites(names: readonly string[] = ['paris', 'berlin'], hubName = 'hub'): Promise<Sites> {
+export async function startSites(
+  names: readonly string[] = ['paris', 'berlin'],
+  hubName = 'hub',
+  options: Pick<TestNatsOptions, 'binary'> = {},
+): Promise<Sites> {
   const folder = await mkdtemp(join(tmpdir(), 'stowage-sites-'))
   const closers: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true, maxRetries: 5 })]
   const stop = async () => {
     for (const close of closers.splice(0).reverse()) await close()
   }
   const open = async (name: string, extraConfig: string, port: number): Promise<Site> => {
-    const site = new Server(name, { dataDir: join(folder, name), domain: name, port, extraConfig })
+    const site = new Server(name, { ...options, dataDir: join(folder, name), domain: name, port, extraConfig })
     closers.push(() => site.kill())
     await site.start()
     return site
