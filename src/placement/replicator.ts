@@ -170,26 +170,29 @@ export class Replicator {
       throw new AppError('REVISION_CONFLICT', `the root ${task.root} is not known yet`)
     }
     // Somebody has done it since this was queued.
-    if (present?.state === 'verified' || present?.state === 'removing') return
+    const isThere = present?.state === 'verified' && (present.verifiedAt ?? '') >= (task.notBefore ?? '')
+    if (isThere || present?.state === 'removing') return
     const isUnwanted =
       known.deleted || !takesCopies(to.store) || (deliveries > triesUnasked && !(await isWanted(known, to, signal)))
     if (isUnwanted) return this.#drop(task, known, present)
     const bytes = Math.min(known.bytes ?? laneBytes, laneBytes)
     await this.#lanes.acquire(bytes, signal)
     try {
-      await this.#copy(task, deliveries > 1 ? present : undefined, signal)
+      await this.#copy(task, known, deliveries > 1 && present?.state !== 'verified' ? present : undefined, signal)
     } finally {
       this.#lanes.release(bytes)
     }
   }
 
   /** @param begun what an earlier try has told of it */
-  async #copy(task: MoveTask, begun: Copy | undefined, signal: AbortSignal): Promise<void> {
+  async #copy(task: MoveTask, known: RootFacts, begun: Copy | undefined, signal: AbortSignal): Promise<void> {
     const { recorder, makeStore, swept } = this.#parts
     const { root, to, correlation, causation } = task
+    // What is known may be behind the log, which may have this copy already: then it is not made once more.
+    const expect = { filter: recorder.copyFilter(root), lastSequence: known.copyRevision }
     const requested =
       begun?.eventId ??
-      (await recorder.record(copyEvents.requested(root, 'add', to, task), { correlation, causation })).id
+      (await recorder.record(copyEvents.requested(root, 'add', to, task), { correlation, causation }, expect)).id
     const step = { correlation, causation: requested }
     const dest = await makeStore(to.store)
     await swept(to.store, signal)
