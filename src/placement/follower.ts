@@ -87,11 +87,17 @@ export class Follower {
     }
   }
 
+  /** Whoever waits looks again, whether this node folded it or another one. */
+  #moveTo(position: number): void {
+    this.position = position
+    for (const wake of [...this.#waiters]) wake()
+  }
+
   async #begin(signal: AbortSignal): Promise<void> {
     const stored = await this.#parts.bucket.get(this.#key, signal)
     const position = stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
     // What nobody can read is as good as nothing: all of it is folded again, which changes nothing.
-    this.position = Number.isSafeInteger(position) && position > 0 ? position : 0
+    this.#moveTo(Number.isSafeInteger(position) && position > 0 ? position : 0)
     this.#written = this.position
     this.#unwritten = 0
     this.#lastSeq = stored?.seq ?? 0
@@ -120,8 +126,7 @@ export class Follower {
     }
     const changed = byRoot.size === 0 ? [] : await facts.apply(byRoot, signal)
     for (const [key, known] of changed) onRoot(key, known)
-    this.position = batch.at(-1)?.sequence ?? this.position
-    for (const wake of [...this.#waiters]) wake()
+    this.#moveTo(batch.at(-1)?.sequence ?? this.position)
     this.#unwritten += batch.length
     if (this.#unwritten >= eventsUnwrittenMax) await this.#write(signal)
   }
