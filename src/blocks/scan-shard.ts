@@ -5,7 +5,7 @@ import { MiB } from '../lib/units.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { type BatchReply, directGetFrom, type StoredMessage } from '../nats/direct-get.ts'
-import { deleteMessage } from '../nats/leader-get.ts'
+import { deleteMessage, lastMessageAtLeader } from '../nats/leader-get.ts'
 import { patiently } from '../nats/patience.ts'
 import { verifyBlock } from './block.ts'
 import type { NatsBlockstore } from './nats-blockstore.ts'
@@ -156,8 +156,16 @@ class ShardScan {
     if (isWhole(cid, message.data)) return undefined
     const fault = await this.#faultOf(cid)
     // There is a good one behind it, which readers get: a repair that was not finished.
-    if (fault === undefined) await deleteMessage(this.#nats, this.#bucket.stream, message.seq)
+    if (fault === undefined && (await this.#isReplaced(message))) {
+      await deleteMessage(this.#nats, this.#bucket.stream, message.seq)
+    }
     return fault === undefined ? undefined : { cid, fault }
+  }
+
+  /** Else it was read badly, and lies there whole. */
+  async #isReplaced({ subject, seq }: StoredMessage): Promise<boolean> {
+    const last = await lastMessageAtLeader(this.#nats, this.#bucket.stream, subject)
+    return last !== undefined && last.seq > seq
   }
 
   /** Looks at halves that stand alone, the oldest first, until no more than `keep` are left. */

@@ -39,8 +39,14 @@ export class Beats {
   constructor(parts: BeatsParts) {
     this.#parts = parts
     this.#listening = parts.messaging.listen(beatSubjects(parts.domain), undefined, ({ data }) => this.#hear(data))
+    let isSaying = false
     const say = () => {
-      this.#saying = this.#saying.then(() => this.#say())
+      // Slow answers of NATS do not pile up.
+      if (isSaying) return
+      isSaying = true
+      this.#saying = this.#say().finally(() => {
+        isSaying = false
+      })
     }
     this.#timer = setInterval(say, parts.everyMs ?? everyMsDefault)
     this.#timer.unref()

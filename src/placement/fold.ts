@@ -137,6 +137,11 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
       return change((facts) => put(facts, 'failed', copyOf(facts)?.verifiedAt))
     case 'removed':
       return change((facts) => withoutCopy(facts, at))
+    case 'made':
+    case 'repaired':
+      // Nothing new of what lies where, and still the last that was said: a compare-and-set goes by it. A repaired block may be
+      // no root at all, so nothing is begun by it.
+      return [newer(root, event, sequence, (facts) => facts && { ...facts, copyRevision: sequence })]
     default:
       return []
   }

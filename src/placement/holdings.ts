@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import { AppError } from '../errors.ts'
 import type { Facts } from './facts.ts'
+import type { RootFacts } from './model.ts'
 
 export interface HoldingsParts {
   readonly facts: Pick<Facts, 'all'>
@@ -11,6 +12,8 @@ export interface HoldingsParts {
   readonly isBehind: (sequence: number, signal: AbortSignal) => Promise<boolean>
   /** A copy there counts: its store and its site have not been removed. */
   readonly counts: (at: StoreRef) => boolean
+  /** Without copies that are gone with a store which was made anew. */
+  readonly current: (facts: RootFacts) => RootFacts
 }
 
 export interface OnlyThere {
@@ -34,11 +37,12 @@ export class Holdings {
   /** @throws AppError STORE_UNAVAILABLE, also while the facts are behind the log */
   async onlyAt(isThere: (at: StoreRef) => boolean, signal: AbortSignal): Promise<OnlyThere> {
     await this.#caughtUp(signal)
-    const { facts, counts } = this.#parts
+    const { facts, counts, current } = this.#parts
     let roots = 0
     let copies = 0
     for await (const page of facts.all(signal)) {
-      for (const [, root] of page) {
+      for (const [, known] of page) {
+        const root = current(known)
         if (root.deleted) continue
         const there = root.copies.filter((copy) => isThere(copy))
         copies += there.length

@@ -1,4 +1,5 @@
 import { confidenceOf } from './confidence.ts'
+import { CurrentCopies } from './current.ts'
 import { Field } from './field.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
 import type { Plan, PolicyRule } from './plan-model.ts'
@@ -47,7 +48,8 @@ export interface StatusParts {
   readonly nowMs: number
 }
 
-export function objectStatus({ facts, context, plan, rule, inventory, nowMs }: StatusParts): ObjectStatus {
+export function objectStatus({ facts: known, context, plan, rule, inventory, nowMs }: StatusParts): ObjectStatus {
+  const facts = new CurrentCopies(inventory).of(known)
   const field = new Field(rule, inventory, 0)
   const copies = facts.copies.map((copy): CopyStatus => {
     const place = field.placeOf(copy)

@@ -1,3 +1,4 @@
+import type { StoreRef } from '../blocks/store-ref.ts'
 import { type Near, nearNobody, nearNothing } from './choose.ts'
 import { CurrentCopies } from './current.ts'
 import { type Candidate, copyAt, Field, type Place } from './field.ts'
@@ -31,6 +32,11 @@ export class Planner {
     this.#current = new CurrentCopies(inventory)
     const { demandRateMin = demandRateMinDefault, storesPerSiteMax = storesPerSiteMaxDefault } = options
     this.#options = { ...options, demandRateMin, storesPerSiteMax }
+  }
+
+  /** A copy there that was verified before this is gone with its store. */
+  since(at: StoreRef): string | undefined {
+    return this.#current.since(at)
   }
 
   /**
@@ -179,7 +185,12 @@ function removalOf(
   const [first] = surplus.sort(
     (a, b) => Number(a.place.allowed) - Number(b.place.allowed) || (a.place.key < b.place.key ? 1 : -1),
   )
-  if (first === undefined || facts.copies.some(({ state }) => state === 'removing')) return undefined
+  if (
+    first === undefined ||
+    facts.copies.some((copy) => copy.state === 'removing' && field.placeOf(copy) !== undefined)
+  ) {
+    return undefined
+  }
   // A removal waits for every copy that is still to come: what is there may be what it is read from.
   if (wanted < targets.length || weight < field.rule.copies.min) return undefined
   const why = first.place.allowed ? 'more copies than it wants' : 'no copy should lie there'

@@ -74,7 +74,9 @@ export class Reconciler {
       this.#overflowed = true
       return
     }
-    this.#waiting.set(rootKey, { facts, isReview: isReview || before?.isReview === true })
+    // What was read earlier must not take the place of what is newer.
+    const newest = (before?.facts?.revision ?? 0) > (facts?.revision ?? 0) ? before?.facts : facts
+    this.#waiting.set(rootKey, { facts: newest, isReview: isReview || before?.isReview === true })
     this.#wakers.pop()?.()
   }
 
@@ -149,7 +151,8 @@ export class Reconciler {
     const { planner, inventory } = current()
     const plan = planner.plan(facts, context)
     for (const step of plan.steps) {
-      if (step.kind === 'add' && step.to.site === site) await this.#queue(taskOf(step, rootKey, facts, plan))
+      if (step.kind === 'add' && step.to.site === site)
+        await this.#queue({ ...taskOf(step, rootKey, facts, plan), notBefore: planner.since(step.to) })
     }
     for (const copy of facts.copies) {
       if (copy.site !== site) continue
@@ -158,6 +161,7 @@ export class Reconciler {
       if (copy.state === 'requested' && isReview) await this.#queue(resumption(copy, rootKey, facts, plan))
     }
     if (stewardOf(facts, inventory) === site) await this.#steward(facts, plan)
+    else if (tellerOf(facts, inventory) === site) await this.#tell(facts, plan)
     return plan
   }
 
@@ -177,7 +181,15 @@ export class Reconciler {
       await recorder.record(asked, cause, expect)
       return
     }
+    await this.#tell(facts, plan)
+  }
+
+  /** Whether the policy holds, when that has changed. */
+  async #tell(facts: RootFacts, plan: Plan): Promise<void> {
+    const { recorder } = this.#parts
     if (facts.deleted) return
+    const cause = { correlation: facts.correlation, causation: facts.lastEventId }
+    const expect = { filter: recorder.copyFilter(facts.root), lastSequence: facts.copyRevision }
     const state = plan.satisfied && !plan.degraded ? 'satisfied' : 'degraded'
     // A put that needed nothing more is told by its own event.
     const isNews = facts.told !== state && (state === 'degraded' || facts.copyRevision > 0)
@@ -194,6 +206,12 @@ export function stewardOf(facts: RootFacts, { sites }: Inventory): string | unde
   if (origin?.state === 'active') return origin.site
   const isActive = ({ site }: Copy) => sites.some((one) => one.site === site && one.state === 'active' && one.up)
   return facts.copies.find((copy) => copy.state === 'verified' && isActive(copy))?.site
+}
+
+/** While the steward is not heard, the first site that is tells how the root fares: nobody decides in its place. */
+function tellerOf(facts: RootFacts, { sites }: Inventory): string | undefined {
+  const origin = sites.find(({ site }) => site === facts.originSite)
+  return origin?.up === false ? sites.find(({ up, state }) => up && state === 'active')?.site : undefined
 }
 
 function taskOf(step: PlanStep, rootKey: string, facts: RootFacts, plan: Plan): MoveTask {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
 import { type HashedBlock, multihashKey, verifyBlock } from '../blocks/block.ts'
 import type { Route, RoutedParts } from '../blocks/routed.ts'
@@ -11,7 +12,7 @@ import { ByteRate } from '../lib/byte-rate.ts'
 import { MiB } from '../lib/units.ts'
 import { rootKey } from '../names/name-fold.ts'
 import { type CopyOptions, copyDag } from './copy-dag.ts'
-import { copyEvents, lossEvents } from './copy-events.ts'
+import { type CopySize, copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { RootFacts } from './model.ts'
 import type { Recorder } from './recorder.ts'
@@ -19,7 +20,9 @@ import type { Recorder } from './recorder.ts'
 export interface RepairParts {
   readonly primary: StoreHandle
   readonly facts: Pick<Facts, 'get'>
-  readonly recorder: Pick<Recorder, 'record'>
+  readonly recorder: Pick<Recorder, 'record' | 'copyFilter'>
+  /** Without copies that are gone with a store which was made anew. */
+  readonly current: (facts: RootFacts) => RootFacts
   /** Where the blocks of this store can be read beside it, now: the others of this site first. */
   readonly routesBeside: (at: StoreRef) => readonly Route[]
   /** Whether a site is heard. */
@@ -50,6 +53,8 @@ const flightBytes = 8 * MiB
 /** More are met again by the next reads, or by the scrubber. */
 const repairsWaitingMax = 64
 const readAheadBytes = 8 * MiB
+const tellTriesMax = 40
+const tellAgainMs = 250
 
 /** Writes what is damaged or missing in a store of this site again, from any other copy, and tells what became of it. */
 export class Repair {
@@ -145,7 +150,7 @@ export class Repair {
         onCopied: (block) => mended.push(block),
       })
       await tellMended()
-      await recorder.record(copyEvents.verified(root, at, size), cause)
+      if (!(await this.#tellVerified(at, facts, size))) return true
       if (facts.lost) {
         this.#counts.restored++
         await recorder.record(lossEvents.restored(root, at), cause)
@@ -159,8 +164,35 @@ export class Repair {
     }
   }
 
-  async #tellFailed(at: StoreRef, facts: RootFacts, failure: AppError): Promise<void> {
-    const { recorder, isUp, onLoss } = this.#parts
+  /**
+   * A walk takes its time: a copy that was asked to go meanwhile, or made anew, is not called whole by what was read before.
+   * @returns whether it was told
+   */
+  async #tellVerified(at: StoreRef, facts: RootFacts, size: CopySize): Promise<boolean> {
+    const { recorder, facts: store } = this.#parts
+    const { root } = facts
+    const copyIn = (known: RootFacts | undefined) => known?.copies.find((copy) => storeKey(copy) === storeKey(at))
+    const begun = copyIn(facts)?.eventId
+    const cause = { correlation: facts.correlation, causation: facts.lastEventId }
+    for (let tries = 1; ; tries++) {
+      const now = await store.get(rootKey(CID.parse(root)), this.#stop.signal)
+      if (now === undefined || copyIn(now)?.eventId !== begun) return false
+      try {
+        const expect = { filter: recorder.copyFilter(root), lastSequence: now.copyRevision }
+        await recorder.record(copyEvents.verified(root, at, size), cause, expect)
+        return true
+      } catch (error) {
+        // What is known has yet to catch up with the log, where this very repair may stand.
+        if (!isAppError(error, 'REVISION_CONFLICT')) throw error
+        if (tries >= tellTriesMax) return false
+        await delay(tellAgainMs, undefined, { signal: this.#stop.signal })
+      }
+    }
+  }
+
+  async #tellFailed(at: StoreRef, known: RootFacts, failure: AppError): Promise<void> {
+    const { recorder, isUp, onLoss, current } = this.#parts
+    const facts = current(known)
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
     const told = { code: failure.code.toLowerCase(), message: failure.message }
     this.#counts.unrepaired++

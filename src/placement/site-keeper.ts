@@ -19,6 +19,7 @@ export interface SiteKeeperParts {
   readonly recorder: Recorder
   readonly reader: LogReader
   readonly freeBytes: () => number | undefined
+  readonly onTrouble: (error: unknown) => void
 }
 
 /** What this node says of its own site, in the log and in its heartbeats. */
@@ -77,12 +78,18 @@ export class SiteKeeper {
   }
 
   async describe(): Promise<Omit<Beat, 'site' | 'node'>> {
-    const { nats, layout, config, stores, recorder, freeBytes } = this.#parts
+    const { nats, layout, config, stores, recorder, freeBytes, onTrouble } = this.#parts
     const described = await Promise.all(
       [...this.#known].map(async (store) => {
-        const handle = await this.#present(store)
-        const { bytes } = await stores.usage(handle)
-        return [{ store, usedBytes: bytes, freeBytes: freeBytes() }]
+        try {
+          const handle = await this.#present(store)
+          const { bytes } = await stores.usage(handle)
+          return [{ store, usedBytes: bytes, freeBytes: freeBytes() }]
+        } catch (error) {
+          // One store that cannot be looked at does not make the site fall silent.
+          onTrouble(error)
+          return []
+        }
       }),
     )
     return {
@@ -130,6 +137,11 @@ function settingsOf({ site, store, buckets }: StoreHandle, config: PlacementConf
   const replicas = buckets[0]?.replicas ?? 1
   // Failure domains that the replicas really lie in are known to whoever runs the cluster.
   const zones = replicas > 1 ? config.storeZones.slice(0, replicas) : []
-  const createdAt = buckets[0]?.createdAt ?? ''
+  // One shard that was lost and made anew is enough: what was whole is so no more.
+  const createdAt =
+    buckets
+      .map((bucket) => bucket.createdAt)
+      .sort()
+      .at(-1) ?? ''
   return { site, store, shards: buckets.length, replicas, zones, createdAt, state: 'active', primary }
 }

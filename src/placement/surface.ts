@@ -10,6 +10,7 @@ import { lastSequence } from '../nats/event-stream.ts'
 import { readStream } from '../nats/layout.ts'
 import { LogReader } from '../nats/log-reader.ts'
 import { measuredCopyRate } from './copy-rate.ts'
+import { CurrentCopies } from './current.ts'
 import { type DryRun, dryRun } from './dry-run.ts'
 import type { Facts } from './facts.ts'
 import type { FoldPosition } from './fold-position.ts'
@@ -83,6 +84,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
     counts: (at) =>
       view.store(at.site, at.store)?.state !== 'removed' &&
       view.sites.some((one) => one.site === at.site && one.state === 'active'),
+    current: (known) => new CurrentCopies(view.inventory()).of(known),
   })
   const places = createPlaceVerbs({
     ...{ domain, space, site, commands, reader, holdings, primary: layout.store },

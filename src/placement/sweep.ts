@@ -187,14 +187,23 @@ export class Sweep {
     const slice = [...take(candidates, sliceMax)]
     let freed = 0
     let next = 0
+    let hasFailed = false
     const work = async () => {
-      for (let key = slice[next++]; key !== undefined && isAllowed(); key = slice[next++]) {
+      for (let key = slice[next++]; key !== undefined && !hasFailed && isAllowed(); key = slice[next++]) {
         await raw.delete(CID.createV1(codecs.raw, Digest.decode(Buffer.from(key, 'latin1'))), { signal })
         candidates.delete(key)
         freed++
       }
     }
-    await Promise.all(Array.from({ length: deletesAtOnce }, work))
+    const works = Array.from({ length: deletesAtOnce }, () =>
+      work().catch((error: unknown) => {
+        hasFailed = true
+        throw error
+      }),
+    )
+    // None goes on once the fence is down.
+    const ended = await Promise.allSettled(works)
+    for (const one of ended) if (one.status === 'rejected') throw one.reason
     return freed
   }
 

@@ -2,6 +2,7 @@ import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { announcedFacts } from './announced.ts'
+import { CurrentCopies } from './current.ts'
 import type { Facts } from './facts.ts'
 import { createJudge, type Judge } from './judge.ts'
 import type { PlacementParts } from './placement.ts'
@@ -38,6 +39,7 @@ export class Upkeep {
       routesBeside: (at) => routes.beside(at),
       bytesPerSecond: config.copyBytesPerSecond,
       keepRemoteReads: config.keepRemoteReads,
+      current: (known) => new CurrentCopies(view.inventory()).of(known),
     })
     this.scrubber = new Scrubber({
       ...{ nats, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },

@@ -84,6 +84,15 @@ test('a copy goes from requested to verified, and a failure leaves it failed', (
   expect(folded([put('a'), 'hub'], requested, failed)?.copies[1]?.state).toBe('failed')
 })
 
+test('what a compare-and-set on copies goes by is the last copy event, whatever it says', () => {
+  const repaired = [copyEvents.repaired(root, root, { site: 'hub', store: 'a' }, paris), 'hub'] as const
+  const made = [copyEvents.made(root, paris, { ...size, newBlocks: 1, seconds: 1 }), 'paris'] as const
+  expect(folded([put('a'), 'hub'], repaired)?.copyRevision).toBe(2)
+  expect(folded([put('a'), 'hub'], repaired, made)?.copyRevision).toBe(3)
+  // A block that is no root begins nothing.
+  expect(folded(repaired)).toBeUndefined()
+})
+
 test('a copy that is asked to go counts no more, also when it is looked at once more, and then is gone', () => {
   const remove = [copyEvents.requested(root, 'remove', paris, rule), 'hub'] as const
   const verified = [copyEvents.verified(root, paris, size), 'paris'] as const

@@ -158,6 +158,14 @@ test('one copy is removed at a time', () => {
   expect(planner.plan(removing, nowhere).steps).toEqual([])
 })
 
+test('a copy that was asked to go at a site that is gone for good does not hold up the others', () => {
+  const inventory = inventoryOf({ a: {}, b: {} })
+  const gone: Copy = { ...verified('away/a'), state: 'removing' }
+  const facts = factsOf(['a/a', 'b/a'])
+  const plan = plannerOf(copies(1), inventory).plan({ ...facts, copies: [...facts.copies, gone] }, nowhere)
+  expect(removes(plan)).toHaveLength(1)
+})
+
 test('a copy at a site that is down does not count, and one is made elsewhere; when it is back the surplus goes', () => {
   const facts = factsOf(['a/a', 'b/a'])
   const down = plannerOf(copies(2), inventoryOf({ a: {}, b: { up: false }, c: {} })).plan(facts, nowhere)

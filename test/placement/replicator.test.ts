@@ -50,6 +50,24 @@ test('a copy is requested, made and verified, in one undertaking; the same task 
   expect(rig.trouble).toEqual([])
 })
 
+test('a copy that lay in a store which was made anew is made again', async ({ onTestFinished }) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  rig.follow()
+  const replicator = rig.replicator()
+  replicator.start()
+  const cid = await rig.put(rig.leaves(5, 7))
+  await rig.queued(rig.task(cid, 'b'))
+  await isCopied(rig, cid)
+  await rig.stores.remove('b')
+  const notBefore = new Date(Date.now() + 1).toISOString()
+  await vi.waitFor(async () => expect(await rig.queued({ ...rig.task(cid, 'b'), notBefore })).toBe(true), waiting)
+  await vi.waitFor(
+    async () => expect((await rig.verbs(cid)).slice(3)).toEqual(['requested', 'made', 'verified']),
+    waiting,
+  )
+  expect(await verified(rig, cid)).toBe(6)
+})
+
 test('a node that ends while it copies leaves the task to another one, which goes on where it stopped', async ({
   onTestFinished,
 }) => {
