@@ -14,6 +14,8 @@ export interface HoldingsParts {
   readonly counts: (at: StoreRef) => boolean
   /** Without copies that are gone with a store which was made anew. */
   readonly current: (facts: RootFacts) => RootFacts
+  /** A name holds it: then it is in view, deleted or not. */
+  readonly isNamed: (facts: RootFacts, signal: AbortSignal) => Promise<boolean>
 }
 
 export interface OnlyThere {
@@ -37,13 +39,13 @@ export class Holdings {
   /** @throws AppError STORE_UNAVAILABLE, also while the facts are behind the log */
   async onlyAt(isThere: (at: StoreRef) => boolean, signal: AbortSignal): Promise<OnlyThere> {
     await this.#caughtUp(signal)
-    const { facts, counts, current } = this.#parts
+    const { facts, counts, current, isNamed } = this.#parts
     let roots = 0
     let copies = 0
     for await (const page of facts.all(signal)) {
       for (const [, known] of page) {
         const root = current(known)
-        if (root.deleted) continue
+        if (root.deleted && !(await isNamed(root, signal))) continue
         const there = root.copies.filter((copy) => isThere(copy))
         copies += there.length
         const hasOne = there.some(({ state }) => state === 'verified')

@@ -51,7 +51,10 @@ export class Planner {
       field = new Field(rule, this.#inventory, this.#options.storesPerSiteMax)
       this.#fields.set(rule, field)
     }
-    return facts.deleted ? nothingWanted(facts, rule) : planIn(field, facts, this.#nearOf(facts, rule, context))
+    // Deleted content that a name holds is in view (names/view.ts), and kept like any other.
+    return facts.deleted && context.names.length === 0
+      ? nothingWanted(facts, rule)
+      : planIn(field, facts, this.#nearOf(facts, rule, context))
   }
 
   #nearOf(facts: RootFacts, { near }: PolicyRule, { demand, projectedAt }: RootContext): Near {

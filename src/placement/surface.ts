@@ -85,6 +85,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
       view.store(at.site, at.store)?.state !== 'removed' &&
       view.sites.some((one) => one.site === at.site && one.state === 'active'),
     current: (known) => new CurrentCopies(view.inventory()).of(known),
+    isNamed: async (known, signal) => (await contextOf(known, signal)).names.length > 0,
   })
   const places = createPlaceVerbs({
     ...{ domain, space, site, commands, reader, holdings, primary: layout.store },

@@ -284,9 +284,12 @@ test('a store that was made anew holds nothing of what was verified in the one b
   expect(plannerOf(copies(2), skewed).plan(factsOf(['a/a', 'b/a']), nowhere).steps).toEqual([])
 })
 
-test('deleted content wants no copy and gets no step', () => {
+test('deleted content wants no copy and gets no step, unless a name holds it', () => {
   const plan = plannerOf(copies(3), inventoryOf({ a: {}, b: {} })).plan(factsOf(['a/a'], { deleted: true }), nowhere)
   expect(plan).toMatchObject({ wanted: { min: 0, max: 0 }, steps: [] })
+  const named = { ...nowhere, names: ['kept'] }
+  const kept = plannerOf(copies(2), inventoryOf({ a: {}, b: {} })).plan(factsOf(['a/a'], { deleted: true }), named)
+  expect(adds(kept)).toEqual(['b/a'])
 })
 
 test('without a rule of locality ten thousand objects lie evenly: each store has its share, give or take a tenth', () => {
