@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { arch, homedir, platform as os } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { AppError } from '../errors.ts'
 import { type ServerPlatform, serverPlatform, serverVersionPinned } from './server-pins.ts'
@@ -141,10 +142,28 @@ async function install(
   return { path, version, foundBy: 'fetch' }
 }
 
+const busyTriesMax = 20
+const busyPauseMs = 50
+
+/**
+ * A file that was just written cannot be run as long as somebody has it open to write, and a process that is being started
+ * elsewhere in this one holds for a moment whatever was open then (ETXTBSY).
+ */
+async function runnable<T>(start: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await start()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ETXTBSY' || tries >= busyTriesMax) throw error
+      await delay(busyPauseMs)
+    }
+  }
+}
+
 /** `nats-server: v2.15.1` → `2.15.1`. @throws Error in a few words */
 async function versionOf(binary: string, env: Environment | undefined): Promise<string> {
   const options = { timeout: versionMsMax, ...(env === undefined ? {} : { env: { ...env } }) }
-  const { stdout } = await run(binary, ['--version'], options).catch((error: NodeJS.ErrnoException) => {
+  const { stdout } = await runnable(() => run(binary, ['--version'], options)).catch((error: NodeJS.ErrnoException) => {
     throw new Error(runFailures[error.code ?? ''] ?? `it does not start (${error.code ?? error.message})`, {
       cause: error,
     })
