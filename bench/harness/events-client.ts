@@ -77,7 +77,8 @@ async function visibility(): Promise<number[]> {
   const consumer = await jetstream(follower).consumers.get(stream, { deliver_policy: DeliverPolicy.New })
   const messages = await consumer.consume({
     callback: (message) => {
-      seen.set(message.headers?.get('Nats-Msg-Id') ?? '', performance.now())
+      // `<site>:<event id>`.
+      seen.set(message.headers?.get('Nats-Msg-Id').split(':').at(-1) ?? '', performance.now())
     },
   })
   const acked: [string, number][] = []
@@ -89,5 +90,11 @@ async function visibility(): Promise<number[]> {
   while (seen.size < job.count) await new Promise((resolve) => setTimeout(resolve, 5))
   await messages.close()
   await follower.close()
-  return acked.map(([id, ms]) => Math.max(0, (seen.get(id) ?? Number.POSITIVE_INFINITY) - ms)).sort((a, b) => a - b)
+  return acked
+    .map(([id, ms]) => {
+      const seenMs = seen.get(id)
+      if (seenMs === undefined) throw new Error(`the consumer never had event ${id}`)
+      return Math.max(0, seenMs - ms)
+    })
+    .sort((a, b) => a - b)
 }
