@@ -5,7 +5,14 @@ import type { Nats } from '../nats/connection.ts'
 import { directGetFrom } from '../nats/direct-get.ts'
 import { eventsPerBatchMax } from '../nats/layout.ts'
 import { messagesAtLeader } from '../nats/leader-get.ts'
-import { isDuplicate, isStorageFull, isTransient, isWrongLastSequence, type Publication } from '../nats/publish.ts'
+import {
+  isDuplicate,
+  isStorageFull,
+  isTransient,
+  isUnderWay,
+  isWrongLastSequence,
+  type Publication,
+} from '../nats/publish.ts'
 import type { Encoded } from './envelope.ts'
 
 /** What has to be true of the log for an event to be taken: the last event on `filter` (wildcards allowed) has this sequence. */
@@ -24,6 +31,13 @@ interface Commit {
   readonly appends: readonly Append[]
   readonly resolve: (sequences: number[]) => void
   readonly reject: (error: unknown) => void
+}
+
+/** Events on their way into the log. */
+interface Attempt {
+  readonly appends: readonly Append[]
+  /** An earlier try was perhaps taken, and only its acknowledgement lost. */
+  mayBeTaken: boolean
 }
 
 const longestPauseMs = 500
@@ -95,9 +109,12 @@ export class EventLog {
     return taken
   }
 
-  async #sendGroup(commits: readonly Commit[]): Promise<void> {
+  /** @param mayBeTaken they went out before, and it is not known what became of them */
+  async #sendGroup(commits: readonly Commit[], mayBeTaken = false): Promise<void> {
+    const attempt: Attempt = { appends: commits.flatMap(({ appends }) => appends), mayBeTaken }
+    const alone = commits.length === 1
     try {
-      const sequences = await this.#send(commits.flatMap(({ appends }) => appends))
+      const sequences = await this.#send(attempt, alone)
       let at = 0
       for (const { appends, resolve } of commits) {
         resolve(sequences.slice(at, at + appends.length))
@@ -105,39 +122,34 @@ export class EventLog {
       }
     } catch (error) {
       const [only] = commits
-      if (commits.length === 1 && only !== undefined) {
+      if (alone && only !== undefined) {
         only.reject(failureOf(error))
         return
       }
-      for (const commit of commits) await this.#sendGroup([commit])
+      for (const commit of commits) await this.#sendGroup([commit], attempt.mayBeTaken)
     }
   }
 
-  /** @throws JetStreamRefusal | AppError STORE_UNAVAILABLE */
-  async #send(appends: readonly Append[]): Promise<number[]> {
-    const publications = appends.map(publicationOf)
+  /** @param alone one commit: what is under way on its subjects is waited for @throws JetStreamRefusal | AppError STORE_UNAVAILABLE */
+  async #send(attempt: Attempt, alone: boolean): Promise<number[]> {
+    const publications = attempt.appends.map(publicationOf)
     const endMs = performance.now() + this.#waitMs
-    let mayBeTaken = false
     for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       try {
-        return await this.#sendOnce(appends, publications, mayBeTaken)
+        return await this.#sendOnce(attempt, publications)
       } catch (error) {
-        if (!isTransient(error)) throw error
+        if (!isTransient(error) || (isUnderWay(error) && !alone)) throw error
         if (performance.now() + pauseMs > endMs) {
           throw new AppError('STORE_UNAVAILABLE', 'the event log does not answer', { cause: error })
         }
-        mayBeTaken = true
+        // What is under way is perhaps our own, of an earlier try; by itself it says nothing of this one, which was refused.
+        if (!isUnderWay(error)) attempt.mayBeTaken = true
         await delay(pauseMs)
       }
     }
   }
 
-  /** @param mayBeTaken an earlier try was perhaps taken, and only its acknowledgement lost */
-  async #sendOnce(
-    appends: readonly Append[],
-    publications: readonly Publication[],
-    mayBeTaken: boolean,
-  ): Promise<number[]> {
+  async #sendOnce({ appends, mayBeTaken }: Attempt, publications: readonly Publication[]): Promise<number[]> {
     try {
       const { channel, requests } = this.#nats.log
       const { seq } = await publishBatch(channel, requests, publications)

@@ -25,9 +25,13 @@ export class JetStreamRefusal extends Error {
   }
 }
 
-/** A compare-and-set lost: for a block it means "already stored". 10164 is the same from a sourced stream. */
+/**
+ * A compare-and-set lost against what the stream holds: for a block it means "already stored". Not so 10164, which has the same
+ * words without a sequence: another message for this subject is under way, proposed to the replicas and perhaps never taken
+ * (`isUnderWay`).
+ */
 export function isWrongLastSequence(error: unknown): boolean {
-  return error instanceof JetStreamRefusal && (error.code === 10071 || error.code === 10164)
+  return error instanceof JetStreamRefusal && error.code === 10071
 }
 
 /** A message of the batch has an id that is in the duplicate window. */
@@ -44,7 +48,18 @@ export function isStorageFull(error: unknown): boolean {
 export function isTransient(error: unknown): boolean {
   if (error instanceof TransientError) return true
   // 10167 ingest queue full, 10008 and 10076 no leader or temporarily unavailable, 10174-10176 batch cut off halfway.
-  return error instanceof JetStreamRefusal && [10008, 10076, 10167, 10174, 10175, 10176].includes(error.code)
+  return (
+    isUnderWay(error) ||
+    (error instanceof JetStreamRefusal && [10008, 10076, 10167, 10174, 10175, 10176].includes(error.code))
+  )
+}
+
+/**
+ * Refused because a message for this subject (10164) or with this id (10158) is on its way to the replicas. It may be our own
+ * first try, at a leader that is cut off and can never have it stored: only a later answer tells what became of it.
+ */
+export function isUnderWay(error: unknown): boolean {
+  return error instanceof JetStreamRefusal && (error.code === 10164 || error.code === 10158)
 }
 
 export interface PubAck {
