@@ -4,7 +4,7 @@ import { isAppError } from '../errors.ts'
 import { MiB } from '../lib/units.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
-import { type BatchReply, directGetFrom, type StoredMessage } from '../nats/direct-get.ts'
+import { type BatchReply, directGetFrom, type StoredMessage, wholeStream } from '../nats/direct-get.ts'
 import { deleteMessage, lastMessageAtLeader } from '../nats/leader-get.ts'
 import { patiently } from '../nats/patience.ts'
 import { verifyBlock } from './block.ts'
@@ -66,7 +66,7 @@ export async function* scanShard(
   const { signal, waitMs, pace, fromSeq = 1 } = options
   const page = async (seq: number): Promise<BatchReply> => {
     const reply = await patiently(waitMs, signal, () =>
-      directGetFrom(nats.requests, bucket.stream, `$O.${bucket.bucket}.>`, seq, pageMessages, pageBytes),
+      directGetFrom(nats.requests, bucket.stream, wholeStream, seq, pageMessages, pageBytes),
     )
     await pace?.(reply.messages.reduce((sum, { data }) => sum + data.byteLength, 0))
     return reply

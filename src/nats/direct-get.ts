@@ -19,6 +19,12 @@ export interface BatchReply {
 
 const replyTimeoutMs = 5_000
 const none = new Uint8Array()
+
+/**
+ * The filter for all that a stream holds. Before each page the server counts what is pending on the filter, over all that the
+ * stream holds; on this one it need not, so that a page costs the same however large the stream is.
+ */
+export const wholeStream = '>'
 const fromBytesMax = 4 * 1024 * 1024
 
 const apiSubject = (stream: string): string => `$JS.API.DIRECT.GET.${stream}`
