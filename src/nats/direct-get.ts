@@ -1,7 +1,7 @@
 import type { Requests } from './requests.ts'
 import { TransientError } from './requests.ts'
 import type { WireMessage } from './wire-parser.ts'
-import { wireHeader, wireStatus } from './wire-parser.ts'
+import { headerReader, wireHeader, wireStatus } from './wire-parser.ts'
 
 /** A stored message, as Direct Get returns it (ADR-31). */
 export interface StoredMessage {
@@ -142,6 +142,6 @@ function statusOf(reply: WireMessage): number {
 }
 
 function stored(reply: WireMessage): StoredMessage {
-  const header = (name: string): string => wireHeader(reply.headers, name)
+  const header = headerReader(reply.headers)
   return { subject: header('Nats-Subject'), seq: Number(header('Nats-Sequence')), data: reply.data, header }
 }

@@ -114,13 +114,19 @@ const lengthOf = (word = ''): number => (/^\d{1,9}$/.test(word) ? Number(word) :
 
 /** The value of a header; '' where there is none. Names are matched as JetStream writes them. */
 export function wireHeader(headers: Buffer | undefined, name: string): string {
-  if (headers === undefined) return ''
-  const text = headers.toString('latin1')
-  const at = text.indexOf(`\r\n${name}:`)
-  if (at === -1) return ''
-  const start = at + name.length + 3
-  const end = text.indexOf('\r\n', start)
-  return text.slice(start, end === -1 ? undefined : end).trim()
+  return headerReader(headers)(name)
+}
+
+/** `wireHeader` for whoever asks for several: the block is decoded once. */
+export function headerReader(headers: Buffer | undefined): (name: string) => string {
+  const text = headers?.toString('latin1') ?? ''
+  return (name) => {
+    const at = text.indexOf(`\r\n${name}:`)
+    if (at === -1) return ''
+    const start = at + name.length + 3
+    const end = text.indexOf('\r\n', start)
+    return text.slice(start, end === -1 ? undefined : end).trim()
+  }
 }
 
 /** The status in the first line of the header block (`NATS/1.0 404 …`); 0 without one. */
