@@ -27,7 +27,7 @@ import { createInspect } from './content/stat.ts'
 import type { EventSource } from './events/envelope.ts'
 import { Feed } from './events/feed.ts'
 import { EventLog } from './events/log.ts'
-import { EventReadLog } from './events/read-log.ts'
+import { openReadLog } from './events/open-read-log.ts'
 import { createGateway } from './gateway/server.ts'
 import { BufferPool } from './lib/buffer-pool.ts'
 import { passBy, type Reach } from './lib/crash-point.ts'
@@ -39,7 +39,7 @@ import { Projector } from './names/projector.ts'
 import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats, type Nats } from './nats/connection.ts'
 import { durabilityOf } from './nats/durability.ts'
-import { openEventStream, openReadStream, sourcePeer } from './nats/event-stream.ts'
+import { openEventStream, sourcePeer } from './nats/event-stream.ts'
 import { createMessaging } from './nats/messaging.ts'
 import { openPlace, withoutCredentials } from './nats/place.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
@@ -48,6 +48,7 @@ import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
+import { BulkThread } from './placement/bulk-thread.ts'
 import { Placement } from './placement/placement.ts'
 
 export interface RunningNode {
@@ -116,7 +117,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const source = { domain, site, space, node: uuidv7() }
     const eventStream = await openEventStream(nats, config.layout)
     const feed = new Feed({ nats, stream: eventStream, domain, site, space, waitMs: config.store.storeWaitMs })
-    const reads = await openReads(nats, config, source, place.server?.storeBytesMax)
+    const reads = await openReadLog(nats, config, source, place.server?.storeBytesMax)
     opened.push(async () => {
       const lost = (await reads?.close()) ?? 0
       if (lost > 0) log.warn({ reads: lost }, 'reads were not recorded: the server did not take them before the stop')
@@ -145,6 +146,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     if (config.placement.on) {
       placement = await Placement.start({
         ...{ nats, layout: config.layout, config: config.placement, stores, eventLog, names, source, limits, waitMs },
+        bulk: new BulkThread({ natsUrl: place.natsUrl, nats: config.nats, store: config.store, limits }),
         freeBytes: () => freeSpace?.bytes,
         joinLog: (peer) => sourcePeer(nats, config.layout, peer),
         onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
@@ -280,17 +282,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     await closeAll().catch((cause: unknown) => log.debug({ err: cause }, 'a part could not be closed'))
     throw error
   }
-}
-
-/** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
-const readsShareMax = 1 / 16
-
-/** Undefined when the settings switch it off. */
-async function openReads(nats: Nats, { layout, reads }: Config, source: EventSource, storeBytesMax = Infinity) {
-  if (!reads.on) return undefined
-  const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * readsShareMax))
-  await openReadStream(nats, layout, { ...reads, bytesMax })
-  return new EventReadLog({ nats, source })
 }
 
 function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {

@@ -8,17 +8,41 @@ import { NatsBlockstore, openNatsBlockstore } from './nats-blockstore.ts'
 import { type StoreRef, storeKey } from './store-ref.ts'
 import { verified } from './verified.ts'
 
+/** All that it takes to open a store, also in another thread. */
+export interface BucketPlace extends StoreRef {
+  readonly buckets: readonly BlockBucket[]
+  /** Of its site; undefined = it lies at this one. */
+  readonly jetstreamDomain: string | undefined
+}
+
 /** A store that is open. */
-export interface StoreHandle extends StoreRef {
+export interface StoreHandle extends BucketPlace {
   /** Every byte out of it was hashed. A remote one is only read. */
   readonly blocks: Blockstore
   /** As it lies there, unverified: for whoever looks for damage. */
   readonly raw: NatsBlockstore
-  readonly buckets: readonly BlockBucket[]
 }
+
+/** Where blocks can be read beside the store that should have them. */
+export interface OpenRoute extends StoreHandle {
+  readonly isLocal: boolean
+}
+
+export const routeTo = (handle: StoreHandle): OpenRoute => ({
+  ...handle,
+  isLocal: handle.jetstreamDomain === undefined,
+})
+
+/** Without what is open. */
+export const placeOf = ({ site, store, buckets, jetstreamDomain }: BucketPlace): BucketPlace => ({
+  ...{ site, store, buckets, jetstreamDomain },
+})
 
 /** How long a request to another site may take before that site is taken for cut off; retries included. */
 const remoteWaitMs = 2_000
+
+/** For a store of another site. */
+export const remoteStoreConfig = (config: StoreConfig): StoreConfig => ({ ...config, storeWaitMs: remoteWaitMs })
 
 /**
  * The stores that this node can reach, opened when they are first asked for. Those of its own site it can make, fill and
@@ -59,8 +83,8 @@ export class Stores {
       const nats = isLocal ? this.#nats : await this.#domain(jetstreamDomain)
       const buckets = await findBlockBuckets(nats, { ...this.#layout, ...at })
       if (buckets === undefined) return undefined
-      const config = isLocal ? this.#config : { ...this.#config, storeWaitMs: remoteWaitMs }
-      return handleOf(at, new NatsBlockstore(nats, buckets, config))
+      const config = isLocal ? this.#config : remoteStoreConfig(this.#config)
+      return handleOf(at, new NatsBlockstore(nats, buckets, config), isLocal ? undefined : jetstreamDomain)
     })
   }
 
@@ -124,6 +148,6 @@ export class Stores {
   }
 }
 
-function handleOf({ site, store }: StoreRef, raw: NatsBlockstore): StoreHandle {
-  return { site, store, raw, blocks: verified(raw), buckets: raw.buckets }
+function handleOf({ site, store }: StoreRef, raw: NatsBlockstore, jetstreamDomain?: string): StoreHandle {
+  return { site, store, raw, blocks: verified(raw), buckets: raw.buckets, jetstreamDomain }
 }

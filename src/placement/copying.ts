@@ -12,6 +12,7 @@ import { eventStream } from '../nats/layout.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import type { MoveQueue } from '../nats/move-queue.ts'
 import { patiently } from '../nats/patience.ts'
+import type { Bulk } from './bulk.ts'
 import type { Facts } from './facts.ts'
 import { Fence } from './fence.ts'
 import type { Follower } from './follower.ts'
@@ -38,6 +39,7 @@ export interface CopyingParts {
   readonly routes: Pick<Routes, 'beside'>
   readonly makeStore: (store: string) => Promise<StoreHandle>
   readonly contextOf: (facts: RootFacts, signal: AbortSignal) => Promise<RootContext>
+  readonly bulk: Bulk
   readonly limits: DagLimits
   readonly waitMs: number
   readonly onTrouble: (error: unknown) => void
@@ -59,10 +61,10 @@ export class Copying {
     this.#parts = parts
     const fence = new Fence(parts.bucket, layout)
     this.replicator = new Replicator({
-      ...{ queue, stores, facts, recorder, limits, onTrouble },
+      ...{ queue, stores, facts, recorder, bulk: parts.bulk, onTrouble },
       domainOf: (at) => view.domainOf(at),
       makeStore: parts.makeStore,
-      rate: new ByteRate(config.copyBytesPerSecond),
+      bytesPerSecond: config.copyBytesPerSecond,
       workers: config.copyWorkers,
       isWanted: (root, to, signal) => this.#isWanted(root, to, signal),
       takesCopies: (store) => ['active', undefined].includes(view.store(layout.site, store)?.state),

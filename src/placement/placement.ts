@@ -17,6 +17,7 @@ import { Lease } from '../nats/lease.ts'
 import { createMessaging } from '../nats/messaging.ts'
 import { openMoveQueue } from '../nats/move-queue.ts'
 import { type Beat, Beats } from './beats.ts'
+import type { Bulk } from './bulk.ts'
 import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
 import { FoldPosition } from './fold-position.ts'
@@ -45,6 +46,8 @@ export interface PlacementParts {
   readonly layout: LayoutConfig
   readonly config: PlacementConfig
   readonly stores: Stores
+  /** Closed with placement. */
+  readonly bulk: Bulk & { close(): Promise<void> }
   readonly eventLog: EventLog
   readonly names: Names
   readonly source: EventSource
@@ -86,6 +89,7 @@ export class Placement {
 
   private constructor(parts: PlacementParts, facts: Facts) {
     this.#parts = parts
+    this.#closers.push(() => parts.bulk.close())
     this.facts = facts
     this.#joined = new JoinedLogs({ ...parts, site: parts.layout.site })
     this.recorder = new Recorder(parts.eventLog, parts.source)
@@ -126,8 +130,7 @@ export class Placement {
   }
 
   get view(): PlacementView {
-    if (this.#view === undefined) throw new Error('placement is not open yet')
-    return this.#view
+    return opened(this.#view)
   }
 
   /** What this node has done since its start, and what waits. */
@@ -154,14 +157,12 @@ export class Placement {
   readonly judge: Judge = async (root, failure, signal) => this.#upkeep?.judge(root, failure, signal) ?? failure
 
   get upkeep(): Upkeep {
-    if (this.#upkeep === undefined) throw new Error('placement is not open yet')
-    return this.#upkeep
+    return opened(this.#upkeep)
   }
 
   /** Other sites: what one is missing, and where everything lies. */
   get peers(): Peers {
-    if (this.#peers === undefined) throw new Error('placement is not open yet')
-    return this.#peers
+    return opened(this.#peers)
   }
 
   /** The rule that content falls under as it is put; undefined while no policy is set. */
@@ -175,9 +176,8 @@ export class Placement {
   /** What people and programs ask of placement, and tell it. */
   surface(resolveName: SurfaceParts['resolveName']): PlacementVerbs {
     const { view, facts, around } = this
-    if (this.#keeping === undefined || this.#position === undefined) throw new Error('placement is not open yet')
     const parts = { ...this.#parts, view, facts, contextOf: around.contextNow, resolveName }
-    const surface = createSurface({ ...parts, keeping: this.#keeping, position: this.#position })
+    const surface = createSurface({ ...parts, keeping: opened(this.#keeping), position: opened(this.#position) })
     this.#closers.push(() => surface.idle())
     return surface
   }
@@ -187,7 +187,7 @@ export class Placement {
   }
 
   async #open(bucket: KvBucket, policies: KvBucket): Promise<void> {
-    const { nats, layout, config, stores, names, source, limits, waitMs, onTrouble } = this.#parts
+    const { nats, layout, config, stores, bulk, names, source, limits, waitMs, onTrouble } = this.#parts
     const { domain, space, site } = layout
     const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader })
     const beats = new Beats({
@@ -221,7 +221,7 @@ export class Placement {
     const queue = await openMoveQueue(nats, layout)
     const made = { nats, layout, config, stores, facts, recorder, reader: names.reader, bucket, queue, view, routes }
     const copyingParts = {
-      ...{ ...made, contextOf: this.around.contextToPlan, limits, waitMs, onTrouble },
+      ...{ ...made, contextOf: this.around.contextToPlan, bulk, limits, waitMs, onTrouble },
       makeStore: (store: string) => keeper.makeStore(store),
     }
     const copying: Copying = new Copying(copyingParts, () => follower)
@@ -293,4 +293,9 @@ export class Placement {
     if (beat.site !== this.#parts.layout.site) this.#peers?.catchUp.heard(beat.site)
     this.#joined.heard(beat)
   }
+}
+
+function opened<T>(part: T | undefined): T {
+  if (part === undefined) throw new Error('placement is not open yet')
+  return part
 }

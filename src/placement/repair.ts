@@ -1,17 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
 import { type HashedBlock, multihashKey, verifyBlock } from '../blocks/block.ts'
-import type { Route, RoutedParts } from '../blocks/routed.ts'
+import type { RoutedParts } from '../blocks/routed.ts'
 import type { Fault } from '../blocks/scan-shard.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { StoreHandle } from '../blocks/stores.ts'
-import type { DagLimits } from '../dag/target.ts'
+import { type OpenRoute, placeOf, type StoreHandle } from '../blocks/stores.ts'
 import { type AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
 import { ByteRate } from '../lib/byte-rate.ts'
 import { MiB } from '../lib/units.ts'
 import { rootKey } from '../names/name-fold.ts'
-import { type CopyOptions, copyDag } from './copy-dag.ts'
+import type { Bulk, Mended, Pace } from './bulk.ts'
 import { type CopySize, copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { RootFacts } from './model.ts'
@@ -24,10 +23,10 @@ export interface RepairParts {
   /** Without copies that are gone with a store which was made anew. */
   readonly current: (facts: RootFacts) => RootFacts
   /** Where the blocks of this store can be read beside it, now: the others of this site first. */
-  readonly routesBeside: (at: StoreRef) => readonly Route[]
+  readonly routesBeside: (at: StoreRef) => readonly OpenRoute[]
   /** Whether a site is heard. */
   readonly isUp: (site: string) => boolean
-  readonly limits: DagLimits
+  readonly bulk: Pick<Bulk, 'copy'>
   /** Of repairs that reads give rise to. */
   readonly bytesPerSecond: number
   /** Whether what was read at another site, and was never here, is kept. */
@@ -35,6 +34,11 @@ export interface RepairParts {
   /** A root of which no whole copy is left anywhere: to be told to whoever watches. */
   readonly onLoss: (facts: RootFacts, failure: AppError) => void
   readonly onTrouble: (error: unknown) => void
+}
+
+export interface VerifyOptions {
+  readonly signal: AbortSignal
+  readonly pace: Pace
 }
 
 export interface RepairCounts {
@@ -52,7 +56,6 @@ export interface RepairCounts {
 const flightBytes = 8 * MiB
 /** More are met again by the next reads, or by the scrubber. */
 const repairsWaitingMax = 64
-const readAheadBytes = 8 * MiB
 const tellTriesMax = 40
 const tellAgainMs = 250
 
@@ -131,23 +134,24 @@ export class Repair {
    * @returns whether the copy is whole now
    * @throws AppError STORE_FULL | STORE_UNAVAILABLE | LIMIT_EXCEEDED; the signal's reason
    */
-  async verifyRoot(at: StoreHandle, facts: RootFacts, options: Pick<CopyOptions, 'signal' | 'rate'>): Promise<boolean> {
-    const { recorder, limits, routesBeside } = this.#parts
+  async verifyRoot(at: StoreHandle, facts: RootFacts, { signal, pace }: VerifyOptions): Promise<boolean> {
+    const { recorder, bulk, routesBeside } = this.#parts
     const { root } = facts
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
-    const mended: { readonly cid: CID; readonly from: StoreRef }[] = []
+    let mended: Mended | undefined
     const tellMended = async () => {
-      const [first] = mended
-      if (first === undefined) return
-      this.#counts.repaired += mended.length
-      const event = copyEvents.repaired(root, first.cid.toV1().toString(), at, first.from, mended.length)
-      await recorder.record(event, cause)
+      if (mended === undefined) return
+      const { count, first } = mended
+      this.#counts.repaired += count
+      await recorder.record(copyEvents.repaired(root, first.cid, at, first.from, count), cause)
     }
     try {
-      const size = await copyDag(CID.parse(root), at.blocks, routesBeside(at), {
-        ...{ ...options, limits, readAheadBytes },
-        rewrite: (block: HashedBlock) => at.raw.rewrite(block, { signal: options.signal }),
-        onCopied: (block) => mended.push(block),
+      const job = { root, at: placeOf(at), from: routesBeside(at).map(placeOf), isNew: false, pace }
+      const size = await bulk.copy(job, {
+        signal,
+        onMended: (blocks) => {
+          mended = blocks
+        },
       })
       await tellMended()
       if (!(await this.#tellVerified(at, facts, size))) return true

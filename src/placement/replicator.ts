@@ -1,16 +1,11 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { CID } from 'multiformats/cid'
-import type { HashedBlock } from '../blocks/block.ts'
-import type { Route } from '../blocks/routed.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { StoreHandle, Stores } from '../blocks/stores.ts'
-import type { DagLimits } from '../dag/target.ts'
+import { type BucketPlace, placeOf, type StoreHandle, type Stores } from '../blocks/stores.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
-import type { ByteRate } from '../lib/byte-rate.ts'
 import type { Move, MoveQueue } from '../nats/move-queue.ts'
-import { type CopyOptions, copyDag, verifyDag } from './copy-dag.ts'
+import type { Bulk, BulkOptions } from './bulk.ts'
 import { copyEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { Copy, RootFacts } from './model.ts'
@@ -26,8 +21,9 @@ export interface ReplicatorParts {
   readonly makeStore: (store: string) => Promise<StoreHandle>
   /** JetStream domain of a site. */
   readonly domainOf: (site: string) => string
-  readonly limits: DagLimits
-  readonly rate: ByteRate
+  readonly bulk: Pick<Bulk, 'copy' | 'verify'>
+  /** Read for copies, made and verified, all together. */
+  readonly bytesPerSecond: number
   /** Large copies at a time; of small ones as many as are as large together. */
   readonly workers: number
   /** Whether the policy still wants what has failed before. @throws AppError STORE_UNAVAILABLE */
@@ -48,8 +44,6 @@ export interface ReplicatorCounts {
   readonly bytes: number
 }
 
-/** Hashed in one go, while others wait for their turn. */
-const readAheadBytes = 4 * 1024 * 1024
 const workingEveryMs = 5_000
 /** Until what is known has caught up with the log. */
 const conflictMs = 250
@@ -186,7 +180,7 @@ export class Replicator {
 
   /** @param begun what an earlier try has told of it */
   async #copy(task: MoveTask, known: RootFacts, begun: Copy | undefined, signal: AbortSignal): Promise<void> {
-    const { recorder, makeStore, swept } = this.#parts
+    const { recorder, makeStore, swept, bulk } = this.#parts
     const { root, to, correlation, causation } = task
     // What is known may be behind the log, which may have this copy already: then it is not made once more.
     const expect = { filter: recorder.copyFilter(root), lastSequence: known.copyRevision }
@@ -197,18 +191,16 @@ export class Replicator {
     const dest = await makeStore(to.store)
     await swept(to.store, signal)
     const startedMs = performance.now()
-    const cid = CID.parse(root)
-    const options = this.#options(signal)
-    const rewrite = (block: HashedBlock) => dest.raw.rewrite(block, { signal })
-    const hasMany = dest.raw.hasMany.bind(dest.raw)
-    const routes = await this.#routes(task.from)
-    const made = await copyDag(cid, dest.blocks, routes, { ...options, rewrite, hasMany }).catch((cause: unknown) => {
-      if (routes.length === task.from.length || !isAppError(cause, 'BLOCK_NOT_FOUND')) throw cause
+    const pace = { lane: 'copies', bytesPerSecond: this.#parts.bytesPerSecond } as const
+    const job = { root, at: placeOf(dest), pace }
+    const from = await this.#places(task.from)
+    const made = await bulk.copy({ ...job, from, isNew: true }, this.#options(signal)).catch((cause: unknown) => {
+      if (from.length === task.from.length || !isAppError(cause, 'BLOCK_NOT_FOUND')) throw cause
       throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
     })
     const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(3))
     await recorder.record(copyEvents.made(root, to, { ...made, seconds }), step)
-    const verified = await verifyDag(cid, dest.blocks, options)
+    const verified = await bulk.verify(job, this.#options(signal))
     await recorder.record(copyEvents.verified(root, to, verified), step)
     this.#made++
   }
@@ -257,23 +249,17 @@ export class Replicator {
     move.retryAfter(code === 'STORE_UNAVAILABLE' ? Math.min(pauseMs, outageRetryMs) : pauseMs)
   }
 
-  #options(signal: AbortSignal): CopyOptions {
+  #options(signal: AbortSignal): BulkOptions {
     let before = 0
-    return {
-      signal,
-      limits: this.#parts.limits,
-      rate: this.#parts.rate,
-      readAheadBytes,
-      onProgress: ({ bytes }) => {
-        // A second pass begins at nothing again.
-        this.#bytes += bytes < before ? bytes : bytes - before
-        before = bytes
-      },
+    const onProgress: BulkOptions['onProgress'] = ({ bytes }) => {
+      this.#bytes += bytes - before
+      before = bytes
     }
+    return { signal, onProgress }
   }
 
   /** Those that can be reached now; the copy fails later if it needs one that cannot. */
-  async #routes(from: readonly StoreRef[]): Promise<Route[]> {
+  async #places(from: readonly StoreRef[]): Promise<BucketPlace[]> {
     const { stores, domainOf } = this.#parts
     const found = await Promise.all(
       from.map(async (at): Promise<StoreHandle | undefined> => {
@@ -285,10 +271,6 @@ export class Replicator {
         }
       }),
     )
-    return found.flatMap((handle) =>
-      handle === undefined
-        ? []
-        : [{ site: handle.site, store: handle.store, blocks: handle.blocks, isLocal: handle.site === stores.site }],
-    )
+    return found.flatMap((handle) => (handle === undefined ? [] : placeOf(handle)))
   }
 }

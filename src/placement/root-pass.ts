@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import { AppError } from '../errors.ts'
-import type { ByteRate } from '../lib/byte-rate.ts'
+import type { Pace } from './bulk.ts'
 import type { Facts } from './facts.ts'
 import type { RootFacts } from './model.ts'
 import type { Repair } from './repair.ts'
@@ -12,7 +12,7 @@ export interface RootPassParts {
   readonly handle: StoreHandle
   readonly facts: Pick<Facts, 'all' | 'get'>
   readonly repair: Pick<Repair, 'verifyRoot'>
-  readonly rate: ByteRate
+  readonly pace: Pace
   /** Copies that were last verified before this time are due. */
   readonly dueBeforeMs: number
   readonly onTrouble: (error: unknown) => void
@@ -64,12 +64,12 @@ export class RootPass {
 
   /** @returns undefined for a root that is not to be here any more, or could not be judged */
   async #verify(key: string, signal: AbortSignal): Promise<boolean | undefined> {
-    const { facts, repair, handle, rate, onTrouble } = this.#parts
+    const { facts, repair, handle, pace, onTrouble } = this.#parts
     this.#done.add(key)
     const now = await facts.get(key, signal)
     if (now === undefined || this.#copyIn(now) === undefined) return undefined
     try {
-      return await repair.verifyRoot(handle, now, { signal, rate })
+      return await repair.verifyRoot(handle, now, { signal, pace })
     } catch (error) {
       if (signal.aborted || (error instanceof AppError && error.code === 'STORE_UNAVAILABLE')) throw error
       // A DAG beyond our limits must not end the pass for all others.

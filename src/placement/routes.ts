@@ -1,6 +1,5 @@
-import type { Route } from '../blocks/routed.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { Stores } from '../blocks/stores.ts'
+import { type OpenRoute, routeTo, type Stores } from '../blocks/stores.ts'
 import { isAppError } from '../errors.ts'
 import type { PlacementView } from './view.ts'
 
@@ -15,7 +14,7 @@ const settledMs = 5_000
 export class Routes {
   readonly #stores: Stores
   readonly #view: () => PlacementView
-  #routes: readonly Route[] = []
+  #routes: readonly OpenRoute[] = []
   /** By store. */
   #openSinceMs: ReadonlyMap<string, number> = new Map()
   #opening: Promise<void> | undefined
@@ -28,18 +27,17 @@ export class Routes {
     this.#view = view
   }
 
-  get current(): readonly Route[] {
+  get current(): readonly OpenRoute[] {
     // A site that was cut off when it was tried and is back: who reads tries again.
     if (this.#missedMs !== undefined && performance.now() - this.#missedMs > retryMs) this.refresh()
     return this.#routes.length === 0 ? this.#routes : this.#routes.filter(({ site }) => this.#view().isUp(site))
   }
 
   /** Where the blocks of a store of this site can be read beside it, now. */
-  beside(at: StoreRef): readonly Route[] {
+  beside(at: StoreRef): readonly OpenRoute[] {
     const { primary } = this.#stores
     if (storeKey(at) === storeKey(primary)) return this.current
-    const { site, store, blocks } = primary
-    return [{ site, store, blocks, isLocal: true }, ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
+    return [routeTo(primary), ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
   }
 
   /** Whether reads go on to it, and have done so for a while: one that has failed just now may have begun before. */
@@ -62,17 +60,17 @@ export class Routes {
       this.#missedMs = undefined
       const view = this.#view()
       const { stores } = view.inventory()
-      const { primary, site } = this.#stores
+      const { primary } = this.#stores
       const readable = stores.filter(
         (at) =>
           at.state !== 'removed' && !(at.site === primary.site && at.store === primary.store) && view.isUp(at.site),
       )
       const routes = await Promise.all(
-        readable.map(async (at): Promise<readonly Route[]> => {
+        readable.map(async (at): Promise<readonly OpenRoute[]> => {
           try {
             const handle = await this.#stores.find(at, view.domainOf(at.site))
             if (handle === undefined) return this.#missed()
-            return [{ site: at.site, store: at.store, blocks: handle.blocks, isLocal: at.site === site }]
+            return [routeTo(handle)]
           } catch (error) {
             // Cut off just now.
             if (isAppError(error)) return this.#missed()
@@ -83,13 +81,13 @@ export class Routes {
       this.#routes = routes.flat().sort((a, b) => Number(b.isLocal) - Number(a.isLocal))
       const [before, nowMs] = [this.#openSinceMs, performance.now()]
       // Those of this site were there before anything could lie in them.
-      const since = (route: Route) =>
+      const since = (route: OpenRoute) =>
         route.isLocal ? Number.NEGATIVE_INFINITY : (before.get(storeKey(route)) ?? nowMs)
       this.#openSinceMs = new Map(this.#routes.map((route) => [storeKey(route), since(route)]))
     }
   }
 
-  #missed(): readonly Route[] {
+  #missed(): readonly OpenRoute[] {
     this.#missedMs = performance.now()
     return []
   }

@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { scanShard } from '../blocks/scan-shard.ts'
+import { CID } from 'multiformats/cid'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { StoreHandle } from '../blocks/stores.ts'
+import { placeOf, type StoreHandle } from '../blocks/stores.ts'
 import { AppError } from '../errors.ts'
-import { ByteRate } from '../lib/byte-rate.ts'
-import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { Lease } from '../nats/lease.ts'
+import type { Bulk, Pace, ScannedPage } from './bulk.ts'
 import type { Facts } from './facts.ts'
 import type { Repair } from './repair.ts'
 import { RootPass } from './root-pass.ts'
@@ -20,7 +19,7 @@ export interface ScrubConfig {
 }
 
 export interface ScrubberParts {
-  readonly nats: Nats
+  readonly bulk: Pick<Bulk, 'scan'>
   /** `<d>_placement`. */
   readonly bucket: KvBucket
   readonly space: string
@@ -33,7 +32,6 @@ export interface ScrubberParts {
   readonly stores: () => Promise<readonly StoreHandle[]>
   readonly bytesIn: (store: StoreHandle) => Promise<number>
   readonly config: ScrubConfig
-  readonly waitMs: number
   readonly onTrouble: (error: unknown) => void
   /** How often it looks for something to do, and writes down where it stands. */
   readonly lookEveryMs?: number
@@ -43,8 +41,6 @@ export interface ScrubberParts {
 }
 
 const lookEveryMsDefault = 2_000
-/** What was not read while it waited is not made up for at once: readers would notice. */
-const burstMs = 50
 /** A position that is lost costs so much reading again. */
 const saveEveryMsDefault = 5_000
 /** Copies that are due, and roots that were lost, are looked for so often without being asked. */
@@ -139,11 +135,11 @@ export class Scrubber {
     const lookedAtMs = this.#rootsLookedAt.get(storeKey(at)) ?? Number.NEGATIVE_INFINITY
     if (performance.now() - lookedAtMs < rootsEveryMs) return
     this.#rootsLookedAt.set(storeKey(at), performance.now())
-    await this.#rootPass(handle, false, await this.#rate(handle)).run(signal, () => undefined)
+    await this.#rootPass(handle, false, await this.#pace(handle)).run(signal, () => undefined)
   }
 
   async #round(handle: StoreHandle, at: StoreRef, before: ScrubState, signal: AbortSignal): Promise<void> {
-    const { repair, saveEveryMs = saveEveryMsDefault } = this.#parts
+    const { saveEveryMs = saveEveryMsDefault } = this.#parts
     let round: Round = before.round ?? {
       ...{ startedAt: new Date().toISOString(), phase: 'blocks', shard: 0, sequence: 1, sums: noSums },
     }
@@ -155,57 +151,59 @@ export class Scrubber {
       await this.#records.write(at, { ...before, round }, signal)
     }
     await to({}, {}, true)
-    const rate = await this.#rate(handle)
+    const pace = await this.#pace(handle)
     if (round.phase === 'blocks') {
-      for (const [shard, bucket] of handle.buckets.entries()) {
-        if (shard < round.shard) continue
+      for (let { shard } = round; shard < handle.buckets.length; shard++) {
         if (shard > round.shard) await to({ shard, sequence: 1 }, {})
-        const options = { ...this.#scanOptions(rate, signal), fromSeq: round.sequence }
-        for await (const { findings, nextSeq, blocks, bytes } of scanShard(
-          this.#parts.nats,
-          handle.raw,
-          bucket,
-          options,
-        )) {
-          let repaired = 0
-          const unfinished = findings.filter(({ fault }) => fault === 'unfinished')
-          for (const { cid } of unfinished) await repair.finishBlock(handle, cid, signal)
-          const bad = findings.filter(({ fault }) => fault !== 'unfinished')
-          for (const { cid, fault } of bad) {
-            if (await repair.mendBlock(handle, cid, signal)) repaired++
-            // With replicas another one may have it whole.
-            else if (bucket.replicas === 1) await repair.forgetBlock(handle, cid, fault, signal)
-          }
-          await to({ sequence: nextSeq }, { blocks, bytes, bad: bad.length, repaired, finished: unfinished.length })
-        }
+        const { graceMs } = this.#parts
+        const job = { at: placeOf(handle), shard, fromSeq: round.sequence, pace, graceMs }
+        const onPage = async (page: ScannedPage) =>
+          to({ sequence: page.nextSeq }, await this.#mend(handle, page, signal))
+        await this.#parts.bulk.scan(job, { signal, onPage })
       }
       await to({ phase: 'roots' }, {}, true)
     }
-    await this.#rootPass(handle, true, rate, Date.parse(round.startedAt)).run(signal, (sums) => to({}, sums))
+    await this.#rootPass(handle, true, pace, Date.parse(round.startedAt)).run(signal, (sums) => to({}, sums))
     const finishedAt = new Date().toISOString()
     const last = { startedAt: round.startedAt, finishedAt, sums: round.sums }
     await this.#records.write(at, { ...before, round: undefined, last }, signal)
     this.#rootsLookedAt.set(storeKey(at), performance.now())
   }
 
-  #scanOptions(rate: ByteRate, signal: AbortSignal) {
-    const { waitMs, graceMs } = this.#parts
-    const pace = (bytes: number) => rate.take(bytes, signal)
-    return { signal, waitMs, pace, ...(graceMs === undefined ? {} : { graceMs }) }
+  /** Writes again what is bad in a page, where it can be. @returns what came of it */
+  async #mend(
+    handle: StoreHandle,
+    { blocks, bytes, findings }: ScannedPage,
+    signal: AbortSignal,
+  ): Promise<Partial<ScrubSums>> {
+    const { repair } = this.#parts
+    const hasReplicas = handle.buckets.some(({ replicas }) => replicas > 1)
+    let repaired = 0
+    let finished = 0
+    for (const { cid: text, fault } of findings) {
+      const cid = CID.parse(text)
+      if (fault === 'unfinished') {
+        await repair.finishBlock(handle, cid, signal)
+        finished++
+      } else if (await repair.mendBlock(handle, cid, signal)) repaired++
+      // With replicas another one may have it whole.
+      else if (!hasReplicas) await repair.forgetBlock(handle, cid, fault, signal)
+    }
+    return { blocks, bytes, bad: findings.length - finished, repaired, finished }
   }
 
   /** @param all every root, not only those that are due */
-  #rootPass(handle: StoreHandle, all: boolean, rate: ByteRate, sinceMs = Date.now()): RootPass {
+  #rootPass(handle: StoreHandle, all: boolean, pace: Pace, sinceMs = Date.now()): RootPass {
     const { facts, repair, config, onTrouble } = this.#parts
     const dueBeforeMs = all ? sinceMs : Date.now() - config.everyMs
-    return new RootPass({ handle, facts, repair, rate, dueBeforeMs, onTrouble })
+    return new RootPass({ handle, facts, repair, pace, dueBeforeMs, onTrouble })
   }
 
   /** Of reading: everything is read twice, once as blocks and once as roots. */
-  async #rate(handle: StoreHandle): Promise<ByteRate> {
+  async #pace(handle: StoreHandle): Promise<Pace> {
     const { bytesIn, config } = this.#parts
     const needed = (2 * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
-    return new ByteRate(Math.max(config.bytesPerSecond, needed), burstMs)
+    return { lane: 'scrub', bytesPerSecond: Math.max(config.bytesPerSecond, needed) }
   }
 }
 

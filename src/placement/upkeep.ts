@@ -31,18 +31,18 @@ export class Upkeep {
 
   constructor(parts: UpkeepParts) {
     this.#parts = parts
-    const { nats, bucket, layout, config, stores, names, source, limits, waitMs, onLoss, onTrouble } = parts
+    const { bucket, layout, config, stores, names, source, bulk, onLoss, onTrouble } = parts
     const { facts, recorder, view, routes } = parts
     const isUp = (site: string) => view.isUp(site)
     this.repair = new Repair({
-      ...{ primary: stores.primary, facts, recorder, limits, isUp, onLoss, onTrouble },
+      ...{ primary: stores.primary, facts, recorder, bulk, isUp, onLoss, onTrouble },
       routesBeside: (at) => routes.beside(at),
       bytesPerSecond: config.copyBytesPerSecond,
       keepRemoteReads: config.keepRemoteReads,
       current: (known) => new CurrentCopies(view.inventory()).of(known),
     })
     this.scrubber = new Scrubber({
-      ...{ nats, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },
+      ...{ bulk, bucket, space: layout.space, site: layout.site, node: source.node, onTrouble },
       ...{ facts, repair: this.repair, stores: () => this.#storesHere() },
       bytesIn: async (store) => (await stores.usage(store)).bytes,
       config: { bytesPerSecond: config.scrubBytesPerSecond, everyMs: config.scrubEveryMs },

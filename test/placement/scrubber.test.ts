@@ -6,6 +6,7 @@ import { readConfig } from '../../src/config.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { connectNats } from '../../src/nats/connection.ts'
 import { KvBucket } from '../../src/nats/kv-bucket.ts'
+import { BulkWork } from '../../src/placement/bulk-work.ts'
 import { Repair } from '../../src/placement/repair.ts'
 import { Scrubber, type ScrubberParts } from '../../src/placement/scrubber.ts'
 import { limits, signal } from '../support/dags.ts'
@@ -33,9 +34,10 @@ async function openStore(store: string) {
   const stores = await Stores.open(nats, config.layout, config.store)
   const bucket = await KvBucket.open(nats, `kv_${store}`, { replicas: 1, waitMs: 5_000, description: 'a test' })
   const { primary } = stores
+  const bulk = new BulkWork({ nats, store: config.store, limits })
   const troubles: unknown[] = []
   const repair = new Repair({
-    ...{ primary, facts: noFacts, limits, bytesPerSecond: MiB, keepRemoteReads: false, isUp: () => true },
+    ...{ primary, facts: noFacts, bulk, bytesPerSecond: MiB, keepRemoteReads: false, isUp: () => true },
     recorder: { record: () => Promise.reject(new Error('nothing is to be told')), copyFilter: () => 'x' },
     current: (facts) => facts,
     routesBeside: () => [],
@@ -44,7 +46,7 @@ async function openStore(store: string) {
   })
   const open = (node: string, bytesPerSecond: number, more: Partial<ScrubberParts> = {}) => {
     const scrubber = new Scrubber({
-      ...{ nats, bucket, space: 'main', site: 'local', node, facts: noFacts, repair, waitMs: 5_000, lookEveryMs: 20 },
+      ...{ bulk, bucket, space: 'main', site: 'local', node, facts: noFacts, repair, lookEveryMs: 20 },
       stores: async () => [primary],
       bytesIn: async (handle) => (await stores.usage(handle)).bytes,
       config: { bytesPerSecond, everyMs: 30 * day },

@@ -18,6 +18,7 @@ import { KvBucket } from '../../src/nats/kv-bucket.ts'
 import { placementBucket } from '../../src/nats/layout.ts'
 import { LogReader } from '../../src/nats/log-reader.ts'
 import { type MoveQueue, openMoveQueue } from '../../src/nats/move-queue.ts'
+import { BulkWork } from '../../src/placement/bulk-work.ts'
 import { Facts } from '../../src/placement/facts.ts'
 import { Fence } from '../../src/placement/fence.ts'
 import { Follower, type FollowerParts } from '../../src/placement/follower.ts'
@@ -171,9 +172,10 @@ export class SiteRig {
   }
 
   replicator(more: Partial<ReplicatorParts> = {}): Replicator {
-    const { queue, stores, facts, recorder, fence, unlimited } = this
+    const { queue, stores, facts, recorder, fence, nats, config } = this
+    const bulk = new BulkWork({ nats, store: config.store, limits })
     const replicator = new Replicator({
-      ...{ queue, stores, facts, recorder, limits, rate: unlimited, workers: 2 },
+      ...{ queue, stores, facts, recorder, bulk, bytesPerSecond: Number.POSITIVE_INFINITY, workers: 2 },
       domainOf: (site) => site,
       makeStore: (store) => stores.make(store),
       isWanted: async () => true,

@@ -1,0 +1,24 @@
+import type { Config } from '../config.ts'
+import type { Nats } from '../nats/connection.ts'
+import { openReadStream } from '../nats/event-stream.ts'
+import type { EventSource } from './envelope.ts'
+import { EventReadLog } from './read-log.ts'
+
+/** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
+const storeShareMax = 1 / 16
+
+/**
+ * Undefined when the settings switch it off.
+ * @param storeBytesMax what the server's streams may take together
+ */
+export async function openReadLog(
+  nats: Nats,
+  { layout, reads }: Pick<Config, 'layout' | 'reads'>,
+  source: EventSource,
+  storeBytesMax = Number.POSITIVE_INFINITY,
+): Promise<EventReadLog | undefined> {
+  if (!reads.on) return undefined
+  const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * storeShareMax))
+  await openReadStream(nats, layout, { ...reads, bytesMax })
+  return new EventReadLog({ nats, source })
+}
