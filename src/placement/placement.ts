@@ -1,15 +1,7 @@
 import type { CID } from 'multiformats/cid'
 import type { RoutedParts } from '../blocks/routed.ts'
-import type { Stores } from '../blocks/stores.ts'
-import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import type { PolicyClass } from '../content/put-command.ts'
-import type { DagLimits } from '../dag/target.ts'
-import type { AppError } from '../errors.ts'
-import type { EventSource } from '../events/envelope.ts'
-import type { EventLog } from '../events/log.ts'
 import { rootKey } from '../names/name-fold.ts'
-import type { Names } from '../names/names.ts'
-import type { Nats } from '../nats/connection.ts'
 import { onEventStored } from '../nats/event-stream.ts'
 import { KvBucket } from '../nats/kv-bucket.ts'
 import { placementBucket, policyBucket } from '../nats/layout.ts'
@@ -17,7 +9,6 @@ import { Lease } from '../nats/lease.ts'
 import { createMessaging } from '../nats/messaging.ts'
 import { openMoveQueue } from '../nats/move-queue.ts'
 import { type Beat, Beats } from './beats.ts'
-import type { Bulk } from './bulk.ts'
 import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
 import { FoldPosition } from './fold-position.ts'
@@ -27,6 +18,7 @@ import type { Judge } from './judge.ts'
 import type { RootFacts } from './model.ts'
 import { Peers } from './peers.ts'
 import { indexPlaces } from './place-index.ts'
+import type { PlacementParts } from './placement-parts.ts'
 import { policyClassOf } from './policy-class.ts'
 import { PropagationWatch } from './propagation.ts'
 import { Reconciler } from './reconciler.ts'
@@ -40,28 +32,6 @@ import { createSurface, type PlacementVerbs, type SurfaceParts } from './surface
 import { Surroundings } from './surroundings.ts'
 import { Upkeep } from './upkeep.ts'
 import { PlacementView } from './view.ts'
-
-export interface PlacementParts {
-  readonly nats: Nats
-  readonly layout: LayoutConfig
-  readonly config: PlacementConfig
-  readonly stores: Stores
-  /** Closed with placement. */
-  readonly bulk: Bulk & { close(): Promise<void> }
-  readonly eventLog: EventLog
-  readonly names: Names
-  readonly source: EventSource
-  readonly limits: DagLimits
-  readonly waitMs: number
-  /** Of the disk of the embedded server; undefined = not known. */
-  readonly freeBytes: () => number | undefined
-  /** Has the log of another site come in. May be done again. */
-  readonly joinLog: (peer: { readonly site: string; readonly jetstreamDomain: string }) => Promise<void>
-  /** Content of which no whole copy is left anywhere. */
-  readonly onLoss: (facts: RootFacts, failure: AppError) => void
-  /** Trouble in the background that no event tells of. */
-  readonly onTrouble: (error: unknown) => void
-}
 
 /**
  * Placement at one node: what it knows (view, facts), what it does (reconciler, replicator) and how it finds others (beats).
