@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
 import type { Nats } from '../nats/connection.ts'
-import { directGetFrom, directGetSince } from '../nats/direct-get.ts'
+import { directGetFrom, directGetSince, wholeStream } from '../nats/direct-get.ts'
 import { lastSequence, nextAtLeader } from '../nats/event-stream.ts'
 import { isTransient } from '../nats/publish.ts'
 import type { CloudEvent } from './envelope.ts'
@@ -116,7 +116,9 @@ export class Feed {
     const { nats } = this.#parts
     const known = this.#tail.last
     const { requests } = nats.log
-    const { messages } = await directGetFrom(requests, stream, subject, position + 1, pageEvents, pageBytesMax)
+    // Who asks for everything is given other spaces too, and passes them over.
+    const asked = subject.endsWith('.*.*.>') ? wholeStream : subject
+    const { messages } = await directGetFrom(requests, stream, asked, position + 1, pageEvents, pageBytesMax)
     const events = messages.flatMap(({ seq, subject, data }) => loggedEvent(seq, subject, data) ?? [])
     const end = messages.at(-1)
     if (end !== undefined) return { events, upTo: end.seq }

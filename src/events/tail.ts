@@ -1,5 +1,5 @@
 import type { Nats } from '../nats/connection.ts'
-import { directGetFrom } from '../nats/direct-get.ts'
+import { directGetFrom, wholeStream } from '../nats/direct-get.ts'
 import { lastSequence, onEventStored } from '../nats/event-stream.ts'
 import { isTransient } from '../nats/publish.ts'
 import { type CloudEvent, decodeEvent } from './envelope.ts'
@@ -189,8 +189,7 @@ export class Tail {
   async #readOn(): Promise<void> {
     for (;;) {
       const { requests } = this.#nats.log
-      const all = `${this.#place.domain}.evt.>`
-      const { messages } = await directGetFrom(requests, this.#stream, all, this.#last + 1, catchUpCount)
+      const { messages } = await directGetFrom(requests, this.#stream, wholeStream, this.#last + 1, catchUpCount)
       for (const { seq, subject, data } of messages) if (seq > this.#last) this.#accept(seq, subject, data)
       if (messages.length < catchUpCount || this.#followers === 0) return
     }
