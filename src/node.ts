@@ -232,6 +232,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         scrub: placement?.upkeep,
         peers: placement?.peers,
         limitHits,
+        placementCounts: placement === undefined ? undefined : () => placement.counts,
         placement: surface === undefined ? undefined : { ...surface, site },
         get: served.get,
         inspect,

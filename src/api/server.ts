@@ -14,6 +14,7 @@ import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import type { Peers } from '../placement/peers.ts'
+import type { Placement } from '../placement/placement.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
 import { needsToken } from './context.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
@@ -64,6 +65,7 @@ export interface ApiParts {
   /** Resolves when the store answers. @throws AppError STORE_UNAVAILABLE */
   ready(): Promise<void>
   readonly limitHits?: LimitHits
+  readonly placementCounts?: (() => Placement['counts']) | undefined
   readonly log: Pick<Logger, 'error'>
 }
 
@@ -204,9 +206,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
-  const { scrub: watched } = parts
-  const repairs = watched === undefined ? undefined : () => watched.repairCounts()
-  if (limitHits !== undefined) app.get('/metrics', metricsHandler({ limitHits, repairs }))
+  if (limitHits !== undefined) app.get('/metrics', metricsHandler({ limitHits, placement: parts.placementCounts }))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {
     await ready()

@@ -105,13 +105,14 @@ export class Placement {
 
   /** What this node has done since its start, and what waits. */
   get counts() {
+    const { replicator, sweeper } = opened(this.#copying)
     return {
-      ...this.#copying?.replicator.counts,
-      busy: this.#copying?.replicator.busy ?? 0,
-      swept: this.#copying?.sweeper.status ?? { freed: 0, stores: [] },
-      waiting: this.#reconciler?.pending ?? 0,
-      plans: this.#lease?.held ?? false,
-      ...this.#upkeep?.repairCounts(),
+      ...replicator.counts,
+      busy: replicator.busy,
+      swept: sweeper.status,
+      waiting: opened(this.#reconciler).pending,
+      plans: opened(this.#lease).held,
+      ...this.upkeep.repairCounts(),
     }
   }
 

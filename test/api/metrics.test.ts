@@ -29,3 +29,27 @@ test('a node counts the limits that requests meet, and serves nothing that its d
   }
   expect((await api(`/objects/${short.json?.cid}`)).status).toBe(410)
 })
+
+test('a node counts the copies that it makes and what it reads for them', async () => {
+  const full = await startFullNode(onTestFinished)
+  const { api, put } = httpOf(full)
+  const metrics = async () => {
+    const text = await fetch(`${full.node.apiUrl}/metrics`).then((answer) => answer.text())
+    return Object.fromEntries(
+      Array.from(text.matchAll(/^(stowage_\w+) (\d+)$/gm), ([, name, value]) => [name, Number(value)]),
+    )
+  }
+  expect(await metrics()).toMatchObject({ stowage_copies_made_total: 0, stowage_copy_bytes_read_total: 0 })
+  const policy = JSON.stringify({ version: 1, rules: [{ name: 'two', copies: 2 }] })
+  expect((await api('/policies/main', { method: 'PUT', body: policy })).status).toBe(201)
+  await put('twice', 'x'.repeat(1_000))
+  await vi.waitFor(
+    async () => {
+      const found = await metrics()
+      expect(found).toMatchObject({ stowage_copies_made_total: 1, stowage_copies_under_way: 0, stowage_plans: 1 })
+      // Read to be copied, and to be verified.
+      expect(found.stowage_copy_bytes_read_total).toBe(2_000)
+    },
+    { timeout: 30_000, interval: 100 },
+  )
+})

@@ -1,44 +1,61 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitHits } from '../../observability/limits.ts'
-import type { RepairCounts } from '../../placement/repair.ts'
+import type { Placement } from '../../placement/placement.ts'
+
+type PlacementCounts = Placement['counts']
 
 export interface Counted {
   readonly limitHits: Pick<LimitHits, 'counts'>
   /** Undefined where copies are not watched over. */
-  readonly repairs: (() => RepairCounts) | undefined
+  readonly placement: (() => PlacementCounts) | undefined
 }
+
+type Metric = readonly [name: string, help: string, value: number]
 
 /**
  * `GET /metrics`: what is counted, in the text format that Prometheus reads.
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-export function metricsHandler({ limitHits, repairs }: Counted) {
+export function metricsHandler({ limitHits, placement }: Counted) {
   return async (_request: FastifyRequest, reply: FastifyReply) => {
     reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').header('cache-control', 'no-store')
-    const lines = Object.entries(limitHits.counts()).map(
-      ([limit, hits]) => `stowage_limit_hits_total{limit="${limit}"} ${hits}`,
+    const hits = Object.entries(limitHits.counts()).map(
+      ([limit, count]) => `stowage_limit_hits_total{limit="${limit}"} ${count}`,
     )
     return [
       '# HELP stowage_limit_hits_total How often a request met a limit since the start.',
       '# TYPE stowage_limit_hits_total counter',
-      ...lines,
-      ...(repairs === undefined ? [] : repairLines(repairs())),
+      ...hits,
+      ...(placement === undefined ? [] : placementLines(placement())),
       '',
     ].join('\n')
   }
 }
 
-function repairLines({ repaired, onRead, unrepaired, lost, restored }: RepairCounts): string[] {
-  const counters: [name: string, help: string, value: number][] = [
-    ['blocks_repaired', 'Blocks written again from another copy.', repaired],
-    ['blocks_repaired_on_read', 'Of them, those that a read met.', onRead],
-    ['repairs_failed', 'Blocks and roots that no other copy could repair.', unrepaired],
-    ['objects_lost', 'Content of which no whole copy was left.', lost],
-    ['objects_restored', 'Lost content that came back.', restored],
+function placementLines(counts: PlacementCounts): string[] {
+  const counters: readonly Metric[] = [
+    ['copies_made', 'Copies that this node made, verified.', counts.made],
+    ['copies_removed', 'Copies that this node told to be gone.', counts.removed],
+    ['copies_failed', 'Tries to make or remove a copy that failed.', counts.failed],
+    ['copy_bytes_read', 'Bytes read to make and verify copies.', counts.bytes],
+    ['swept_blocks', 'Blocks that no copy needed any more, freed.', counts.swept.freed],
+    ['blocks_repaired', 'Blocks written again from another copy.', counts.repaired],
+    ['blocks_repaired_on_read', 'Of them, those that a read met.', counts.onRead],
+    ['repairs_failed', 'Blocks and roots that no other copy could repair.', counts.unrepaired],
+    ['objects_lost', 'Content of which no whole copy was left.', counts.lost],
+    ['objects_restored', 'Lost content that came back.', counts.restored],
   ]
-  return counters.flatMap(([name, help, value]) => [
-    `# HELP stowage_${name}_total ${help}`,
-    `# TYPE stowage_${name}_total counter`,
-    `stowage_${name}_total ${value}`,
-  ])
+  const gauges: readonly Metric[] = [
+    ['copies_under_way', 'Copies that this node makes or removes now.', counts.busy],
+    ['roots_waiting', 'Content whose copies are to be looked at, at the node that plans.', counts.waiting],
+    ['plans', 'Whether this node plans for its site: 1 or 0.', counts.plans ? 1 : 0],
+  ]
+  return [
+    ...counters.flatMap(([name, help, value]) => lines(`${name}_total`, 'counter', help, value)),
+    ...gauges.flatMap(([name, help, value]) => lines(name, 'gauge', help, value)),
+  ]
+}
+
+function lines(name: string, type: 'counter' | 'gauge', help: string, value: number): string[] {
+  return [`# HELP stowage_${name} ${help}`, `# TYPE stowage_${name} ${type}`, `stowage_${name} ${value}`]
 }
