@@ -80,6 +80,7 @@ function factsOf(i: number): RootFacts {
     mediaType: i % 2 === 0 ? 'image/png' : null,
     addedAt: '2026-11-21T10:00:00Z',
     deleted: false,
+    said: {},
     copies: [{ site: 's0', store: 'a', state: 'verified', verifiedAt: '2026-11-21T10:00:00Z', eventId: 'e' }],
     told: undefined,
     lost: false,

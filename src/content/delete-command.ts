@@ -7,6 +7,7 @@ import type { Reach } from '../lib/crash-point.ts'
 import { uuidv7 } from '../lib/uuid.ts'
 import { readMessage, rootKey } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
+import { laterThan } from '../names/object-life.ts'
 import { isOutOfView } from '../names/view.ts'
 import { type CommandLog, commandKey, type Recorded, type Step } from './command-log.ts'
 import { changesMax, type Decide, objectDeleted } from './name-commands.ts'
@@ -42,6 +43,7 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
         if (!(await blocks.has(cid, { signal }))) throw new AppError('BLOCK_NOT_FOUND', `${cid} is not stored here`)
         const affected = (await names.index.namesOf(cid, signal)).map(({ name }) => name)
         checkNamed(cid, affected, force)
+        const after = await names.objects.latestElsewhere([cid], signal)
         const commit = (steps: readonly Step[]) => {
           reach('delete-decided')
           return commands.commit(context, steps, (at) => reach(`delete-${at}`))
@@ -52,7 +54,7 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
           (heads) => {
             // One that was given to other content meanwhile keeps it.
             const holding = heads.filter((head) => presentOf(head) !== undefined && holds(contentOf(head).cid, cid))
-            const data = { cid: link(cid), names: holding.map(({ name }) => name) }
+            const data = { cid: link(cid), names: holding.map(({ name }) => name), ...laterThan(after) }
             const deleted: Step = { draft: { entity: 'object', verb: 'deleted', key, subject: key, data } }
             return [deleted, ...holding.map((head) => removeStep(head))]
           },

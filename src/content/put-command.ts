@@ -5,6 +5,7 @@ import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
 import { checkName } from '../names/name.ts'
 import type { Names } from '../names/names.ts'
+import { laterThan } from '../names/object-life.ts'
 import { type CommandLog, commandKey, type Step } from './command-log.ts'
 import type { Decide } from './name-commands.ts'
 import { checkExpectation, setStep, showHeads } from './name-plan.ts'
@@ -71,24 +72,28 @@ export function createPutCommand(
     return putOutcome(events, repeated)
   }
 
-  function commitPut(context: Context, result: PutResult, upload: Upload, options: Parameters<Verbs['put']>[2]) {
+  async function commitPut(context: Context, result: PutResult, upload: Upload, options: Parameters<Verbs['put']>[2]) {
     const { name, expect = 'any', mediaType, signal } = options
     const { cid, size, blocks } = result
     const content = { cid, size: Number(size), blocks, mediaType: mediaType ?? null, owner: context.owner, name }
-    const added = addedStep(result, upload, content, { store: storeName, policyClass: policyClass?.(content) })
+    // What is in view is looked up nowhere: only what was deleted has to be taken back.
+    const gone = result.roots.filter((root) => names.deleted.has(root))
+    const after = gone.length === 0 ? undefined : await names.objects.latestElsewhere(gone, signal)
+    const where = { store: storeName, policyClass: policyClass?.(content), ...laterThan(after) }
+    const [added, ...others] = addedSteps(result, upload, content, where)
     const commit = (steps: readonly Step[]) => {
       reach('put-decided')
       return commands.commit(context, steps, (at) => reach(`put-${at}`))
     }
-    if (name === undefined) return commit([added])
+    if (name === undefined) return commit([added, ...others])
     return decide(
       [name],
       expect === 'any',
       ([head]) => {
-        if (head === undefined) return [added]
+        if (head === undefined) return [added, ...others]
         checkExpectation(head, expect)
         const { cid, size } = result
-        return [added, setStep(head, { cid, size: Number(size), mediaType: mediaType ?? null })]
+        return [added, setStep(head, { cid, size: Number(size), mediaType: mediaType ?? null }), ...others]
       },
       commit,
       signal,
@@ -134,14 +139,22 @@ function isPartial(upload: Upload): boolean {
   return upload.kind === 'car' && upload.partial === true
 }
 
-function addedStep(
+interface Where {
+  readonly store: string | undefined
+  readonly policyClass: string | undefined
+  readonly after?: string
+}
+
+/** The first is of all roots; the others are there so that what happened to a root is found in the log by its key. */
+function addedSteps(
   result: PutResult,
   upload: Upload,
   { cid, size, blocks, mediaType }: PutContent,
-  where: { readonly store: string | undefined; readonly policyClass: string | undefined },
-): Step {
+  where: Where,
+): readonly [Step, ...Step[]] {
   const { newBlocks, roots } = result
   const car = upload.kind === 'car'
+  const partial = isPartial(upload) ? { partial: true } : {}
   const data = {
     cid: link(cid),
     size,
@@ -150,8 +163,13 @@ function addedStep(
     mediaType,
     ...where,
     ...(car ? { roots: roots.slice(0, rootsInEventMax).map(link), rootCount: roots.length } : {}),
-    ...(isPartial(upload) ? { partial: true } : {}),
+    ...partial,
   }
-  const key = keyOf(result)
-  return { draft: { entity: 'object', verb: car ? 'imported' : 'added', key, subject: key, data } }
+  const stepOf = (key: string, about: Step['draft']['data']): Step => ({
+    draft: { entity: 'object', verb: car ? 'imported' : 'added', key, subject: key, data: about },
+  })
+  const others = new Map(roots.slice(0, rootsInEventMax).map((root) => [root.toV1().toString(), root]))
+  others.delete(keyOf(result))
+  const ofOther = (root: CID) => ({ cid: link(root), mediaType: null, ...where, ...partial })
+  return [stepOf(keyOf(result), data), ...Array.from(others, ([key, root]) => stepOf(key, ofOther(root)))]
 }

@@ -4,6 +4,7 @@ import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
 import { type IpnsEffect, ipnsBytes, readIpns } from './ipns-entry.ts'
 import { isName, nameKey } from './name.ts'
 import type { NameEntry } from './name-entry.ts'
+import { type ObjectEffect, type ObjectLife, saidAtMs, standingOfObject, withEffect } from './object-life.ts'
 
 /** A message of the event log, however it was read. */
 export interface LogMessage {
@@ -24,16 +25,6 @@ export interface NameEffect {
   readonly site: string
   /** Null = it does not say. */
   readonly parents: readonly string[] | null
-}
-
-export interface ObjectEffect {
-  readonly kind: 'object'
-  /** See `rootKey`. */
-  readonly root: string
-  readonly cid: string
-  readonly revision: number
-  readonly deleted: boolean
-  readonly time: string
 }
 
 /** What carried out a command: the event that bears its id, and those that went with it in the same commit. */
@@ -87,7 +78,7 @@ export function readMessage({ subject, sequence, payload }: LogMessage): Reading
   const key = rest.join('.')
   try {
     if (entity === 'name') return readName(event, { site, verb, key, sequence })
-    if (entity === 'object') return readObject(event, verb, sequence)
+    if (entity === 'object') return readObject(event, { site, verb, key, sequence })
     if (placeEntities.has(entity ?? '')) return { event, command: commandOf(event, sequence), effects: [] }
     if (entity === 'ipns') {
       const effect = readIpns(event, verb, key, sequence)
@@ -129,7 +120,7 @@ function readName(event: CloudEvent, { site, verb, key, sequence }: Place): Read
   return { event, command, effects: [{ ...base, entry }] }
 }
 
-function readObject(event: CloudEvent, verb: string | undefined, sequence: number): Reading | undefined {
+function readObject(event: CloudEvent, { site, verb, sequence }: Place): Reading | undefined {
   if (verb !== 'added' && verb !== 'imported' && verb !== 'deleted') return undefined
   const { cid, roots } = event.data
   const all = Array.isArray(roots) && roots.length > 0 ? roots.map(linked) : [linked(cid)]
@@ -137,9 +128,11 @@ function readObject(event: CloudEvent, verb: string | undefined, sequence: numbe
     kind: 'object' as const,
     root: rootKey(root),
     cid: root.toString(),
+    site,
     revision: sequence,
     deleted: verb === 'deleted',
     time: event.time,
+    atMs: saidAtMs(event),
   }))
   return { event, effects, command: commandOf(event, sequence) }
 }
@@ -158,7 +151,7 @@ export function linked(value: Json | undefined): CID {
 /** What the indexes have to hold. */
 export interface IndexState {
   readonly names: Map<string, NameEffect>
-  readonly objects: Map<string, ObjectEffect>
+  readonly objects: Map<string, ObjectLife>
   readonly ipns: Map<string, IpnsEffect>
   /**
    * Names with an event that does not replace just the one before it: what they stand for is not told by their last event
@@ -178,7 +171,7 @@ export const emptyState = (): IndexState => ({
 })
 
 /**
- * The reducer. A newer revision wins, so that order and repetition do not matter.
+ * The reducer. Order and repetition do not matter: a newer revision wins, and of a root the last word of each site is kept.
  * @returns `state`, which it changes: one of a million names is not copied for every event
  */
 export function foldMessage(state: IndexState, message: LogMessage): IndexState {
@@ -190,7 +183,9 @@ export function foldMessage(state: IndexState, message: LogMessage): IndexState 
       keepNewer(state.names, effect.key, effect)
     }
     if (effect.kind === 'ipns') keepNewer(state.ipns, effect.key, effect)
-    if (effect.kind === 'object') keepNewer(state.objects, effect.root, effect)
+    if (effect.kind === 'object') {
+      state.objects.set(effect.root, withEffect(state.objects.get(effect.root) ?? [], effect))
+    }
   }
   return state
 }
@@ -231,7 +226,10 @@ export function imageOf(state: IndexState): IndexImage {
     names.set(key, entryBytes(entry))
     refs.set(refKey(entry), refBytes(entry.name, entry.revision))
   }
-  for (const effect of state.objects.values()) if (effect.deleted) deleted.set(effect.root, deletedBytes(effect))
+  for (const life of state.objects.values()) {
+    const standing = standingOfObject(life)
+    if (standing?.deleted === true) deleted.set(standing.root, deletedBytes(standing))
+  }
   for (const { key, entry } of state.ipns.values()) if (entry !== null) ipns.set(key, ipnsBytes(entry))
   return { names, refs, deleted, ipns }
 }

@@ -21,6 +21,7 @@ import type { Effect } from './name-fold.ts'
 import { NameIndex } from './name-index.ts'
 import { NameList } from './name-list.ts'
 import { NameLog } from './name-log.ts'
+import { ObjectLog } from './object-log.ts'
 import { Outcomes } from './outcomes.ts'
 
 export interface NameBuckets {
@@ -36,6 +37,7 @@ export interface Names {
   readonly index: NameIndex
   readonly list: NameList
   readonly log: NameLog
+  readonly objects: ObjectLog
   readonly deleted: DeletedSet
   readonly ipns: IpnsIndex
   /** Not made from the log: no log may hold them. */
@@ -79,7 +81,8 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
   }
   const reader = new LogReader(nats, stream, { replicas, waitMs })
   const list = new NameList(nats, buckets.names, space, waitMs)
-  const deleted = new DeletedSet(nats, buckets.deleted, space)
+  const objects = new ObjectLog(reader, source)
+  const deleted = new DeletedSet(nats, buckets.deleted, space, objects)
   const ipns = new IpnsIndex(buckets.ipns, new NameList(nats, buckets.ipns, space, waitMs), reader, source)
   const index = new NameIndex(buckets, space, (name, present, seq) => list.wrote(name, present, seq), reach)
   const close = async () => void (await Promise.all([list.close(), ipns.list.close(), deleted.close()]))
@@ -93,6 +96,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     index,
     list,
     log: new NameLog(reader, source, (name, signal) => index.get(name, signal)),
+    objects,
     deleted,
     ipns,
     keys,
@@ -102,7 +106,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     source,
     apply: (effect, wasAbsent) => {
       if (effect.kind === 'name') return index.apply(effect, wasAbsent)
-      return effect.kind === 'ipns' ? ipns.apply(effect) : deleted.apply(effect)
+      return effect.kind === 'ipns' ? ipns.apply(effect) : deleted.apply([effect])
     },
     watchBindings: () => new IpnsBindings(nats, buckets.ipns, space, ipns),
     close,

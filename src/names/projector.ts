@@ -90,9 +90,7 @@ export class Projector {
     const isOwn = ({ site }: NameEffect) => site === this.#names.source.site
     await this.#applyNames(effects.filter(isOwn))
     await this.#applyForeign(effects.filter((effect) => !isOwn(effect)))
-    for (const effect of state.objects.values()) {
-      if (!effect.deleted || !(await this.#addedAfter(effect.cid, effect.revision))) await this.#names.apply(effect)
-    }
+    for (const life of state.objects.values()) await this.#names.deleted.apply(life)
     for (const effect of state.ipns.values()) await this.#names.apply(effect)
     const traces = messages.flatMap((message): CommandTrace[] => {
       const command = readMessage(message)?.command
@@ -131,15 +129,5 @@ export class Projector {
     for (let at = 0; at < missing.length; at += writesAtOnce) {
       await Promise.all(missing.slice(at, at + writesAtOnce).map((effect) => this.#names.apply(effect)))
     }
-  }
-
-  /** Another node may have projected the later event before; content in view leaves nothing that would tell. */
-  async #addedAfter(cid: string, revision: number): Promise<boolean> {
-    const { domain, space } = this.#names.source
-    const key = cid
-    const filter = (verb: string) => `${domain}.evt.*.${space}.object.${verb}.${key}`
-    const signal = new AbortController().signal
-    const found = await this.#names.reader.last([filter('added'), filter('imported')], signal)
-    return found.some(({ sequence }) => sequence > revision)
   }
 }

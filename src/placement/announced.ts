@@ -2,7 +2,7 @@ import type { CID } from 'multiformats/cid'
 import { rootKey } from '../names/name-fold.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import type { Facts } from './facts.ts'
-import { rootEffects } from './fold.ts'
+import { objectIn, rootEffects } from './fold.ts'
 import type { RootFacts } from './model.ts'
 
 /**
@@ -21,12 +21,13 @@ export async function announcedFacts(
 ): Promise<RootFacts | undefined> {
   const { facts, reader, domain, space } = parts
   const key = rootKey(root)
-  const known = await facts.get(key, signal)
+  const known = objectIn(await facts.get(key, signal))
   if (known !== undefined) return known
   const messages = await reader.last([`${domain}.evt.*.${space}.object.*.${root.toV1()}`], signal)
-  return messages
+  const announced = messages
     .toSorted((a, b) => a.sequence - b.sequence)
     .flatMap((message) => rootEffects(message))
     .filter((effect) => effect.key === key)
     .reduce<RootFacts | undefined>((now, effect) => effect.apply(now), undefined)
+  return objectIn(announced)
 }

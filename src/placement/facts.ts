@@ -101,6 +101,8 @@ function factsIn(record: KvRecord | undefined): RootFacts | undefined {
   try {
     value = JSON.parse(record.value.toString('utf8')) as RootFacts
     if (typeof value.root !== 'string' || typeof value.revision !== 'number') return undefined
+    // Of before sites' words were kept: the log is folded again from its beginning (`positionKey`).
+    if (typeof value.said !== 'object') return undefined
     // JSON has no undefined: what was unknown is left out.
     return { ...unknown, ...value, copies: value.copies.map((copy) => ({ ...noTime, ...copy })) }
   } catch {

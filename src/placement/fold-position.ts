@@ -1,6 +1,9 @@
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 
+/** Its name changes with what facts are made of: then all are made anew. */
+export const positionKey = (space: string): string => `${space}.position-2`
+
 export interface FoldPositionParts {
   readonly reader: Pick<LogReader, 'from'>
   /** Holds the position. */
@@ -30,7 +33,7 @@ export class FoldPosition {
   }
 
   async #written(signal: AbortSignal): Promise<number> {
-    const stored = await this.#parts.bucket.get(`${this.#parts.space}.position`, signal)
+    const stored = await this.#parts.bucket.get(positionKey(this.#parts.space), signal)
     const position = stored === undefined || stored.removed ? 0 : Number(stored.value.toString('utf8'))
     return Number.isSafeInteger(position) ? position : 0
   }

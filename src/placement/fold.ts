@@ -2,6 +2,7 @@ import type { CID } from 'multiformats/cid'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
 import { type LogMessage, linked, rootKey } from '../names/name-fold.ts'
+import { isDeletedBy, saidAtMs, withWord } from '../names/object-life.ts'
 import type { Copy, RootFacts } from './model.ts'
 
 /** One thing that an event says of one root. */
@@ -41,7 +42,10 @@ function objectEffects(event: CloudEvent, site: string, verb: string, sequence: 
         newer(root, event, sequence, (facts) => added(facts, root, event, site, all.length === 1)),
       )
     case 'deleted':
-      return all.map((root) => newer(root, event, sequence, (facts) => facts && { ...facts, deleted: true }))
+      // Kept also of what was never put here: that is perhaps still on its way from another site.
+      return all.map((root) =>
+        newer(root, event, sequence, (facts) => withPutOrDeletion(facts ?? foretold(root, event), event, site, true)),
+      )
     case 'lost':
       return all.map((root) => newer(root, event, sequence, (facts) => facts && { ...facts, lost: true }))
     case 'restored':
@@ -83,12 +87,11 @@ function added(
     facts !== undefined && `${event.time} ${site}` < `${facts.addedAt} ${facts.originSite}` && facts.originSite !== site
   const base: RootFacts = facts ?? { ...nothingKnown, ...origin, root: root.toV1().toString(), lastEventId: event.id }
   const whole: RootFacts = {
-    ...base,
+    ...withPutOrDeletion(base, event, site, false),
     ...(isEarlier ? origin : {}),
     bytes: base.bytes ?? known(size),
     blocks: base.blocks ?? known(blocks),
     mediaType: typeof mediaType === 'string' ? mediaType : base.mediaType,
-    deleted: false,
     lost: false,
   }
   // Events of before there was placement do not say where.
@@ -98,7 +101,12 @@ function added(
 
 const nothingKnown = {
   ...{ bytes: undefined, blocks: undefined, mediaType: null, deleted: false, copies: [], told: undefined, lost: false },
-  ...{ revision: 0, copyRevision: 0 },
+  ...{ said: {}, revision: 0, copyRevision: 0 },
+}
+
+function withPutOrDeletion(facts: RootFacts, event: CloudEvent, site: string, deleted: boolean): RootFacts {
+  const said = withWord(facts.said, site, { deleted, atMs: saidAtMs(event) })
+  return { ...facts, said, deleted: isDeletedBy(said) }
 }
 
 function copyEffects(event: CloudEvent, verb: string, sequence: number): readonly RootEffect[] {
@@ -148,8 +156,8 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
 }
 
 /**
- * A root of which a copy is told before its put: the two are events of two sites, and the log of a third one takes them up in
- * either order. Any put is earlier than this.
+ * A root of which a copy or a deletion is told before its put: the two are events of two sites, and the log of a third one takes
+ * them up in either order. Any put is earlier than this.
  */
 function foretold(root: CID, { id, correlationid }: CloudEvent): RootFacts {
   const origin = { originSite: '', owner: '', addedAt: '~', correlation: correlationid ?? id }
@@ -158,6 +166,10 @@ function foretold(root: CID, { id, correlationid }: CloudEvent): RootFacts {
 
 /** Whether the put of a root is known, and with it who decides about its copies. */
 export const isPut = ({ originSite }: RootFacts): boolean => originSite !== ''
+
+/** The facts of what is an object as far as anyone knows: a deletion alone may be of any block. */
+export const objectIn = (facts: RootFacts | undefined): RootFacts | undefined =>
+  facts !== undefined && (isPut(facts) || facts.copies.length > 0) ? facts : undefined
 
 /** A copy that was asked to go does not count again because somebody has looked at it: only its end changes that. */
 function withCopy(facts: RootFacts, copy: Copy): RootFacts {

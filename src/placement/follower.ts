@@ -3,6 +3,7 @@ import type { KvBucket } from '../nats/kv-bucket.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import type { Facts } from './facts.ts'
 import { type RootEffect, rootEffects } from './fold.ts'
+import { positionKey } from './fold-position.ts'
 import type { RootFacts } from './model.ts'
 
 export interface FollowerParts {
@@ -149,7 +150,7 @@ export class Follower {
   }
 
   get #key(): string {
-    return `${this.#parts.space}.position`
+    return positionKey(this.#parts.space)
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { StoreRef } from '../blocks/store-ref.ts'
+import type { Words } from '../names/object-life.ts'
 
 /**
  * What placement speaks of. A copy is a whole DAG, every block of it verified, in one store; location is kept for each
@@ -66,8 +67,10 @@ export interface RootFacts {
   readonly owner: string
   readonly mediaType: string | null
   readonly addedAt: string
-  /** Out of view: no copy of it is wanted any more. */
+  /** By `said`. It is out of view where no name holds it either, and no copy of it is wanted any more. */
   readonly deleted: boolean
+  /** Puts and deletions: of each site the last. */
+  readonly said: Words
   /** Sorted by site and store. */
   readonly copies: readonly Copy[]
   /** What the log last said of the policy for it; undefined = nothing yet. */

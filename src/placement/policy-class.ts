@@ -14,7 +14,15 @@ export function policyClassOf(
   if (view.policy === undefined) return undefined
   const nowMs = Date.now()
   const put = { root: cid.toV1().toString(), bytes: size, blocks, mediaType, owner, originSite: site }
-  const nothingYet = { deleted: false, copies: [], told: undefined, lost: false, revision: 0, copyRevision: 0 }
+  const nothingYet = {
+    deleted: false,
+    said: {},
+    copies: [],
+    told: undefined,
+    lost: false,
+    revision: 0,
+    copyRevision: 0,
+  }
   const facts = { ...put, ...nothingYet, addedAt: new Date(nowMs).toISOString(), correlation: '', lastEventId: '' }
   const context = { names: name === undefined ? [] : [name], demand: {}, projectedAt: [] }
   try {

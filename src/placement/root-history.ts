@@ -2,7 +2,7 @@ import { CID } from 'multiformats/cid'
 import { rootKey } from '../names/name-fold.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import type { Facts } from './facts.ts'
-import { rootEffects } from './fold.ts'
+import { objectIn, rootEffects } from './fold.ts'
 import type { RootFacts } from './model.ts'
 
 export interface RootHistoryParts {
@@ -33,7 +33,7 @@ export class RootHistory {
     for await (const message of reader.from(subject, (facts?.revision ?? 0) + 1, signal)) {
       for (const effect of rootEffects(message)) if (effect.key === key) facts = effect.apply(facts)
     }
-    return facts
+    return objectIn(facts)
   }
 }
 

@@ -3,6 +3,7 @@ import { createVerbs } from '../../src/content/commands.ts'
 import { createGet } from '../../src/content/get.ts'
 import { createPut } from '../../src/content/put.ts'
 import { type Append, EventLog } from '../../src/events/log.ts'
+import { DeletedSet } from '../../src/names/deleted-set.ts'
 import { dumpIndex, rebuildIndex, verifyIndex } from '../../src/names/rebuild.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { openTestStore } from '../support/stores.ts'
@@ -134,6 +135,34 @@ test('a forced deletion also removes the names that were set while it was decide
     'name.removed overtaken',
   ])
   expect(await slow.deleteObject(context, cid, { signal, force: true })).toEqual({ ...outcome, repeated: true })
+})
+
+test('content that is put again while its deletion is on the way into the index is in view, though nobody else looks', async ({
+  onTestFinished,
+}) => {
+  const domain = freshDomain()
+  const node = await openTestVerbs(server.url, onTestFinished, { domain, projector: false })
+  const { cid } = await node.verbs.put(contextOf(), fileOf('hello'), { signal })
+  await node.verbs.deleteObject(contextOf(), cid, { signal, force: false })
+  const { nats, names } = node
+  const deletion = await names.objects.lifeOf(cid, [], signal)
+  expect(deletion).toMatchObject([{ deleted: true }])
+  // As it was before its deletion came into the index, which one node brings there.
+  await names.buckets.deleted.purge('main.>')
+  const near = await openTestVerbs(server.url, onTestFinished, { domain, projector: false })
+  let looks = 0
+  const late = new DeletedSet(nats, names.buckets.deleted, 'main', {
+    lifeOf: async (...asked) => {
+      const life = await names.objects.lifeOf(...asked)
+      if (looks++ === 0) await near.verbs.put(contextOf(), fileOf('hello'), { signal })
+      return life
+    },
+  })
+  onTestFinished(() => late.close())
+  await late.apply(deletion)
+  await vi.waitFor(async () => expect(await near.verbs.isDeleted(cid, { signal })).toBe(false))
+  expect(late.has(cid)).toBe(false)
+  expect(await dumpIndex(names, signal)).not.toContain('deleted ')
 })
 
 test('undoing the removal of a name by a deletion brings its content back into view', async ({ onTestFinished }) => {

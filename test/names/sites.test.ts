@@ -1,11 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import type { CID } from 'multiformats/cid'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { hashBlock } from '../../src/blocks/block.ts'
 import { isAppError } from '../../src/errors.ts'
 import { headsOf } from '../../src/names/name-heads.ts'
 import { NameLog } from '../../src/names/name-log.ts'
 import { dumpIndex, rebuildIndex, verifyIndex } from '../../src/names/rebuild.ts'
 import { sourcePeer } from '../../src/nats/event-stream.ts'
 import { LogReader } from '../../src/nats/log-reader.ts'
+import { carV1 } from '../support/cars.ts'
 import { type Sites, startSites } from '../support/sites.ts'
 import { contextOf, fileOf, freshDomain, openTestVerbs, signal } from '../support/verbs.ts'
 
@@ -46,7 +49,7 @@ async function converged(all: readonly OpenSite[]): Promise<void> {
 
 async function eventIds({ reader, source }: OpenSite['names']): Promise<string[]> {
   const ids: string[] = []
-  for await (const { subject, payload } of reader.from(`${source.domain}.evt.*.main.name.>`, 1, signal)) {
+  for await (const { subject, payload } of reader.from(`${source.domain}.evt.*.main.>`, 1, signal)) {
     if (!subject.includes('.name.conflicted.')) ids.push(JSON.parse(Buffer.from(payload).toString()).id)
   }
   return ids
@@ -167,4 +170,102 @@ test('a command that one site carried out has the same outcome at the other, als
     const [begin = 0, end = 0] = [again.sequences[0], again.sequences.at(-1)]
     parted = end - begin >= changes.length
   }
+})
+
+const isDeletedAt = ({ verbs }: OpenSite, cid: CID) => verbs.isDeleted(cid, { signal })
+const putAlone = ({ verbs }: OpenSite, text: string) => verbs.put(contextOf(), fileOf(text), { signal })
+const deleteAt = ({ verbs }: OpenSite, cid: CID) => verbs.deleteObject(contextOf(), cid, { signal, force: false })
+
+/** Two roots in one CAR; the second has no place of its own in the event. */
+const pair = (text: string) =>
+  [hashBlock(Buffer.from(`before ${text}`), 0x55), hashBlock(Buffer.from(text), 0x55)] as const
+const putPair = ({ verbs }: OpenSite, text: string) => {
+  const blocks = pair(text)
+  const car = carV1(
+    blocks.map(({ cid }) => cid),
+    blocks,
+  )
+  const source = (async function* () {
+    yield car
+  })()
+  return verbs.put(contextOf(), { kind: 'car', source }, { signal })
+}
+
+/** What is deleted is the same at both, and their indexes are what their logs say. */
+async function agree(all: readonly OpenSite[], cid: CID, deleted: boolean): Promise<void> {
+  await converged(all)
+  for (const site of all) {
+    expect([site.site, await isDeletedAt(site, cid)]).toEqual([site.site, deleted])
+    expect(await verifyIndex(site.names, { repair: false, signal })).toMatchObject({ differences: [], skipped: 0 })
+    const before = await dumpIndex(site.names, signal)
+    await rebuildIndex(site.names, signal)
+    expect(await dumpIndex(site.names, signal)).toBe(before)
+  }
+}
+
+test('what one site deletes while the other one puts it again ends the same at both, the later one', async () => {
+  const { hub, paris, all } = await openBoth()
+  const link = sites.leaf('paris')
+  const texts = ['deleted, then put', 'put, then deleted', 'deleted at paris, then put', 'put at hub, then deleted']
+  const cids: CID[] = []
+  for (const text of texts) {
+    cids.push((await putAlone(hub, text)).cid)
+    await putAlone(paris, text)
+  }
+  for (const site of all) await putPair(site, 'of a pair')
+  const [first, second, third, fourth] = cids as [CID, CID, CID, CID]
+  const ofPair = pair('of a pair')[1].cid
+  await converged(all)
+
+  await link.cut()
+  await deleteAt(hub, first)
+  await deleteAt(hub, ofPair)
+  await putAlone(paris, texts[0] ?? '')
+  await putAlone(paris, texts[1] ?? '')
+  await putPair(paris, 'of a pair')
+  await deleteAt(hub, second)
+  await deleteAt(paris, third)
+  await putAlone(hub, texts[2] ?? '')
+  await putAlone(hub, texts[3] ?? '')
+  await deleteAt(paris, fourth)
+  await link.mend()
+
+  for (const [cid, deleted] of [
+    [first, false],
+    [second, true],
+    [third, false],
+    [fourth, true],
+    [ofPair, false],
+  ] as const) {
+    await agree(all, cid, deleted)
+  }
+  // And what is said now is said in knowledge of all that.
+  await deleteAt(paris, first)
+  await converged(all)
+  await putAlone(hub, texts[0] ?? '')
+  await deleteAt(hub, third)
+  await agree(all, first, false)
+  await agree(all, third, true)
+})
+
+test('a site whose clock is late deletes and puts with effect, since it says what it has heard', async () => {
+  const { hub, paris, all } = await openBoth()
+  const text = 'from the future'
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 })
+  onTestFinished(() => void vi.useRealTimers())
+  const { cid } = await putAlone(hub, text)
+  vi.useRealTimers()
+  await putAlone(paris, text)
+  await converged(all)
+  await deleteAt(paris, cid)
+  await agree(all, cid, true)
+  await putAlone(paris, text)
+  await agree(all, cid, false)
+
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 7_200_000 })
+  await deleteAt(hub, cid)
+  vi.useRealTimers()
+  await agree(all, cid, true)
+  await putAlone(paris, text)
+  await agree(all, cid, false)
 })

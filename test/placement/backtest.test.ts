@@ -23,7 +23,15 @@ const inventory: Inventory = {
 
 const facts = {
   ...{ root: rootNamed('film'), bytes: 1_000_000, blocks: 1, originSite: 'hub', owner: 'x', mediaType: null },
-  ...{ addedAt: '2026-11-21T11:00:00Z', deleted: false, told: undefined, lost: false, revision: 1, copyRevision: 0 },
+  ...{
+    addedAt: '2026-11-21T11:00:00Z',
+    deleted: false,
+    said: {},
+    told: undefined,
+    lost: false,
+    revision: 1,
+    copyRevision: 0,
+  },
   ...{
     correlation: 'c',
     lastEventId: 'e',

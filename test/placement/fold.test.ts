@@ -4,7 +4,7 @@ import { link } from '../../src/events/canonical.ts'
 import { type Context, type Draft, type EventSource, encodeEvent } from '../../src/events/envelope.ts'
 import { rootKey } from '../../src/names/name-fold.ts'
 import { copyEvents } from '../../src/placement/copy-events.ts'
-import { rootEffects } from '../../src/placement/fold.ts'
+import { objectIn, rootEffects } from '../../src/placement/fold.ts'
 import type { RootFacts } from '../../src/placement/model.ts'
 import { rootNamed } from '../support/placement.ts'
 
@@ -134,4 +134,14 @@ test('a message that is no event of ours has no effect', () => {
   const subject = 'stowage.evt.hub.main.copy.verified.x'
   expect(rootEffects({ subject, sequence: 1, payload: Buffer.from('{"specversion":"1.0"') })).toEqual([])
   expect(rootEffects({ ...message(1, put('a'), 'hub'), subject: 'other' })).toEqual([])
+})
+
+test('a deletion that comes before its put from another site is kept, and of what was never put it tells nothing', () => {
+  const deleted = [{ ...put(undefined), verb: 'deleted' } as Draft, 'paris'] as const
+  const early = folded(deleted)
+  expect(early).toMatchObject({ originSite: '', deleted: true, copies: [] })
+  expect(objectIn(early)).toBeUndefined()
+  const facts = folded(deleted, [put('a'), 'hub'])
+  expect(facts).toMatchObject({ originSite: 'hub', copies: [{ site: 'hub', store: 'a', state: 'verified' }] })
+  expect(objectIn(facts)).toBe(facts)
 })

@@ -1,6 +1,7 @@
 import { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { copyEvents } from '../../src/placement/copy-events.ts'
+import { positionKey } from '../../src/placement/fold-position.ts'
 import type { FollowerParts } from '../../src/placement/follower.ts'
 import { signal } from '../support/dags.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
@@ -27,7 +28,7 @@ const tell = (rig: SiteRig, cid: CID, verb: 'requested' | 'verified' | 'removed'
 }
 
 const position = async (rig: SiteRig) =>
-  Number((await rig.bucket.get(`${rig.config.layout.space}.position`))?.value.toString('utf8') ?? 0)
+  Number((await rig.bucket.get(positionKey(rig.config.layout.space)))?.value.toString('utf8') ?? 0)
 
 test('the log is folded in its order, by two nodes at once as by one', async ({ onTestFinished }) => {
   const rig = await SiteRig.open(server.url, onTestFinished)
@@ -89,8 +90,8 @@ test('with its position lost, or beyond understanding, all is folded again and n
   await first.stop()
   const before = await rig.factsOf(cid)
   for (const value of [undefined, Buffer.from('nonsense')]) {
-    const present = await rig.bucket.get(`${rig.config.layout.space}.position`)
-    await rig.bucket.write(`${rig.config.layout.space}.position`, value, present?.seq ?? 0)
+    const present = await rig.bucket.get(positionKey(rig.config.layout.space))
+    await rig.bucket.write(positionKey(rig.config.layout.space), value, present?.seq ?? 0)
     const again = rig.follow()
     await again.follower.reached(3, signal)
     expect(await rig.factsOf(cid)).toEqual(before)
@@ -112,7 +113,7 @@ test('facts that nobody can read are made again from the log, and hold up no oth
   for await (const page of rig.facts.all(signal)) pages.push(...page.map(([, { root }]) => root))
   expect(pages).toEqual([two.toString()])
   const other = await SiteRig.open(server.url, onTestFinished, { DOMAIN: rig.config.layout.domain })
-  await rig.bucket.purge(`${space}.position`)
+  await rig.bucket.purge(positionKey(space))
   other.follow()
   await vi.waitFor(async () => expect(await rig.stateOf(one, 'a')).toBe('verified'), waiting)
 })

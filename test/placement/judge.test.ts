@@ -15,7 +15,7 @@ const copy = (site: string, state: Copy['state'] = 'verified'): Copy => ({
 
 const facts = (copies: readonly Copy[], change: Partial<RootFacts> = {}): RootFacts => ({
   ...{ root, bytes: 1, blocks: 1, originSite: 'home', owner: 'o', mediaType: null, addedAt: '2026-01-01T00:00:00Z' },
-  ...{ deleted: false, copies, told: undefined, lost: false, revision: 1, copyRevision: 0 },
+  ...{ deleted: false, said: {}, copies, told: undefined, lost: false, revision: 1, copyRevision: 0 },
   ...{ correlation: 'c', lastEventId: 'e', ...change },
 })
 

@@ -28,7 +28,15 @@ const inventory: Inventory = {
 
 const facts = (name: string, more: Partial<RootFacts> = {}): RootFacts => ({
   ...{ root: rootNamed(name), bytes: 1000, blocks: 1, originSite: 'hub', owner: 'ann', mediaType: null },
-  ...{ addedAt: '2026-11-21T10:00:00Z', deleted: false, told: undefined, lost: false, revision: 1, copyRevision: 0 },
+  ...{
+    addedAt: '2026-11-21T10:00:00Z',
+    deleted: false,
+    said: {},
+    told: undefined,
+    lost: false,
+    revision: 1,
+    copyRevision: 0,
+  },
   ...{ correlation: 'c', lastEventId: 'e' },
   copies: [{ site: 'hub', store: 'a', state: 'verified', verifiedAt: '2026-11-21T10:00:00Z', eventId: 'e' }],
   ...more,

@@ -58,6 +58,7 @@ function factsOf(copies: readonly string[], more: Partial<RootFacts> = {}): Root
     mediaType: null,
     addedAt: '2026-11-21T10:00:00Z',
     deleted: false,
+    said: {},
     copies: copies.map(verified),
     told: undefined,
     lost: false,

@@ -27,7 +27,17 @@ const inventory = (...down: string[]): Inventory => ({
 
 type State = RootFacts['copies'][number]['state']
 const facts = (copies: Readonly<Record<string, State>>, more: Partial<RootFacts> = {}): RootFacts => ({
-  ...{ root, bytes: 1, blocks: 1, originSite: 'a', owner: 'o', mediaType: null, addedAt: time, deleted: false },
+  ...{
+    root,
+    bytes: 1,
+    blocks: 1,
+    originSite: 'a',
+    owner: 'o',
+    mediaType: null,
+    addedAt: time,
+    deleted: false,
+    said: {},
+  },
   ...{ told: undefined, lost: false, revision: 9, copyRevision: 7, correlation: 'put', lastEventId: 'e' },
   copies: Object.entries(copies).map(([site, state]) => ({ site, store: 'a', state, verifiedAt: time, eventId: 'e' })),
   ...more,

@@ -1,0 +1,75 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { CID } from 'multiformats/cid'
+import { AppError } from '../errors.ts'
+import type { EventSource } from '../events/envelope.ts'
+import type { LogReader } from '../nats/log-reader.ts'
+import { type LogMessage, readMessage, rootKey } from './name-fold.ts'
+import { type ObjectEffect, type ObjectLife, withEffect } from './object-life.ts'
+
+const verbs = ['added', 'imported', 'deleted'] as const
+const looksMax = 100
+const lookAgainMs = 50
+
+/** What sites have said of a root, from the event log itself: what is in view leaves nothing in an index. */
+export class ObjectLog {
+  readonly #reader: LogReader
+  readonly #source: EventSource
+
+  constructor(reader: LogReader, source: EventSource) {
+    this.#reader = reader
+    this.#source = source
+  }
+
+  /**
+   * @param heard of this root already: the log is at least as new as they are
+   * @throws AppError STORE_UNAVAILABLE; the signal's reason
+   */
+  async lifeOf(cid: CID, heard: ObjectLife, signal: AbortSignal): Promise<ObjectLife> {
+    const last = await this.#reader.last(
+      verbs.map((verb) => this.#filter(cid, verb)),
+      signal,
+    )
+    const recent = last.reduce((life, message) => withMessage(life, cid, message), heard)
+    // What is no event of ours hides the one before it on its subject.
+    const isReadable = last.every((message) => effectsOf(cid, message).length > 0)
+    // The events of one site follow each other: its last one tells. Of several sites the times of all count.
+    if (this.#reader.tellsAllSubjects && isReadable && recent.length <= 1) return recent
+    for (let looks = 0; looks < looksMax; looks++) {
+      let life = heard
+      let read = 0
+      for await (const message of this.#reader.from(this.#filter(cid, '*'), 1, signal)) {
+        life = withMessage(life, cid, message)
+        read = message.sequence
+      }
+      // A replica of the log that lags behind has less of it.
+      if (last.every(({ sequence }) => sequence <= read)) return life
+      await delay(lookAgainMs, undefined, { signal })
+    }
+    throw new AppError('STORE_UNAVAILABLE', 'the event log is behind itself')
+  }
+
+  /**
+   * When another site has last said something of these roots, as far as our log knows, RFC 3339: what is said of them now is to
+   * be later. Undefined where only this site has.
+   */
+  async latestElsewhere(cids: readonly CID[], signal: AbortSignal): Promise<string | undefined> {
+    const lives = await Promise.all(cids.map((cid) => this.lifeOf(cid, [], signal)))
+    const elsewhere = lives.flat().filter(({ site }) => site !== this.#source.site)
+    if (elsewhere.length === 0) return undefined
+    return new Date(Math.max(...elsewhere.map(({ atMs }) => atMs))).toISOString()
+  }
+
+  #filter(cid: CID, verb: string): string {
+    const { domain, space } = this.#source
+    return `${domain}.evt.*.${space}.object.${verb}.${cid.toV1().toString()}`
+  }
+}
+
+const withMessage = (life: ObjectLife, cid: CID, message: LogMessage): ObjectLife =>
+  effectsOf(cid, message).reduce(withEffect, life)
+
+function effectsOf(cid: CID, message: LogMessage): ObjectEffect[] {
+  const root = rootKey(cid)
+  const effects = readMessage(message)?.effects ?? []
+  return effects.flatMap((effect) => (effect.kind === 'object' && effect.root === root ? [effect] : []))
+}
