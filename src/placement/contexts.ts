@@ -11,6 +11,9 @@ export interface ContextsParts {
   readonly demandOf: (root: string) => Demand
 }
 
+/** Whether a name holds what these facts are of; to be asked of deleted content only, since it costs a request. */
+export type IsNamed = (facts: RootFacts, signal: AbortSignal) => Promise<boolean>
+
 const namesPerPage = 1_000
 
 /** What rules may ask about beside the facts of a root: its names, who reads it, who shows it. */
@@ -28,6 +31,11 @@ export class Contexts {
       facts,
       entries.map(({ name }) => name),
     )
+  }
+
+  /** A name holds it: then it is in view, deleted or not (names/view.ts). @throws AppError STORE_UNAVAILABLE */
+  isNamed({ root }: RootFacts, signal: AbortSignal): Promise<boolean> {
+    return this.#parts.names.index.isNamed(CID.parse(root), signal)
   }
 
   /** As it would be with these names. */

@@ -68,7 +68,9 @@ export async function dryRun(parts: DryRunParts, options: DryRunOptions): Promis
     sums.skipped += page.length - looked.length
     for (let at = 0; at < looked.length; at += contextsAtOnce) {
       const slice = looked.slice(at, at + contextsAtOnce)
-      const contexts = asks ? await Promise.all(slice.map(([, one]) => contextOf(one, signal))) : []
+      // What was deleted is in view where a name holds it.
+      const lookedUp = slice.map(([, one]) => (asks || one.deleted ? contextOf(one, signal) : nowhere))
+      const contexts = await Promise.all(lookedUp)
       for (const [index, [, one]] of slice.entries()) sums.take(planner.plan(one, contexts[index] ?? nowhere))
     }
   }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import { AppError } from '../errors.ts'
+import type { IsNamed } from './contexts.ts'
 import type { Facts } from './facts.ts'
 import type { RootFacts } from './model.ts'
 
@@ -14,8 +15,7 @@ export interface HoldingsParts {
   readonly counts: (at: StoreRef) => boolean
   /** Without copies that are gone with a store which was made anew. */
   readonly current: (facts: RootFacts) => RootFacts
-  /** A name holds it: then it is in view, deleted or not. */
-  readonly isNamed: (facts: RootFacts, signal: AbortSignal) => Promise<boolean>
+  readonly isNamed: IsNamed
 }
 
 export interface OnlyThere {

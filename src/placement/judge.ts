@@ -1,12 +1,14 @@
 import type { CID } from 'multiformats/cid'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import { AppError, isAppError } from '../errors.ts'
+import type { IsNamed } from './contexts.ts'
 import type { Copy, RootFacts } from './model.ts'
 import { isBlockFailure } from './repair.ts'
 
 export interface JudgeParts {
   /** Of a root that was announced; undefined for one that never was. */
   readonly factsOf: (root: CID, signal: AbortSignal) => Promise<RootFacts | undefined>
+  readonly isNamed: IsNamed
   /** Whether the site is heard. */
   readonly isUp: (site: string) => boolean
   /** Whether reads go on to that store: just after a site was heard they do not yet. */
@@ -21,7 +23,7 @@ export interface JudgeParts {
 }
 
 /**
- * What it means that a block of this root cannot be read: what was announced and is not deleted is never "not found". Costs
+ * What it means that a block of this root cannot be read: what was announced and is in view is never "not found". Costs
  * a look-up, and only after a failure.
  * @returns the error to answer with: the same, STORE_UNAVAILABLE or BLOCK_LOST
  */
@@ -31,7 +33,7 @@ export function createJudge(parts: JudgeParts): Judge {
   return async (root, failure, signal) => {
     if (!isBlockFailure(failure)) return failure
     const facts = await parts.factsOf(root, signal)
-    if (facts === undefined || facts.deleted) return failure
+    if (facts === undefined || (facts.deleted && !(await parts.isNamed(facts, signal)))) return failure
     const away = await unreachable(facts, root, parts, signal)
     if (away !== undefined) {
       return new AppError('STORE_UNAVAILABLE', `a copy of ${root} is at ${away}, which does not answer now`, {

@@ -166,7 +166,7 @@ export class Missing {
     let [count, bytes, queued, complete] = [0, 0, 0, true]
     for await (const page of facts.all(signal)) {
       for (const [key, root] of page) {
-        if (root.originSite === '' || root.deleted) continue
+        if (root.originSite === '') continue
         const { rule, steps } = await plan(root, signal)
         const adds = steps.filter(({ kind, to }) => kind === 'add' && to.site === site)
         if (adds.length === 0) continue

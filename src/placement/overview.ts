@@ -1,18 +1,22 @@
 import { setImmediate as breathe } from 'node:timers/promises'
+import { mapAhead } from '../lib/streams.ts'
 import { unlessAborted } from '../lib/unless-aborted.ts'
+import type { IsNamed } from './contexts.ts'
 import type { Facts } from './facts.ts'
-import type { Inventory } from './model.ts'
+import type { Inventory, RootFacts } from './model.ts'
 import { placementPicture } from './picture.ts'
 import { type PlacementSummary, Summary } from './summary.ts'
 
 export interface OverviewParts {
   readonly facts: Pick<Facts, 'all'>
   readonly inventory: () => Inventory
+  readonly isNamed: IsNamed
 }
 
 const keptMsMin = 3_000
 /** Adding up goes on for no more than this share of the time, however often it is asked for. */
 const shareMax = 1 / 10
+const looksAhead = 32
 
 /** Where copies lie, added up over all roots. Kept for a while and made by one at a time: asking often costs nothing. */
 export class Overview {
@@ -45,9 +49,17 @@ export class Overview {
 
   async #add(): Promise<PlacementSummary> {
     const startMs = performance.now()
-    const summary = new Summary(this.#parts.inventory())
-    for await (const page of this.#parts.facts.all(this.#stop.signal)) {
-      for (const [, facts] of page) summary.add(facts)
+    const { facts: all, inventory, isNamed } = this.#parts
+    const { signal } = this.#stop
+    const summary = new Summary(inventory())
+    for await (const page of all.all(signal)) {
+      const deleted: RootFacts[] = []
+      for (const [, facts] of page) {
+        if (facts.deleted) deleted.push(facts)
+        else summary.add(facts)
+      }
+      const looked = mapAhead(deleted, looksAhead, async (facts) => ({ facts, named: await isNamed(facts, signal) }))
+      for await (const { facts, named } of looked) if (named) summary.add(facts)
       await breathe()
     }
     const endMs = performance.now()

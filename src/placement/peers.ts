@@ -5,6 +5,7 @@ import type { Nats } from '../nats/connection.ts'
 import { logPositions } from '../nats/log-positions.ts'
 import { requestJson } from '../nats/request-json.ts'
 import { CatchUp } from './catch-up.ts'
+import type { IsNamed } from './contexts.ts'
 import type { Facts } from './facts.ts'
 import { Missing, type MissingParts } from './missing.ts'
 import { type MissingAnswer, type MissingAsk, missingAnswerOf, missingSubject } from './missing-messages.ts'
@@ -18,6 +19,7 @@ export interface PeersParts extends Pick<MissingParts, 'plan' | 'reconcile' | 'j
   readonly layout: Pick<LayoutConfig, 'domain' | 'site' | 'space'>
   readonly facts: Facts
   readonly view: PlacementView
+  readonly isNamed: IsNamed
   readonly consider: (rootKey: string) => void
   readonly silentMs: number
   readonly onTrouble: (error: unknown) => void
@@ -32,11 +34,11 @@ export class Peers {
   readonly #keys: RootKeys
 
   constructor(parts: PeersParts) {
-    const { nats, layout, facts, view, consider, silentMs, onTrouble } = parts
+    const { nats, layout, facts, view, isNamed, consider, silentMs, onTrouble } = parts
     const keys = new RootKeys(facts)
     this.#keys = keys
     const sites = () => view.sites.flatMap(({ site, state }) => (state === 'active' ? [site] : []))
-    this.overview = new Overview({ facts, inventory: () => view.inventory() })
+    this.overview = new Overview({ facts, inventory: () => view.inventory(), isNamed })
     this.answers = new PeerAnswers({ nats, layout, sites, keys })
     this.missing = new Missing({
       ...{ site: layout.site, keys, facts, plan: parts.plan, reconcile: parts.reconcile, join: parts.join },

@@ -147,7 +147,8 @@ export class Placement {
   /** What people and programs ask of placement, and tell it. */
   surface(resolveName: SurfaceParts['resolveName']): PlacementVerbs {
     const { view, facts, around } = this
-    const parts = { ...this.#parts, view, facts, contextOf: around.contextNow, resolveName }
+    const { contextNow: contextOf, isNamed } = around
+    const parts = { ...this.#parts, view, facts, contextOf, isNamed, resolveName }
     const surface = createSurface({ ...parts, keeping: opened(this.#keeping), position: opened(this.#position) })
     this.#closers.push(() => surface.idle())
     return surface
@@ -186,7 +187,7 @@ export class Placement {
     const routes = new Routes(stores, () => view)
     this.#routes = routes
     const { facts, recorder } = this
-    const upkeep = new Upkeep({ ...this.#parts, facts, recorder, view, routes, bucket })
+    const upkeep = new Upkeep({ ...this.#parts, facts, recorder, view, routes, bucket, isNamed: this.around.isNamed })
     this.#upkeep = upkeep
     this.#closers.push(() => upkeep.close())
     const queue = await openMoveQueue(nats, layout)
@@ -241,9 +242,10 @@ export class Placement {
 
   #openPeers(view: PlacementView, reconciler: Reconciler): Peers {
     const { nats, layout, config, joinLog, onTrouble } = this.#parts
+    const { contextNow, isNamed } = this.around
     const peers = new Peers({
-      ...{ nats, layout, facts: this.facts, view, silentMs: config.siteDownMs, onTrouble },
-      plan: async (facts, signal) => view.planner().planner.plan(facts, await this.around.contextNow(facts, signal)),
+      ...{ nats, layout, facts: this.facts, view, isNamed, silentMs: config.siteDownMs, onTrouble },
+      plan: async (facts, signal) => view.planner().planner.plan(facts, await contextNow(facts, signal)),
       reconcile: (key, signal) => reconciler.reconcile(key, signal, undefined, true),
       consider: (key) => reconciler.consider(key),
       join: (site) => joinLog({ site, jetstreamDomain: view.domainOf(site) }),

@@ -187,7 +187,8 @@ export class Reconciler {
   /** Whether the policy holds, when that has changed. */
   async #tell(facts: RootFacts, plan: Plan): Promise<void> {
     const { recorder } = this.#parts
-    if (facts.deleted) return
+    // It is out of view.
+    if (plan.wanted.max === 0) return
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
     const expect = { filter: recorder.copyFilter(facts.root), lastSequence: facts.copyRevision }
     const state = plan.satisfied && !plan.degraded ? 'satisfied' : 'degraded'

@@ -11,6 +11,7 @@ import { ByteRate } from '../lib/byte-rate.ts'
 import { MiB } from '../lib/units.ts'
 import { rootKey } from '../names/name-fold.ts'
 import type { Bulk, Mended, Pace } from './bulk.ts'
+import type { IsNamed } from './contexts.ts'
 import { type CopySize, copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { RootFacts } from './model.ts'
@@ -24,6 +25,7 @@ export interface RepairParts {
   readonly current: (facts: RootFacts) => RootFacts
   /** Where the blocks of this store can be read beside it, now: the others of this site first. */
   readonly routesBeside: (at: StoreRef) => readonly OpenRoute[]
+  readonly isNamed: IsNamed
   /** Whether a site is heard. */
   readonly isUp: (site: string) => boolean
   readonly bulk: Pick<Bulk, 'copy'>
@@ -235,9 +237,9 @@ export class Repair {
 
   /** Whether the log says that a whole copy of this root lies in the primary store. What is below a root is not known. */
   async #belongsHere(cid: CID, signal: AbortSignal): Promise<boolean> {
-    const { facts, primary } = this.#parts
+    const { facts, primary, isNamed } = this.#parts
     const known = await facts.get(rootKey(cid), signal)
-    if (known === undefined || known.deleted) return false
+    if (known === undefined || (known.deleted && !(await isNamed(known, signal)))) return false
     return known.copies.some((copy) => storeKey(copy) === storeKey(primary) && copy.state === 'verified')
   }
 

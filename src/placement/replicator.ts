@@ -167,7 +167,7 @@ export class Replicator {
     const isThere = present?.state === 'verified' && (present.verifiedAt ?? '') >= (task.notBefore ?? '')
     if (isThere || present?.state === 'removing') return
     const isUnwanted =
-      known.deleted || !takesCopies(to.store) || (deliveries > triesUnasked && !(await isWanted(known, to, signal)))
+      !takesCopies(to.store) || ((known.deleted || deliveries > triesUnasked) && !(await isWanted(known, to, signal)))
     if (isUnwanted) return this.#drop(task, known, present)
     const bytes = Math.min(known.bytes ?? laneBytes, laneBytes)
     await this.#lanes.acquire(bytes, signal)

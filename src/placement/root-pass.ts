@@ -3,6 +3,7 @@ import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import { AppError } from '../errors.ts'
 import type { Pace } from './bulk.ts'
+import type { IsNamed } from './contexts.ts'
 import type { Facts } from './facts.ts'
 import type { RootFacts } from './model.ts'
 import type { Repair } from './repair.ts'
@@ -12,6 +13,7 @@ export interface RootPassParts {
   readonly handle: StoreHandle
   readonly facts: Pick<Facts, 'all' | 'get'>
   readonly repair: Pick<Repair, 'verifyRoot'>
+  readonly isNamed: IsNamed
   readonly pace: Pace
   /** Copies that were last verified before this time are due. */
   readonly dueBeforeMs: number
@@ -67,7 +69,7 @@ export class RootPass {
     const { facts, repair, handle, pace, onTrouble } = this.#parts
     this.#done.add(key)
     const now = await facts.get(key, signal)
-    if (now === undefined || this.#copyIn(now) === undefined) return undefined
+    if (now === undefined || this.#copyIn(now) === undefined || !(await this.#isInView(now, signal))) return undefined
     try {
       return await repair.verifyRoot(handle, now, { signal, pace })
     } catch (error) {
@@ -87,15 +89,19 @@ export class RootPass {
         const copy = this.#copyIn(root)
         if (copy === undefined || this.#done.has(key)) continue
         const verifiedMs = copy.verifiedAt === undefined ? 0 : Date.parse(copy.verifiedAt)
-        if (verifiedMs < dueBeforeMs || copy.state === 'failed' || root.lost) due.push({ key, verifiedMs })
+        const isDue = verifiedMs < dueBeforeMs || copy.state === 'failed' || root.lost
+        if (isDue && (await this.#isInView(root, signal))) due.push({ key, verifiedMs })
       }
       if (due.length > 2 * rootsHeldMax) due = oldestFirst()
     }
     return oldestFirst()
   }
 
+  async #isInView(root: RootFacts, signal: AbortSignal): Promise<boolean> {
+    return !root.deleted || (await this.#parts.isNamed(root, signal))
+  }
+
   #copyIn(root: RootFacts) {
-    if (root.deleted) return undefined
     const copy = root.copies.find((one) => storeKey(one) === storeKey(this.#at))
     return copy?.state === 'verified' || copy?.state === 'failed' ? copy : undefined
   }

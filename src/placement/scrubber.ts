@@ -6,6 +6,7 @@ import { AppError } from '../errors.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { Lease } from '../nats/lease.ts'
 import type { Bulk, Pace, ScannedPage } from './bulk.ts'
+import type { IsNamed } from './contexts.ts'
 import type { Facts } from './facts.ts'
 import type { Repair } from './repair.ts'
 import { RootPass } from './root-pass.ts'
@@ -28,6 +29,7 @@ export interface ScrubberParts {
   readonly node: string
   readonly facts: Pick<Facts, 'all' | 'get'>
   readonly repair: Repair
+  readonly isNamed: IsNamed
   /** The stores of this site that hold anything, now. */
   readonly stores: () => Promise<readonly StoreHandle[]>
   readonly bytesIn: (store: StoreHandle) => Promise<number>
@@ -194,9 +196,9 @@ export class Scrubber {
 
   /** @param all every root, not only those that are due */
   #rootPass(handle: StoreHandle, all: boolean, pace: Pace, sinceMs = Date.now()): RootPass {
-    const { facts, repair, config, onTrouble } = this.#parts
+    const { facts, repair, isNamed, config, onTrouble } = this.#parts
     const dueBeforeMs = all ? sinceMs : Date.now() - config.everyMs
-    return new RootPass({ handle, facts, repair, pace, dueBeforeMs, onTrouble })
+    return new RootPass({ handle, facts, repair, isNamed, pace, dueBeforeMs, onTrouble })
   }
 
   /** Of reading: everything is read twice, once as blocks and once as roots. */

@@ -28,7 +28,7 @@ export interface PlacementSummary {
   }
 }
 
-/** Adds up the facts of all roots, one after the other: memory for the stores only. */
+/** Adds up the facts of roots in view, one after the other: memory for the stores only. */
 export class Summary {
   readonly #inventory: Inventory
   readonly #stores = new Map<string, { copies: Record<Copy['state'], number>; rootBytes: number }>()
@@ -42,7 +42,6 @@ export class Summary {
   }
 
   add(facts: RootFacts): void {
-    if (facts.deleted) return
     this.#all++
     this.#bytes += facts.bytes ?? 0
     if (facts.told === 'degraded') this.#degraded++

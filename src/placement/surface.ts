@@ -9,6 +9,7 @@ import { inDomain } from '../nats/domain.ts'
 import { lastSequence } from '../nats/event-stream.ts'
 import { readStream } from '../nats/layout.ts'
 import { LogReader } from '../nats/log-reader.ts'
+import type { IsNamed } from './contexts.ts'
 import { measuredCopyRate } from './copy-rate.ts'
 import { CurrentCopies } from './current.ts'
 import { type DryRun, dryRun } from './dry-run.ts'
@@ -60,6 +61,7 @@ export interface SurfaceParts {
   readonly view: PlacementView
   readonly facts: Facts
   readonly contextOf: (facts: RootFacts, signal: AbortSignal) => Promise<RootContext>
+  readonly isNamed: IsNamed
   readonly keeping: StoreKeeping
   readonly position: FoldPosition
   readonly eventLog: EventLog
@@ -69,7 +71,7 @@ export interface SurfaceParts {
 }
 
 export function createSurface(parts: SurfaceParts): PlacementVerbs {
-  const { nats, layout, config, view, facts, contextOf, keeping, position, eventLog, names } = parts
+  const { nats, layout, config, view, facts, contextOf, isNamed, keeping, position, eventLog, names } = parts
   const { domain, space, site } = layout
   const { reader } = names
   const commands = new CommandLog(eventLog, names)
@@ -85,7 +87,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
       view.store(at.site, at.store)?.state !== 'removed' &&
       view.sites.some((one) => one.site === at.site && one.state === 'active'),
     current: (known) => new CurrentCopies(view.inventory()).of(known),
-    isNamed: async (known, signal) => (await contextOf(known, signal)).names.length > 0,
+    isNamed,
   })
   const places = createPlaceVerbs({
     ...{ domain, space, site, commands, reader, holdings, primary: layout.store },

@@ -8,7 +8,7 @@ import { type LogMessage, rootKey } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
 import type { Nats } from '../nats/connection.ts'
 import { createMessaging } from '../nats/messaging.ts'
-import { Contexts } from './contexts.ts'
+import { Contexts, type IsNamed } from './contexts.ts'
 import { Demand } from './demand.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import { NameWatch } from './name-watch.ts'
@@ -69,6 +69,8 @@ export class Surroundings {
   /** What the rules of a policy may ask about a root, as it is now. @throws AppError STORE_UNAVAILABLE */
   readonly contextNow = (facts: RootFacts, signal: AbortSignal): Promise<RootContext> =>
     this.#contexts.of(facts, signal)
+
+  readonly isNamed: IsNamed = (facts, signal) => this.#contexts.isNamed(facts, signal)
 
   /** The same for each put: names are read only where plans hang on them. */
   readonly contextToPlan = async (facts: RootFacts, signal: AbortSignal): Promise<RootContext> =>

@@ -2,6 +2,7 @@ import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { announcedFacts } from './announced.ts'
+import type { IsNamed } from './contexts.ts'
 import { CurrentCopies } from './current.ts'
 import type { Facts } from './facts.ts'
 import { createJudge, type Judge } from './judge.ts'
@@ -18,6 +19,7 @@ export interface UpkeepParts extends PlacementParts {
   readonly recorder: Recorder
   readonly view: PlacementView
   readonly routes: Routes
+  readonly isNamed: IsNamed
   /** `<d>_placement`. */
   readonly bucket: KvBucket
 }
@@ -32,10 +34,10 @@ export class Upkeep {
   constructor(parts: UpkeepParts) {
     this.#parts = parts
     const { bucket, layout, config, stores, names, source, bulk, onLoss, onTrouble } = parts
-    const { facts, recorder, view, routes } = parts
+    const { facts, recorder, view, routes, isNamed } = parts
     const isUp = (site: string) => view.isUp(site)
     this.repair = new Repair({
-      ...{ primary: stores.primary, facts, recorder, bulk, isUp, onLoss, onTrouble },
+      ...{ primary: stores.primary, facts, recorder, bulk, isNamed, isUp, onLoss, onTrouble },
       routesBeside: (at) => routes.beside(at),
       bytesPerSecond: config.copyBytesPerSecond,
       keepRemoteReads: config.keepRemoteReads,
@@ -43,12 +45,13 @@ export class Upkeep {
     })
     this.scrubber = new Scrubber({
       ...{ bulk, bucket, space: layout.space, site: layout.site, node: source.node, onTrouble },
-      ...{ facts, repair: this.repair, stores: () => this.#storesHere() },
+      ...{ facts, repair: this.repair, isNamed, stores: () => this.#storesHere() },
       bytesIn: async (store) => (await stores.usage(store)).bytes,
       config: { bytesPerSecond: config.scrubBytesPerSecond, everyMs: config.scrubEveryMs },
     })
     this.judge = createJudge({
       isUp,
+      isNamed,
       isRead: (at) => storeKey(at) === storeKey(stores.primary) || routes.isOpen(at),
       factsOf: (root, signal) => announcedFacts(root, { facts, reader: names.reader, ...layout }, signal),
       sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),

@@ -22,6 +22,7 @@ const facts = (copies: readonly Copy[], change: Partial<RootFacts> = {}): RootFa
 function judged(known: RootFacts | undefined, failure: unknown, parts: Partial<JudgeParts> = {}): Promise<unknown> {
   const judge = createJudge({
     factsOf: async () => known,
+    isNamed: async () => false,
     isUp: (site) => site !== 'away',
     isRead: () => true,
     sitesDown: () => [],
@@ -34,6 +35,16 @@ function judged(known: RootFacts | undefined, failure: unknown, parts: Partial<J
 test('what was never announced, and what was deleted, stays not found', async () => {
   await expect(judged(undefined, missing)).resolves.toBe(missing)
   await expect(judged(facts([copy('home')], { deleted: true }), missing)).resolves.toBe(missing)
+})
+
+test('what was deleted and is held by a name is judged like any content', async () => {
+  const held = { isNamed: async () => true }
+  await expect(judged(facts([copy('home')], { deleted: true }), missing, held)).resolves.toMatchObject({
+    code: 'BLOCK_LOST',
+  })
+  await expect(judged(facts([copy('away')], { deleted: true }), missing, held)).resolves.toMatchObject({
+    code: 'STORE_UNAVAILABLE',
+  })
 })
 
 test('content whose copies are all at sites that answer is lost', async () => {

@@ -48,10 +48,10 @@ function summaryOf(...roots: readonly RootFacts[]) {
   return summary.result
 }
 
-test('the sum tells for each store how many copies lie there and in which state, deleted content left out', () => {
+test('the sum tells for each store how many copies lie there and in which state', () => {
   const requested = { site: 'away', store: 'a', state: 'requested', verifiedAt: undefined, eventId: 'e' } as const
   const going = facts('b', { told: 'degraded', copies: [...facts('b').copies, requested] })
-  const { stores, roots } = summaryOf(facts('a'), going, facts('c', { deleted: true }), facts('d', { lost: true }))
+  const { stores, roots } = summaryOf(facts('a'), going, facts('d', { lost: true }))
   expect(roots).toEqual({ all: 3, degraded: 1, lost: 1, bytes: 3000 })
   expect(
     stores.map(({ site, store, up, copies, rootBytes }) => [

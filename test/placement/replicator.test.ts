@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { hashBlock } from '../../src/blocks/block.ts'
+import { link } from '../../src/events/canonical.ts'
+import { rootKey } from '../../src/names/name-fold.ts'
 import { verifyDag } from '../../src/placement/copy-dag.ts'
 import { copyEvents } from '../../src/placement/copy-events.ts'
 import { limits, signal } from '../support/dags.ts'
@@ -137,6 +139,28 @@ test('what was deleted, or has nowhere to go, is dropped, and what was begun of 
   await rig.queued(rig.task(cid, 'b'))
   await vi.waitFor(async () => expect(await rig.stateOf(cid, 'b')).toBeUndefined(), waiting)
   expect(await rig.verbs(cid)).toEqual(['requested', 'removed'])
+})
+
+test('what was deleted is copied all the same where a plan wants it, for a name holds it', async ({
+  onTestFinished,
+}) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  rig.follow()
+  let wanted = false
+  rig.replicator({ isWanted: async () => wanted }).start()
+  const cid = await rig.put(rig.leaves(2, 9))
+  const text = cid.toString()
+  const deleted = { entity: 'object', verb: 'deleted', key: text, subject: text, data: { cid: link(text) } } as const
+  await rig.recorder.record(deleted, cause)
+  await vi.waitFor(async () => expect((await rig.facts.get(rootKey(cid), signal))?.deleted).toBe(true), waiting)
+  await rig.queued(rig.task(cid, 'b'))
+  await vi.waitFor(async () => expect(await rig.queued(rig.task(cid, 'b'))).toBe(true), waiting)
+  expect(await rig.stateOf(cid, 'b')).toBeUndefined()
+  wanted = true
+  await vi.waitFor(async () => {
+    await rig.queued(rig.task(cid, 'b'))
+    expect(await rig.stateOf(cid, 'b')).toBe('verified')
+  }, waiting)
 })
 
 test('a removal is carried out once, and only of what was asked to go', async ({ onTestFinished }) => {

@@ -38,6 +38,7 @@ async function openStore(store: string) {
   const troubles: unknown[] = []
   const repair = new Repair({
     ...{ primary, facts: noFacts, bulk, bytesPerSecond: MiB, keepRemoteReads: false, isUp: () => true },
+    isNamed: async () => false,
     recorder: { record: () => Promise.reject(new Error('nothing is to be told')), copyFilter: () => 'x' },
     current: (facts) => facts,
     routesBeside: () => [],
@@ -47,6 +48,7 @@ async function openStore(store: string) {
   const open = (node: string, bytesPerSecond: number, more: Partial<ScrubberParts> = {}) => {
     const scrubber = new Scrubber({
       ...{ bulk, bucket, space: 'main', site: 'local', node, facts: noFacts, repair, lookEveryMs: 20 },
+      isNamed: async () => false,
       stores: async () => [primary],
       bytesIn: async (handle) => (await stores.usage(handle)).bytes,
       config: { bytesPerSecond, everyMs: 30 * day },
