@@ -7,15 +7,17 @@ import { type LogMessage, readMessage, rootKey } from './name-fold.ts'
 import { type ObjectEffect, type ObjectLife, withEffect } from './object-life.ts'
 
 const verbs = ['added', 'imported', 'deleted'] as const
+type Reader = Pick<LogReader, 'last' | 'from' | 'tellsAllSubjects'>
+
 const looksMax = 100
 const lookAgainMs = 50
 
 /** What sites have said of a root, from the event log itself: what is in view leaves nothing in an index. */
 export class ObjectLog {
-  readonly #reader: LogReader
+  readonly #reader: Reader
   readonly #source: EventSource
 
-  constructor(reader: LogReader, source: EventSource) {
+  constructor(reader: Reader, source: EventSource) {
     this.#reader = reader
     this.#source = source
   }
@@ -32,8 +34,9 @@ export class ObjectLog {
     const recent = last.reduce((life, message) => withMessage(life, cid, message), heard)
     // What is no event of ours hides the one before it on its subject.
     const isReadable = last.every((message) => effectsOf(cid, message).length > 0)
-    // The events of one site follow each other: its last one tells. Of several sites the times of all count.
-    if (this.#reader.tellsAllSubjects && isReadable && recent.length <= 1) return recent
+    // The events of our own site follow each other: the last one tells. Of other sites the times of all count.
+    const isOurs = recent.every(({ site }) => site === this.#source.site)
+    if (this.#reader.tellsAllSubjects && isReadable && isOurs) return recent
     for (let looks = 0; looks < looksMax; looks++) {
       let life = heard
       let read = 0

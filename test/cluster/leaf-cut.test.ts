@@ -181,3 +181,56 @@ test('content that one site took is read at the other one', async () => {
   await isEverywhere(all, 'far/cut')
   await until('hub reads what paris took', async () => (await hub.content('far/cut')) === '200 put while cut off')
 })
+
+test('content that one side deletes while the other one puts it again is served by both afterwards, or by none', async () => {
+  const all = await openAll()
+  const [hub, paris] = all
+  const put = async (site: OpenSite, text: string) => {
+    const { status, json } = await site.http.api('/objects', { method: 'POST', body: text })
+    if (status !== 201) throw new Error(`POST at ${site.name}: ${status}`)
+    return String(json?.cid)
+  }
+  const remove = async (site: OpenSite, cid: string) =>
+    expect((await site.http.api(`/objects/${cid}`, { method: 'DELETE' })).status).toBe(200)
+  const texts = ['deleted at the hub, then put', 'put at paris, then deleted', 'deleted in paris, then put']
+  const cids = await Promise.all(texts.map((text) => put(hub, text)))
+  for (const text of texts) await put(paris, text)
+  const [back = '', gone = '', again = ''] = cids
+  const logsAreSame = () =>
+    until('both logs hold the same', async () => {
+      const [one, other] = await Promise.all(all.map(async (site) => (await site.events()).map(({ id }) => id).sort()))
+      return JSON.stringify(one) === JSON.stringify(other)
+    })
+  await logsAreSame()
+
+  const link = sites.leaf('paris')
+  await link.cut()
+  await remove(hub, back)
+  await put(paris, texts[0] ?? '')
+  await put(paris, texts[1] ?? '')
+  await remove(hub, gone)
+  await remove(paris, again)
+  await put(hub, texts[2] ?? '')
+  await link.mend()
+  await logsAreSame()
+
+  for (const site of all) {
+    for (const [cid, status] of [
+      [back, 200],
+      [gone, 410],
+      [again, 200],
+    ] as const) {
+      const what = `${site.name} answers ${status}`
+      await until(what, async () => (await site.http.gateway(`/ipfs/${cid}`)).status === status)
+      const { json } = await site.http.api(`/why/${cid}`)
+      expect([site.name, json?.deleted]).toEqual([site.name, status === 410])
+    }
+    expect((await site.http.api('/index/verify', { method: 'POST' })).json).toMatchObject({
+      differences: 0,
+      skipped: 0,
+    })
+  }
+  // Whoever has heard all of it decides anew.
+  await put(paris, texts[1] ?? '')
+  await until('hub serves it again', async () => (await hub.http.gateway(`/ipfs/${gone}`)).status === 200)
+})

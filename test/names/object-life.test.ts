@@ -1,59 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { readMessage } from '../../src/names/name-fold.ts'
-import { laterThan, standingOfObject, withEffect } from '../../src/names/object-life.ts'
+import { standingOfObject } from '../../src/names/object-life.ts'
 import type { RootFacts } from '../../src/placement/model.ts'
-import { factsOf, isInIndex, logOf, merges, type Said, said } from '../support/object-words.ts'
-
-const siteNames = ['hub', 'paris', 'rome']
-
-/** What may happen at a site: something is said there, or it takes up what another one has said so far. */
-const step = fc.record({
-  site: fc.constantFrom(0, 1, 2),
-  does: fc.constantFrom('added', 'deleted', 'hears'),
-  from: fc.constantFrom(0, 1, 2),
-  /** Clocks of the nodes of one site may differ too. */
-  atMs: fc.integer({ min: 1, max: 12 }).map((seconds) => Date.parse('2026-01-01T00:00:00Z') + 1000 * seconds),
-})
-
-/** Sites with logs of their own, which say what they say as the commands do: later than what they have heard. */
-class Domain {
-  readonly own: Said[][] = [[], [], []]
-  readonly logs: Said[][] = [[], [], []]
-  readonly #names: boolean
-
-  constructor(namesWhatItHeard: boolean) {
-    this.#names = namesWhatItHeard
-  }
-
-  does({ site, does, from, atMs }: { site: number; does: string; from: number; atMs: number }): void {
-    if (does === 'hears') this.hear(site, from)
-    else this.say(site, does as 'added' | 'deleted', atMs)
-  }
-
-  say(site: number, verb: 'added' | 'deleted', atMs: number): void {
-    const name = siteNames[site] ?? ''
-    const life = logOf(this.logs[site] ?? [])
-      .flatMap((message) => readMessage(message)?.effects ?? [])
-      .flatMap((effect) => (effect.kind === 'object' ? [effect] : []))
-      .reduce(withEffect, [])
-    const elsewhere = life.filter((effect) => effect.site !== name).map((effect) => effect.atMs)
-    const isNamed = this.#names && elsewhere.length > 0
-    const { after } = laterThan(isNamed ? new Date(Math.max(...elsewhere)).toISOString() : undefined)
-    const event = said(name, verb, atMs, after)
-    this.own[site]?.push(event)
-    this.logs[site]?.push(event)
-  }
-
-  hear(site: number, from: number): void {
-    const log = this.logs[site]
-    for (const event of this.own[from] ?? []) if (log?.includes(event) === false) log.push(event)
-  }
-
-  hearAll(): void {
-    for (const site of [0, 1, 2]) for (const from of [0, 1, 2]) this.hear(site, from)
-  }
-}
+import { Domain, factsOf, isInIndex, lifeIn, logOf, merges, said, step } from '../support/object-words.ts'
 
 /** What all logs with these events come to, in whatever order they have those of different sites. */
 function ends(domain: Domain): Set<string> {
@@ -78,7 +27,7 @@ test('after whatever sites have put and deleted, all orders of their events end 
       const [inIndex, inFacts] = JSON.parse(end ?? '[]') as boolean[]
       expect(inIndex).toBe(inFacts)
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   )
 })
 
@@ -92,7 +41,7 @@ test('whoever has heard all has the last word, whatever the clocks say', () => {
       domain.say(site, deletes ? 'deleted' : 'added', atMs)
       expect([...ends(domain)].map((end) => (JSON.parse(end) as boolean[])[0])).toEqual([deletes])
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   )
 })
 
@@ -137,8 +86,6 @@ test('of two sites that did not hear each other the later one counts, and at the
 
 test('how a root stands has the revision of its newest event, also of one that does not count', () => {
   const log = logOf([said('hub', 'deleted', 5000), said('paris', 'added', 1000)])
-  const effects = log.flatMap((message) => readMessage(message)?.effects ?? [])
-  const life = effects.flatMap((effect) => (effect.kind === 'object' ? [effect] : [])).reduce(withEffect, [])
-  expect(standingOfObject(life)).toMatchObject({ site: 'hub', deleted: true, revision: 2 })
+  expect(standingOfObject(lifeIn(log))).toMatchObject({ site: 'hub', deleted: true, revision: 2 })
   expect(standingOfObject([])).toBeUndefined()
 })
