@@ -72,3 +72,8 @@ test('a replica that lags behind is asked again, and what is no event of ours hi
   const { log } = logAt('hub', [...both.slice(0, 1), poison])
   expect(await log.lifeOf(root, [], signal)).toMatchObject([{ deleted: false, revision: 1 }])
 })
+
+test('another site has said its latest where its clock was ahead, though something came after that', async () => {
+  const { log } = logAt('hub', logOf([said('paris', 'added', 9000), said('paris', 'added', 1000)]))
+  expect(await log.latestElsewhere([root], signal)).toBe('1970-01-01T00:00:09.000Z')
+})
