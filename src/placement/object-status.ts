@@ -30,6 +30,7 @@ export interface ObjectStatus {
   /** What is still to be done. */
   readonly steps: Plan['steps']
   readonly copies: readonly CopyStatus[]
+  /** Out of view: no name holds it either. */
   readonly deleted: boolean
   readonly lost: boolean
   readonly originSite: string
@@ -74,7 +75,7 @@ export function objectStatus({ facts: known, context, plan, rule, inventory, now
     unmet,
     steps,
     copies,
-    deleted: facts.deleted,
+    deleted: facts.deleted && context.names.length === 0,
     lost: facts.lost,
     originSite: facts.originSite,
     projectedAt: context.projectedAt,

@@ -65,6 +65,32 @@ test('a partial CAR tells so in its event, and cannot be named: a name stands fo
   })
 })
 
+test('each root of a CAR, up to 500, has an event by its own key, in one commit with the name, and a repeat answers the same', async ({
+  onTestFinished,
+}) => {
+  const { verbs, names, events } = await openTestVerbs(server.url, onTestFinished)
+  const blocks = Array.from({ length: 510 }, (_, i) => raw(`root ${i}`))
+  const [first, second] = blocks
+  if (first === undefined || second === undefined) throw new Error('no blocks')
+  // One is named twice: it is one root.
+  const car = carV1(
+    [...blocks.slice(0, 3), second, ...blocks.slice(3)].map(({ cid }) => cid),
+    blocks,
+  )
+  const id = uuidv7()
+  const put = () => verbs.put(contextOf(id), { kind: 'car', source: inChunks(car, 1000) }, { name: 'a', signal })
+  const { roots, ...told } = await put()
+  expect([roots.length, told.blocks, told.name?.cid]).toEqual([500, 510, first.cid.toString()])
+  const subjects = (await events()).map(({ subject }) => subject.split('.').slice(4).join('.'))
+  expect(subjects.filter((subject) => subject.startsWith('object.imported.'))).toHaveLength(499)
+  expect(subjects.slice(0, 3)).toEqual([`object.imported.${first.cid}`, 'name.set.a', `object.imported.${second.cid}`])
+  expect(await put()).toEqual({ ...told, roots, repeated: true })
+  await verbs.deleteObject(contextOf(), second.cid, { signal, force: false })
+  await verbs.put(contextOf(), { kind: 'car', source: inChunks(car, 1000) }, { signal })
+  expect(await names.objects.lifeOf(second.cid, [], signal)).toMatchObject([{ deleted: false }])
+  expect(await verbs.isDeleted(second.cid, { signal })).toBe(false)
+})
+
 test('a stale revision is refused, and the refusal is an event that does not move the revision', async ({
   onTestFinished,
 }) => {
