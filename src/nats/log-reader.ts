@@ -10,8 +10,8 @@ export interface LoggedMessage {
 }
 
 /**
- * `<d>.evt.>` and `<d>.evt.*.<space>.>` (its first group) leave little of a log out, and to the server each page of them costs as
- * much as the log is long: all is read (`wholeStream`), and the rest left out here.
+ * `<d>.evt.>` and `<d>.evt.*.<space>.>` (its first group) leave little of most logs out, and to the server each page of them costs
+ * as much as the log is long: all is read (`wholeStream`), and the rest left out here. A page of nothing but other spaces ends that.
  */
 const nearlyAll = /^[^.*]+\.evt(?:\.\*\.([^.*>]+))?\.>$/
 
@@ -53,16 +53,20 @@ export class LogReader {
   async *from(filter: string, sequence: number, signal: AbortSignal): AsyncGenerator<LoggedMessage> {
     const wide = nearlyAll.exec(filter)
     const space = wide?.[1]
-    const asked = wide === null ? filter : wholeStream
+    let asked = wide === null ? filter : wholeStream
     for (let at = sequence; ; ) {
       const { messages } = await patiently(this.#waitMs, signal, () =>
         directGetFrom(this.#nats.log.requests, this.#stream, asked, at, pageMessages),
       )
+      let given = 0
       for (const { subject, seq, data } of messages) {
-        if (space === undefined || subject.split('.', 4)[3] === space) yield { subject, sequence: seq, payload: data }
+        if (space !== undefined && subject.split('.', 4)[3] !== space) continue
+        given++
+        yield { subject, sequence: seq, payload: data }
       }
       const last = messages.at(-1)
       if (last === undefined) return
+      if (given === 0) asked = filter
       at = last.seq + 1
     }
   }
