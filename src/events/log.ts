@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { publishBatch } from '../nats/batch.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetFrom } from '../nats/direct-get.ts'
@@ -36,6 +36,8 @@ interface Commit {
 /** Events on their way into the log. */
 interface Attempt {
   readonly appends: readonly Append[]
+  /** Then it is given up; for all commits of a group alike. */
+  readonly endMs: number
   /** An earlier try was perhaps taken, and only its acknowledgement lost. */
   mayBeTaken: boolean
 }
@@ -66,7 +68,8 @@ export class EventLog {
   }
 
   /**
-   * Appends all of it or nothing; resolves once it is durable.
+   * Appends all of it or nothing; resolves once it is durable. None of it may expect something of a subject that an event before
+   * it is on: the server takes that for under way, for ever.
    * @returns the stream sequence of each event, in their order
    * @throws AppError REVISION_CONFLICT (an expectation did not hold), COMMAND_REPEATED (an event of that id is in the log),
    * STORE_FULL, STORE_UNAVAILABLE (unknown whether it was taken: ask again with the same ids)
@@ -88,7 +91,7 @@ export class EventLog {
   }
 
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0) await this.#sendGroup(this.#take())
+    while (this.#queue.length > 0) await this.#sendGroup(this.#take(), performance.now() + this.#waitMs)
     this.#sending = undefined
   }
 
@@ -109,37 +112,44 @@ export class EventLog {
     return taken
   }
 
-  /** @param mayBeTaken they went out before, and it is not known what became of them */
-  async #sendGroup(commits: readonly Commit[], mayBeTaken = false): Promise<void> {
-    const attempt: Attempt = { appends: commits.flatMap(({ appends }) => appends), mayBeTaken }
-    const alone = commits.length === 1
+  async #sendGroup(commits: readonly Commit[], endMs: number): Promise<void> {
+    const attempt: Attempt = { appends: commits.flatMap(({ appends }) => appends), endMs, mayBeTaken: false }
     try {
-      const sequences = await this.#send(attempt, alone)
-      let at = 0
-      for (const { appends, resolve } of commits) {
-        resolve(sequences.slice(at, at + appends.length))
-        at += appends.length
-      }
+      settle(commits, await this.#send(attempt, commits.length === 1))
     } catch (error) {
-      const [only] = commits
-      if (alone && only !== undefined) {
-        only.reject(failureOf(error))
+      if (commits.length === 1 || isAppError(error)) {
+        for (const { reject } of commits) reject(failureOf(error))
         return
       }
-      for (const commit of commits) await this.#sendGroup([commit], attempt.mayBeTaken)
+      const { mayBeTaken } = attempt
+      const each = commits.map((commit) => ({ commit, attempt: { appends: commit.appends, endMs, mayBeTaken } }))
+      const later: typeof each = []
+      for (const one of each) if (!(await this.#sendAlone(one.commit, one.attempt, false))) later.push(one)
+      // What is under way for one of them must not hold up the others.
+      for (const one of later) await this.#sendAlone(one.commit, one.attempt, true)
     }
   }
 
-  /** @param alone one commit: what is under way on its subjects is waited for @throws JetStreamRefusal | AppError STORE_UNAVAILABLE */
-  async #send(attempt: Attempt, alone: boolean): Promise<number[]> {
+  /** Of a group that was refused. @returns false = not `patient`, and something is under way on its subjects */
+  async #sendAlone(commit: Commit, attempt: Attempt, patient: boolean): Promise<boolean> {
+    try {
+      settle([commit], await this.#send(attempt, patient))
+    } catch (error) {
+      if (!patient && isUnderWay(error)) return false
+      commit.reject(failureOf(error))
+    }
+    return true
+  }
+
+  /** @param patient what is under way on its subjects is waited for @throws JetStreamRefusal | AppError STORE_UNAVAILABLE */
+  async #send(attempt: Attempt, patient: boolean): Promise<number[]> {
     const publications = attempt.appends.map(publicationOf)
-    const endMs = performance.now() + this.#waitMs
     for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       try {
         return await this.#sendOnce(attempt, publications)
       } catch (error) {
-        if (!isTransient(error) || (isUnderWay(error) && !alone)) throw error
-        if (performance.now() + pauseMs > endMs) {
+        if (!isTransient(error) || (isUnderWay(error) && !patient)) throw error
+        if (performance.now() + pauseMs > attempt.endMs) {
           throw new AppError('STORE_UNAVAILABLE', 'the event log does not answer', { cause: error })
         }
         // What is under way is perhaps our own, of an earlier try; by itself it says nothing of this one, which was refused.
@@ -192,6 +202,15 @@ export class EventLog {
       if (Buffer.from(data).includes(needle)) return seq
     }
     return undefined
+  }
+}
+
+/** @param sequences of all their events, in their order */
+function settle(commits: readonly Commit[], sequences: readonly number[]): void {
+  let at = 0
+  for (const { appends, resolve } of commits) {
+    resolve(sequences.slice(at, at + appends.length))
+    at += appends.length
   }
 }
 

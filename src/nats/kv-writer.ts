@@ -1,6 +1,6 @@
 import { publishBatch } from './batch.ts'
 import type { Nats } from './connection.ts'
-import { isWrongLastSequence, type Publication } from './publish.ts'
+import { isUnderWay, isWrongLastSequence, type Publication } from './publish.ts'
 
 interface Write {
   readonly publication: Publication
@@ -65,7 +65,7 @@ export class KvWriter {
       if (writes.length === 1 && only !== undefined) {
         if (isWrongLastSequence(error)) only.resolve(undefined)
         else only.reject(error)
-      } else if (isWrongLastSequence(error)) {
+      } else if (isWrongLastSequence(error) || isUnderWay(error)) {
         const half = writes.length >>> 1
         await this.#send(writes.slice(0, half))
         await this.#send(writes.slice(half))
