@@ -1,5 +1,5 @@
 import { readlinkSync } from 'node:fs'
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { AppError, type ErrorCode, isAppError } from '../errors.ts'
 
@@ -18,25 +18,29 @@ export interface WorkOptions<Part> {
 
 type ToThread = { readonly id: number } & (
   | { readonly kind: 'call'; readonly call: unknown }
-  | { readonly kind: 'taken' }
+  | { readonly kind: 'taken'; readonly part: number }
   | { readonly kind: 'abort' }
 )
 
 type FromThread = { readonly id: number } & (
-  | { readonly kind: 'part'; readonly part: unknown }
+  | { readonly kind: 'part'; readonly number: number; readonly part: unknown }
   | { readonly kind: 'done'; readonly result: unknown }
   | { readonly kind: 'failed'; readonly error: PlainError }
 )
 
 /** A thread without work ends, and gives its memory back. */
 const idleMsDefault = 60_000
-/** Below all that answers requests. */
+/** Of nice(2): below all that answers requests. */
 const backgroundPriority = 10
 
 interface Pending {
   readonly options: CallOptions<unknown>
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
+  /** The parts that are being taken. */
+  readonly taking: Set<Promise<void>>
+  /** Why one could not be taken: the work is told to end. */
+  refusal?: unknown
 }
 
 /**
@@ -52,6 +56,7 @@ export class WorkerThread<Call, Part, Result> {
   #worker: Worker | undefined
   #next = 0
   #idle: NodeJS.Timeout | undefined
+  #ending: Promise<unknown> | undefined
   #closed = false
 
   /** @param entry a module that calls `serveCalls` @param data for it, as `workerData` */
@@ -65,7 +70,10 @@ export class WorkerThread<Call, Part, Result> {
     return this.#worker !== undefined
   }
 
-  /** @throws what the work throws; the signal's reason; AppError STORE_UNAVAILABLE when the thread ends */
+  /**
+   * Settles when the work has ended, and with it the taking of its parts.
+   * @throws what the work throws; the signal's reason; AppError STORE_UNAVAILABLE when the thread ends
+   */
   async run(call: Call, options: CallOptions<Part>): Promise<Result> {
     const { signal } = options
     signal.throwIfAborted()
@@ -74,12 +82,12 @@ export class WorkerThread<Call, Part, Result> {
     this.#worker ??= this.#start()
     const worker = this.#worker
     const id = this.#next++
-    // Its answer comes when the work has ended, and not before.
+    const taking = new Set<Promise<void>>()
     const onAbort = () => worker.postMessage({ id, kind: 'abort' } satisfies ToThread)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       return (await new Promise<unknown>((resolve, reject) => {
-        this.#pending.set(id, { options: options as CallOptions<unknown>, resolve, reject })
+        this.#pending.set(id, { options: options as CallOptions<unknown>, resolve, reject, taking })
         worker.postMessage({ id, kind: 'call', call } satisfies ToThread)
       })) as Result
     } catch (error) {
@@ -88,6 +96,7 @@ export class WorkerThread<Call, Part, Result> {
     } finally {
       signal.removeEventListener('abort', onAbort)
       this.#pending.delete(id)
+      await Promise.all(taking)
       if (this.#pending.size === 0) this.#rest()
     }
   }
@@ -96,32 +105,40 @@ export class WorkerThread<Call, Part, Result> {
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#idle)
-    await this.#end()
+    this.#end()
+    await this.#ending
   }
 
   #start(): Worker {
     const worker = this.#entry.pathname.endsWith('.ts')
       ? new Worker(sourceLoader(this.#entry), { workerData: this.#data, eval: true })
       : new Worker(this.#entry, { workerData: this.#data })
-    worker.on('message', (message: FromThread) => void this.#answered(worker, message))
+    worker.on('message', (message: FromThread) => this.#answered(worker, message))
     worker.on('error', (error) => this.#lost(worker, error))
+    worker.on('messageerror', (error) => this.#lost(worker, error))
     worker.on('exit', () => this.#lost(worker))
     return worker
   }
 
-  async #answered(worker: Worker, message: FromThread): Promise<void> {
+  #answered(worker: Worker, message: FromThread): void {
     const pending = this.#pending.get(message.id)
     if (pending === undefined) return
-    if (message.kind === 'done') pending.resolve(message.result)
+    if (message.kind !== 'part' && 'refusal' in pending) pending.reject(pending.refusal)
+    else if (message.kind === 'done') pending.resolve(message.result)
     else if (message.kind === 'failed') pending.reject(revived(message.error))
     else {
-      try {
-        await pending.options.onPart(message.part)
-        worker.postMessage({ id: message.id, kind: 'taken' } satisfies ToThread)
-      } catch (error) {
-        worker.postMessage({ id: message.id, kind: 'abort' } satisfies ToThread)
-        pending.reject(error)
-      }
+      const taking = this.#take(worker, message, pending).finally(() => pending.taking.delete(taking))
+      pending.taking.add(taking)
+    }
+  }
+
+  async #take(worker: Worker, { id, number, part }: FromThread & { readonly kind: 'part' }, pending: Pending) {
+    try {
+      await pending.options.onPart(part)
+      worker.postMessage({ id, kind: 'taken', part: number } satisfies ToThread)
+    } catch (error) {
+      pending.refusal = error
+      worker.postMessage({ id, kind: 'abort' } satisfies ToThread)
     }
   }
 
@@ -134,15 +151,15 @@ export class WorkerThread<Call, Part, Result> {
   #rest(): void {
     clearTimeout(this.#idle)
     if (this.#closed) return
-    this.#idle = setTimeout(() => void this.#end(), this.#idleMs)
+    this.#idle = setTimeout(() => this.#end(), this.#idleMs)
     this.#idle.unref()
   }
 
-  async #end(): Promise<void> {
+  #end(): void {
     const worker = this.#worker
     if (worker === undefined) return
     this.#lost(worker)
-    await worker.terminate()
+    this.#ending = worker.terminate()
   }
 }
 
@@ -150,11 +167,10 @@ export class WorkerThread<Call, Part, Result> {
 const sourceLoader = (entry: URL): string =>
   `import('tsx/esm/api').then(({ register }) => (register(), import(${JSON.stringify(entry.href)})))`
 
-const ended = (cause?: unknown) =>
-  new AppError('STORE_UNAVAILABLE', 'the thread that copies and hashes has ended', {
-    cause,
-    hint: 'it is started again',
-  })
+function ended(cause?: unknown): AppError {
+  const why = cause instanceof Error ? `: ${cause.message}` : ''
+  return new AppError('STORE_UNAVAILABLE', `the background thread has ended${why}`, { cause })
+}
 
 /** In the thread: answers calls, any number at a time. */
 export function serveCalls<Call, Part, Result>(
@@ -163,14 +179,21 @@ export function serveCalls<Call, Part, Result>(
   const port = parentPort
   if (isMainThread || port === null) throw new Error('not in a thread of its own')
   const aborts = new Map<number, AbortController>()
+  /** Of parts, by their number. */
   const takes = new Map<number, () => void>()
+  let parts = 0
   const answer = async (id: number, call: Call): Promise<void> => {
     const abort = new AbortController()
     aborts.set(id, abort)
     const emit = async (part: Part) => {
       abort.signal.throwIfAborted()
-      port.postMessage({ id, kind: 'part', part } satisfies FromThread)
-      await new Promise<void>((taken) => takes.set(id, taken))
+      const number = parts++
+      const taken = new Promise<void>((resolve) => {
+        takes.set(number, resolve)
+        abort.signal.addEventListener('abort', () => resolve(), { once: true })
+      })
+      port.postMessage({ id, kind: 'part', number, part } satisfies FromThread)
+      await taken.finally(() => takes.delete(number))
     }
     try {
       const result = await work(call, { signal: abort.signal, emit })
@@ -179,29 +202,25 @@ export function serveCalls<Call, Part, Result>(
       port.postMessage({ id, kind: 'failed', error: plain(error) } satisfies FromThread)
     } finally {
       aborts.delete(id)
-      takes.delete(id)
     }
   }
   port.on('message', (message: ToThread) => {
-    const { id, kind } = message
-    if (kind === 'call') void answer(id, message.call as Call)
-    else {
-      if (kind === 'abort') aborts.get(id)?.abort(new Error('not wanted any more'))
-      takes.get(id)?.()
-    }
+    if (message.kind === 'call') void answer(message.id, message.call as Call)
+    else if (message.kind === 'taken') takes.get(message.part)?.()
+    else aborts.get(message.id)?.abort(new Error('not wanted any more'))
   })
 }
 
 /** Has this thread, and no other of the process, give way to whatever else wants to run; where the system can do that. */
 export function yieldToOthers(): void {
-  let thread: string
   try {
     // <pid>/task/<tid>. Linux has a priority for each thread, under its id.
-    thread = readlinkSync('/proc/thread-self')
+    const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1))
+    // To raise it again would need a right that few have.
+    setPriority(thread, Math.max(getPriority(), backgroundPriority))
   } catch {
-    return
+    // Another system: it runs as it is.
   }
-  setPriority(Number(thread.split('/').at(-1)), backgroundPriority)
 }
 
 /** An error that can be copied. */

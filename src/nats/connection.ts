@@ -43,20 +43,19 @@ const options: ConnectionOptions & NodeConnectionOptions = {
   noAsyncTraces: true,
   // Else two refusals in a row (a rotated password) end the connection for ever.
   ignoreAuthErrorAbort: true,
-  name: 'stowage-control',
 }
 
-/** @throws AppError SERVER_TOO_OLD | STORE_UNAVAILABLE | SETTING_INVALID (a credentials file that cannot be read) */
-export async function connectNats(url: string, config: NatsConfig, log: Logger): Promise<Nats> {
+/** @param name how the server lists the connections @throws AppError SERVER_TOO_OLD | STORE_UNAVAILABLE | SETTING_INVALID (a credentials file that cannot be read) */
+export async function connectNats(url: string, config: NatsConfig, log: Logger, name = 'stowage'): Promise<Nats> {
   const access = await readAccess(url, config)
-  const control = await connectControl(access).catch((error: unknown) => {
+  const control = await connectControl(access, name).catch((error: unknown) => {
     throw unreachable(access, error)
   })
   try {
     const jsm = await checkServer(control)
     const wires: Wire[] = []
     try {
-      for (const name of ['data', 'log']) wires.push(await connectWire(access, name, log))
+      for (const of of ['data', 'log']) wires.push(await connectWire(access, name, of, log))
     } catch (error) {
       for (const wire of wires) await closeWire(wire)
       throw unreachable(access, error)
@@ -69,9 +68,10 @@ export async function connectNats(url: string, config: NatsConfig, log: Logger):
   }
 }
 
-function connectControl({ servers, authenticate, tls }: Access): Promise<NatsConnection> {
+function connectControl({ servers, authenticate, tls }: Access, name: string): Promise<NatsConnection> {
   return connect({
     ...options,
+    name: `${name}-control`,
     servers: [...servers],
     authenticator: authenticate,
     ...(tls === undefined && !servers.some((server) => server.startsWith('tls:'))
@@ -85,9 +85,9 @@ interface Wire {
   readonly requests: RequestMux
 }
 
-async function connectWire(access: Access, name: string, log: Logger): Promise<Wire> {
+async function connectWire(access: Access, prefix: string, name: string, log: Logger): Promise<Wire> {
   let requests: RequestMux | undefined
-  const channel = await WireConnection.open({ ...access, name: `stowage-${name}` }, createInbox(), {
+  const channel = await WireConnection.open({ ...access, name: `${prefix}-${name}` }, createInbox(), {
     onMessage: (message) => requests?.dispatch(message),
     onLost: (reason) => {
       log.warn({ connection: name }, 'connection to NATS lost')

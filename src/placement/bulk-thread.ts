@@ -47,10 +47,6 @@ export class BulkThread implements Bulk {
     this.#thread = new WorkerThread(new URL(name, import.meta.url), data, idleMs)
   }
 
-  get isRunning(): boolean {
-    return this.#thread.isRunning
-  }
-
   copy(job: CopyJob, options: CopyOptions): Promise<BulkResult> {
     return this.#run({ kind: 'copy', job }, options)
   }

@@ -24,7 +24,7 @@ export interface BulkWorkParts {
 
 /** Hashed in one go, while others wait for their turn. */
 const readAheadBytes = 4 * MiB
-/** What was not read while it waited is not made up for at once: readers would notice. */
+/** What was not read while it waited, for a disk or another site, is not made up for at once: readers would notice. */
 const burstMs = 50
 const openMax = 256
 

@@ -1,5 +1,6 @@
 import { workerData } from 'node:worker_threads'
 import pino from 'pino'
+import { unlessAborted } from '../lib/unless-aborted.ts'
 import { serveCalls, yieldToOthers } from '../lib/worker.ts'
 import { connectNats } from '../nats/connection.ts'
 import type { BulkCall, BulkPart, BulkResult, BulkThreadData } from './bulk-thread.ts'
@@ -15,11 +16,12 @@ const quiet = pino({ level: 'silent' })
 let opening: Promise<BulkWork> | undefined
 
 serveCalls<BulkCall, BulkPart, BulkResult>(async (call, { signal, emit }) => {
-  const work = await open()
+  const work = await unlessAborted(open(), signal)
   let mended: Promise<void> | undefined
+  const progress = nowAndThen((size) => emit({ kind: 'progress', size }))
   const options = {
     signal,
-    onProgress: nowAndThen((size) => void emit({ kind: 'progress', size }).catch(() => undefined)),
+    onProgress: progress.tell,
     onMended: (part: Extract<BulkPart, { kind: 'mended' }>['mended']) => {
       mended = emit({ kind: 'mended', mended: part })
     },
@@ -32,28 +34,39 @@ serveCalls<BulkCall, BulkPart, BulkResult>(async (call, { signal, emit }) => {
       case 'verify':
         return { ...none, ...(await work.verify(call.job, options)) }
       case 'scan':
-        await work.scan(call.job, { ...options, onPage: (page) => emit({ kind: 'page', page }) })
+        await work.scan(call.job, { signal, onPage: (page) => emit({ kind: 'page', page }) })
         return none
     }
   } finally {
     await mended
+    await progress.last()
   }
 })
 
 /** A failure is not remembered: the next call tries again. */
 function open(): Promise<BulkWork> {
-  opening ??= connectNats(natsUrl, config, quiet).then((nats) => new BulkWork({ nats, store, limits }))
+  opening ??= connectNats(natsUrl, config, quiet, 'stowage-bulk').then((nats) => new BulkWork({ nats, store, limits }))
   opening.catch(() => {
     opening = undefined
   })
   return opening
 }
 
-function nowAndThen(tell: (size: CopySize) => void): (size: CopySize) => void {
+function nowAndThen(emit: (size: CopySize) => Promise<void>) {
   let nextMs = performance.now() + progressEveryMs
-  return (size) => {
-    if (performance.now() < nextMs) return
-    nextMs = performance.now() + progressEveryMs
-    tell(size)
+  let untold: CopySize | undefined
+  return {
+    tell: (size: CopySize) => {
+      untold = size
+      if (performance.now() < nextMs) return
+      nextMs = performance.now() + progressEveryMs
+      untold = undefined
+      // Once it was aborted nobody listens.
+      emit(size).catch(() => undefined)
+    },
+    /** Also of work that failed. */
+    last: async () => {
+      if (untold !== undefined) await emit(untold).catch(() => undefined)
+    },
   }
 }

@@ -48,7 +48,7 @@ export interface Mended {
 
 export interface BulkOptions {
   readonly signal: AbortSignal
-  /** Now and then: sums so far. */
+  /** Now and then, and at the end, also of work that fails: sums so far. */
   readonly onProgress?: (size: CopySize) => void
 }
 
@@ -57,7 +57,8 @@ export interface CopyOptions extends BulkOptions {
   readonly onMended?: (mended: Mended) => void
 }
 
-export interface ScanOptions extends BulkOptions {
+export interface ScanOptions {
+  readonly signal: AbortSignal
   /** The next page comes once it resolves. */
   readonly onPage: (page: ScannedPage) => Promise<void>
 }

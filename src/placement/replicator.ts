@@ -6,7 +6,7 @@ import { AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
 import type { Move, MoveQueue } from '../nats/move-queue.ts'
 import type { Bulk, BulkOptions } from './bulk.ts'
-import { type CopySize, copyEvents } from './copy-events.ts'
+import { copyEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { Copy, RootFacts } from './model.ts'
 import { decodeMove, type MoveTask } from './move.ts'
@@ -194,14 +194,13 @@ export class Replicator {
     const pace = { lane: 'copies', bytesPerSecond: this.#parts.bytesPerSecond } as const
     const job = { root, at: placeOf(dest), pace }
     const from = await this.#places(task.from)
-    const copying = this.#counted((counted) => bulk.copy({ ...job, from, isNew: true }, { signal, ...counted }))
-    const made = await copying.catch((cause: unknown) => {
+    const made = await bulk.copy({ ...job, from, isNew: true }, this.#options(signal)).catch((cause: unknown) => {
       if (from.length === task.from.length || !isAppError(cause, 'BLOCK_NOT_FOUND')) throw cause
       throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
     })
     const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(3))
     await recorder.record(copyEvents.made(root, to, { ...made, seconds }), step)
-    const verified = await this.#counted((counted) => bulk.verify(job, { signal, ...counted }))
+    const verified = await bulk.verify(job, this.#options(signal))
     await recorder.record(copyEvents.verified(root, to, verified), step)
     this.#made++
   }
@@ -250,16 +249,13 @@ export class Replicator {
     move.retryAfter(code === 'STORE_UNAVAILABLE' ? Math.min(pauseMs, outageRetryMs) : pauseMs)
   }
 
-  /** Bytes are counted as they are read, and at the end those that were not told of. */
-  async #counted<T extends CopySize>(work: (counted: Pick<BulkOptions, 'onProgress'>) => Promise<T>): Promise<T> {
+  #options(signal: AbortSignal): BulkOptions {
     let before = 0
-    const onProgress = ({ bytes }: CopySize) => {
+    const onProgress: BulkOptions['onProgress'] = ({ bytes }) => {
       this.#bytes += bytes - before
       before = bytes
     }
-    const size = await work({ onProgress })
-    onProgress(size)
-    return size
+    return { signal, onProgress }
   }
 
   /** Those that can be reached now; the copy fails later if it needs one that cannot. */

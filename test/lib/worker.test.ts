@@ -71,6 +71,42 @@ test('an abort ends the work in the thread, and the call with the reason', async
   )
 })
 
+test('a call is over when its last part has been taken, also when it was aborted or its thread has ended', async () => {
+  for (const end of ['abort', 'close'] as const) {
+    const thread = open()
+    const abort = new AbortController()
+    let take = (): void => undefined
+    let isTaken = false
+    let begin = (): void => undefined
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve
+    })
+    const onPart = async () => {
+      begin()
+      await new Promise<void>((resolve) => {
+        take = resolve
+      })
+      isTaken = true
+    }
+    let isOver = false
+    const counting = thread.run({ kind: 'count', to: 3 }, { signal: abort.signal, onPart })
+    const over = counting
+      .catch(() => undefined)
+      .finally(() => {
+        isOver = true
+      })
+    await begun
+    if (end === 'abort') abort.abort(new Error('enough'))
+    else await thread.close()
+    // A round trip: what the thread has to say has come.
+    await (end === 'abort' ? thread.run({ kind: 'emitted' }, noParts) : new Promise(setImmediate))
+    expect([isOver, isTaken]).toEqual([false, false])
+    take()
+    await over
+    expect(isTaken).toBe(true)
+  }
+})
+
 test('a thread that falls fails what is under way, and the next call has a new one', async () => {
   const thread = open()
   const waiting = thread.run({ kind: 'wait' }, noParts)
