@@ -1,6 +1,7 @@
+import { anyReplica } from '../blocks/any-replica.ts'
 import type { Route } from '../blocks/routed.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import type { Stores } from '../blocks/stores.ts'
+import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import { isAppError } from '../errors.ts'
 import type { PlacementView } from './view.ts'
 
@@ -9,13 +10,15 @@ const retryMs = 1_000
 const settledMs = 5_000
 
 /**
- * The stores beside the primary one that can be read now: those of this site first, then those of sites that are up. They
- * are opened ahead, so that a read never waits for that.
+ * Where blocks can be read beside the primary store now: its other replicas, then the stores of this site, then those of
+ * sites that are up. They are opened ahead, so that a read never waits for that.
  */
 export class Routes {
   readonly #stores: Stores
   readonly #view: () => PlacementView
   #routes: readonly Route[] = []
+  /** Of the stores of this site that have replicas. */
+  #replicas: readonly Route[]
   /** By store. */
   #openSinceMs: ReadonlyMap<string, number> = new Map()
   #opening: Promise<void> | undefined
@@ -26,12 +29,11 @@ export class Routes {
   constructor(stores: Stores, view: () => PlacementView) {
     this.#stores = stores
     this.#view = view
+    this.#replicas = replicasOf([stores.primary])
   }
 
   get current(): readonly Route[] {
-    // A site that was cut off when it was tried and is back: who reads tries again.
-    if (this.#missedMs !== undefined && performance.now() - this.#missedMs > retryMs) this.refresh()
-    return this.#routes.length === 0 ? this.#routes : this.#routes.filter(({ site }) => this.#view().isUp(site))
+    return this.#around(this.#stores.primary)
   }
 
   /** Where the blocks of a store of this site can be read beside it, now. */
@@ -39,7 +41,22 @@ export class Routes {
     const { primary } = this.#stores
     if (storeKey(at) === storeKey(primary)) return this.current
     const { site, store, blocks } = primary
-    return [{ site, store, blocks, isLocal: true }, ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
+    return this.#around(at, [{ site, store, blocks, isLocal: true }])
+  }
+
+  /** The replicas of the store itself first: they cost the least. Those of others last, where their leaders have been asked. */
+  #around(at: StoreRef, first: readonly Route[] = []): readonly Route[] {
+    // A site that was cut off when it was tried and is back: who reads tries again.
+    if (this.#missedMs !== undefined && performance.now() - this.#missedMs > retryMs) this.refresh()
+    const isOther = (route: StoreRef) => storeKey(route) !== storeKey(at)
+    const others = this.#routes.filter((route) => isOther(route) && this.#view().isUp(route.site))
+    return [
+      ...this.#replicas.filter((route) => !isOther(route)),
+      ...first,
+      ...others.filter(({ isLocal }) => isLocal),
+      ...this.#replicas.filter(isOther),
+      ...others.filter(({ isLocal }) => !isLocal),
+    ]
   }
 
   /** Whether reads go on to it, and have done so for a while: one that has failed just now may have begun before. */
@@ -67,12 +84,11 @@ export class Routes {
         (at) =>
           at.state !== 'removed' && !(at.site === primary.site && at.store === primary.store) && view.isUp(at.site),
       )
-      const routes = await Promise.all(
-        readable.map(async (at): Promise<readonly Route[]> => {
+      const found = await Promise.all(
+        readable.map(async (at): Promise<readonly StoreHandle[]> => {
           try {
             const handle = await this.#stores.find(at, view.domainOf(at.site))
-            if (handle === undefined) return this.#missed()
-            return [{ site: at.site, store: at.store, blocks: handle.blocks, isLocal: at.site === site }]
+            return handle === undefined ? this.#missed() : [handle]
           } catch (error) {
             // Cut off just now.
             if (isAppError(error)) return this.#missed()
@@ -80,7 +96,11 @@ export class Routes {
           }
         }),
       )
-      this.#routes = routes.flat().sort((a, b) => Number(b.isLocal) - Number(a.isLocal))
+      const handles = found.flat()
+      this.#routes = handles.map((at) => ({
+        ...{ site: at.site, store: at.store, blocks: at.blocks, isLocal: at.site === site },
+      }))
+      this.#replicas = replicasOf([primary, ...handles.filter((at) => at.site === site)])
       const [before, nowMs] = [this.#openSinceMs, performance.now()]
       // Those of this site were there before anything could lie in them.
       const since = (route: Route) =>
@@ -89,8 +109,11 @@ export class Routes {
     }
   }
 
-  #missed(): readonly Route[] {
+  #missed(): readonly [] {
     this.#missedMs = performance.now()
     return []
   }
 }
+
+const replicasOf = (stores: readonly StoreHandle[]): readonly Route[] =>
+  stores.flatMap((store) => anyReplica(store) ?? [])
