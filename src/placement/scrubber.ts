@@ -8,6 +8,7 @@ import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { Lease } from '../nats/lease.ts'
 import type { Facts } from './facts.ts'
+import { evenReplicas, mendFindings } from './mend-findings.ts'
 import type { Repair } from './repair.ts'
 import { RootPass } from './root-pass.ts'
 import { isWanted, noSums, ScrubRecords, type ScrubState, type ScrubStatus, type ScrubSums } from './scrub-record.ts'
@@ -143,7 +144,7 @@ export class Scrubber {
   }
 
   async #round(handle: StoreHandle, at: StoreRef, before: ScrubState, signal: AbortSignal): Promise<void> {
-    const { repair, saveEveryMs = saveEveryMsDefault } = this.#parts
+    const { saveEveryMs = saveEveryMsDefault } = this.#parts
     let round: Round = before.round ?? {
       ...{ startedAt: new Date().toISOString(), phase: 'blocks', shard: 0, sequence: 1, sums: noSums },
     }
@@ -160,6 +161,7 @@ export class Scrubber {
       for (const [shard, bucket] of handle.buckets.entries()) {
         if (shard < round.shard) continue
         if (shard > round.shard) await to({ shard, sequence: 1 }, {})
+        if (round.sequence === 1) await to({}, await evenReplicas(this.#parts, handle, bucket, signal))
         const options = { ...this.#scanOptions(rate, signal), fromSeq: round.sequence }
         for await (const { findings, nextSeq, blocks, bytes } of scanShard(
           this.#parts.nats,
@@ -167,16 +169,8 @@ export class Scrubber {
           bucket,
           options,
         )) {
-          let repaired = 0
-          const unfinished = findings.filter(({ fault }) => fault === 'unfinished')
-          for (const { cid } of unfinished) await repair.finishBlock(handle, cid, signal)
-          const bad = findings.filter(({ fault }) => fault !== 'unfinished')
-          for (const { cid, fault } of bad) {
-            if (await repair.mendBlock(handle, cid, signal)) repaired++
-            // With replicas another one may have it whole.
-            else if (bucket.replicas === 1) await repair.forgetBlock(handle, cid, fault, signal)
-          }
-          await to({ sequence: nextSeq }, { blocks, bytes, bad: bad.length, repaired, finished: unfinished.length })
+          const mended = await mendFindings(this.#parts, handle, bucket, findings, signal)
+          await to({ sequence: nextSeq }, { blocks, bytes, ...mended })
         }
       }
       await to({ phase: 'roots' }, {}, true)
