@@ -34,18 +34,24 @@ export class SiteKeeper {
     this.#known.add(parts.layout.store)
   }
 
-  /**
-   * The site and the store that takes puts, if the log does not know them so already. Nothing may be put before it resolves: the
-   * store may be one that held copies only, and a sweep that began before the log said so ends first.
-   * @throws AppError STORE_UNAVAILABLE
-   */
+  /** The site and the store that takes puts, if the log does not know them so already. @throws AppError STORE_UNAVAILABLE */
   async register(): Promise<void> {
-    const { layout, config, stores, fence } = this.#parts
+    const { layout, config } = this.#parts
     const jetstreamDomain = config.jetstreamDomain ?? layout.site
     const site = { site: layout.site, jetstreamDomain, labels: config.siteLabels, state: 'active' } as const
     await this.#record(placeEvents.site(site))
+    await this.takePuts()
+  }
+
+  /**
+   * Tells that the store takes puts. Nothing may be put before it resolves: it may be one that held copies only, and a sweep that
+   * looked at the log before ends first.
+   * @throws AppError STORE_UNAVAILABLE
+   */
+  async takePuts(): Promise<void> {
+    const { config, stores, fence } = this.#parts
     await this.#record(placeEvents.store(settingsOf(stores.primary, config, true)))
-    await fence.swept(layout.store, new AbortController().signal)
+    await fence.swept(stores.primary.store, new AbortController().signal)
   }
 
   /** What the log will say of a store that was made for copies. */

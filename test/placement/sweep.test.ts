@@ -184,7 +184,7 @@ async function putInto(
 test.each([['before'], ['after']] as const)(
   'a node that begins to put into a swept store %s the sweep looks loses no block',
   async (begins) => {
-    const rig = await SiteRig.open(server.url, (done) => onTestFinished(done))
+    const rig = await SiteRig.open(server.url, onTestFinished)
     const { freed, isWhole } = await putInto(rig, begins)
     expect({ freed, isWhole }).toEqual({ freed: begins === 'before' ? 0 : 21, isWhole: true })
     // It has taken puts now.
@@ -198,7 +198,7 @@ test.each([
   ['without a look at the log', 'before', { sweep: { tookPuts: async () => false } }],
   ['without waiting for the fence', 'after', { keeper: { fence: { swept: async () => undefined } } }],
 ] as const)('%s it does', async (_label, begins, parts) => {
-  const rig = await SiteRig.open(server.url, (done) => onTestFinished(done))
+  const rig = await SiteRig.open(server.url, onTestFinished)
   await expect(putInto(rig, begins, parts)).resolves.toEqual({ freed: 21, isWhole: false })
 })
 
