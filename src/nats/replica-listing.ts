@@ -11,43 +11,55 @@ export interface Listed {
   readonly header: (name: string) => string
 }
 
-const pageMessages = 1_000
+const pageMessages = 500
 /** The end of a replica is known by nothing coming: what is damaged is counted as pending for ever. */
 const pageMs = 1_500
-const idleSeconds = 60
-/** The server draws the replica that a consumer reads; so many times all of three are met. */
+/** Longer than a page may be waited with, for the sake of others. */
+const idleSeconds = 600
+/** The server draws the replica that a consumer reads; so many times all of them are met. */
 const drawsMax = 60
+/** Those under way when the leader was asked. */
+const lagMax = 1_000
+
+interface ListingParts {
+  readonly nats: Nats
+  readonly stream: string
+  readonly name: string
+  readonly server: string
+  readonly consumer: Consumer
+  readonly upToSeq: number
+}
 
 /** What one replica of a stream can read, in order: its own file store, and its own checksums, are asked. */
 export class ReplicaListing {
-  readonly server: string
-  readonly #nats: Nats
-  readonly #stream: string
-  readonly #name: string
-  readonly #consumer: Consumer
-  readonly #upToSeq: number
+  /** How many messages it had when this was opened, by its own count: damaged ones too, of which it does not know. */
+  readonly count: number
+  /** Of a message, on average. */
+  readonly bytesEach: number
+  readonly #parts: ListingParts
 
-  private constructor(nats: Nats, stream: string, name: string, server: string, consumer: Consumer, upToSeq: number) {
-    this.#nats = nats
-    this.#stream = stream
-    this.#name = name
-    this.server = server
-    this.#consumer = consumer
-    this.#upToSeq = upToSeq
+  private constructor(parts: ListingParts, count: number, bytesEach: number) {
+    this.#parts = parts
+    this.count = count
+    this.bytesEach = bytesEach
   }
 
   /**
    * One for each replica, up to the message that is the last one now; undefined while one of them is away or behind: what it
    * lacks will come. A Direct Get cannot choose who answers; a consumer of one replica reads where it was placed.
-   * @throws TransientError
+   * @param subjects undefined = all @throws TransientError
    */
-  static async openAll(nats: Nats, stream: string): Promise<ReplicaListing[] | undefined> {
+  static async openAll(
+    nats: Nats,
+    stream: string,
+    subjects?: readonly string[],
+  ): Promise<ReplicaListing[] | undefined> {
     const listings = new Map<string, ReplicaListing>()
     try {
       const info = await nats.jsm.streams.info(stream)
       if (!areAllCurrent(info)) return undefined
       for (let draws = 0; listings.size < info.config.num_replicas && draws < drawsMax; draws++) {
-        const listing = await ReplicaListing.#open(nats, stream, info.state.last_seq)
+        const listing = await ReplicaListing.#open(nats, info, subjects)
         if (listings.has(listing.server)) await listing.close()
         else listings.set(listing.server, listing)
       }
@@ -60,35 +72,43 @@ export class ReplicaListing {
     return undefined
   }
 
-  static async #open(nats: Nats, stream: string, upToSeq: number): Promise<ReplicaListing> {
+  static async #open(
+    nats: Nats,
+    { config, state }: StreamInfo,
+    subjects: readonly string[] | undefined,
+  ): Promise<ReplicaListing> {
+    const { name: stream } = config
     const name = `stowage-list-${randomUUID()}`
     const info = await nats.jsm.consumers.add(stream, {
-      name,
-      ack_policy: AckPolicy.None,
-      deliver_policy: DeliverPolicy.All,
-      headers_only: true,
-      num_replicas: 1,
-      mem_storage: true,
-      inactive_threshold: idleSeconds * 1e9,
+      ...{ name, ack_policy: AckPolicy.None, deliver_policy: DeliverPolicy.All },
+      ...{ headers_only: true, num_replicas: 1, mem_storage: true, inactive_threshold: idleSeconds * 1e9 },
+      ...(subjects === undefined ? {} : { filter_subjects: [...subjects] }),
     })
     const consumer = await nats.js.consumers.get(stream, name)
-    return new ReplicaListing(nats, stream, name, info.cluster?.leader ?? '', consumer, upToSeq)
+    const server = info.cluster?.leader ?? ''
+    const parts = { nats, stream, name, server, consumer, upToSeq: state.last_seq }
+    return new ReplicaListing(parts, info.num_pending, state.bytes / Math.max(1, state.messages))
+  }
+
+  get server(): string {
+    return this.#parts.server
   }
 
   /** Pages, in the order of the stream. @throws TransientError, also when something was lost on the way here */
   async *pages(): AsyncGenerator<readonly Listed[]> {
+    const { consumer, stream, upToSeq } = this.#parts
     let delivered = 0
-    for (let seq = 0; seq < this.#upToSeq; ) {
+    for (let seq = 0; seq < upToSeq; ) {
       const page: Listed[] = []
       try {
-        for await (const message of await this.#consumer.fetch({ max_messages: pageMessages, expires: pageMs })) {
+        for await (const message of await consumer.fetch({ max_messages: pageMessages, expires: pageMs })) {
           seq = message.seq
           if (message.info.deliverySequence !== ++delivered) throw new Error(`message ${delivered} did not come`)
-          if (seq <= this.#upToSeq) page.push(listed(message))
-          if (seq >= this.#upToSeq) break
+          if (seq <= upToSeq) page.push(listed(message))
+          if (seq >= upToSeq) break
         }
       } catch (error) {
-        throw new TransientError(`a replica of ${this.#stream} cannot be listed`, { cause: error })
+        throw new TransientError(`a replica of ${stream} cannot be listed`, { cause: error })
       }
       if (page.length === 0) return
       yield page
@@ -97,7 +117,8 @@ export class ReplicaListing {
 
   async close(): Promise<void> {
     // It goes by itself after a while, should this fail.
-    await this.#nats.jsm.consumers.delete(this.#stream, this.#name).catch(() => undefined)
+    const { nats, stream, name } = this.#parts
+    await nats.jsm.consumers.delete(stream, name).catch(() => undefined)
   }
 }
 
@@ -109,21 +130,28 @@ function listed({ seq, subject, headers }: JsMsg): Listed {
   return { seq, subject, header: (name) => headers?.get(name) ?? '' }
 }
 
-/** Whether all replicas of a stream are there, and none is behind. @throws TransientError */
-export async function areReplicasCurrent(
-  nats: Nats,
-  { stream, replicas }: { readonly stream: string; readonly replicas: number },
-): Promise<boolean> {
-  if (replicas === 1) return true
+export interface ReplicaState {
+  readonly leader: string | undefined
+  /** The servers of all of them are there. */
+  readonly areThere: boolean
+  /** And none is far behind, as far as the leader knows: one that catches up may pass for one that has. */
+  readonly areCurrent: boolean
+}
+
+/** @throws TransientError */
+export async function replicaState(nats: Nats, stream: string): Promise<ReplicaState> {
   try {
-    return areAllCurrent(await nats.jsm.streams.info(stream))
+    const info = await nats.jsm.streams.info(stream)
+    const areThere = (info.cluster?.replicas ?? []).every(({ offline }) => offline !== true)
+    return { leader: info.cluster?.leader, areThere, areCurrent: areAllCurrent(info) }
   } catch (error) {
     throw new TransientError(`cannot look up ${stream}`, { cause: error })
   }
 }
 
 function areAllCurrent({ cluster, config }: StreamInfo): boolean {
+  if (config.num_replicas === 1) return true
   const followers = cluster?.replicas ?? []
   if (cluster?.leader === undefined || followers.length + 1 < config.num_replicas) return false
-  return followers.every(({ current, offline, lag }) => current && offline !== true && (lag ?? 0) === 0)
+  return followers.every(({ current, offline, lag }) => offline !== true && (current || (lag ?? Infinity) <= lagMax))
 }

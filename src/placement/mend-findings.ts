@@ -6,10 +6,11 @@ import type { Finding } from '../blocks/scan-shard.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import { thinBlocks } from '../blocks/thin-blocks.ts'
 import { isAppError } from '../errors.ts'
+import type { ByteRate } from '../lib/byte-rate.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { patiently } from '../nats/patience.ts'
-import { areReplicasCurrent } from '../nats/replica-listing.ts'
+import { replicaState } from '../nats/replica-listing.ts'
 import type { Repair } from './repair.ts'
 import type { ScrubSums } from './scrub-record.ts'
 
@@ -47,24 +48,31 @@ export async function mendFindings(
 
 /**
  * Writes the blocks of one bucket again that not all of its replicas have: see `thinBlocks`. Without replicas nothing is done.
- * @throws the signal's reason
+ * @returns undefined = it could not be done now @throws the signal's reason
  */
 export async function evenReplicas(
   parts: MendParts,
   handle: StoreHandle,
   bucket: BlockBucket,
+  rate: ByteRate,
   signal: AbortSignal,
-): Promise<Mended> {
+): Promise<Mended | undefined> {
   const replicas = anyReplica(handle)
   if (replicas === undefined) return { bad: 0, repaired: 0, finished: 0 }
   const evened: CID[] = []
+  let isDone = false
   try {
-    const thin = await patiently(parts.waitMs, signal, () => thinBlocks(parts.nats, bucket, signal))
-    for (const cid of thin) {
+    const options = { signal, pace: (bytes: number) => rate.take(bytes, signal) }
+    const thin = await patiently(parts.waitMs, signal, () => thinBlocks(parts.nats, bucket, options))
+    for (const cid of thin ?? []) {
       await passingOver(parts, signal, async () => {
-        if (await evenBlock(handle, replicas, cid, signal)) evened.push(cid)
+        const bytes = await evenBlock(handle, replicas, cid, signal)
+        if (bytes === undefined) return
+        evened.push(cid)
+        await rate.take(bytes, signal)
       })
     }
+    isDone = thin !== undefined
   } catch (error) {
     // The scan can do without, and tells an outage by itself.
     signal.throwIfAborted()
@@ -72,16 +80,22 @@ export async function evenReplicas(
   }
   const [first] = evened
   if (first !== undefined) await parts.repair.tellRepaired(handle, handle, first, evened.length)
-  return { bad: evened.length, repaired: evened.length, finished: 0 }
+  return isDone ? { bad: evened.length, repaired: evened.length, finished: 0 } : undefined
 }
 
-async function evenBlock({ raw }: StoreHandle, { blocks }: Route, cid: CID, signal: AbortSignal): Promise<boolean> {
+/** @returns its size; undefined = no replica has it any more: it was deleted meanwhile */
+async function evenBlock(
+  { raw }: StoreHandle,
+  { blocks }: Route,
+  cid: CID,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   try {
-    await raw.rewrite(verifyBlock(cid, await blocks.get(cid, { signal })), { signal })
-    return true
+    const block = verifyBlock(cid, await blocks.get(cid, { signal }))
+    await raw.rewrite(block, { signal })
+    return block.bytes.byteLength
   } catch (error) {
-    // None has it any more: it was deleted meanwhile.
-    if (isAppError(error, 'BLOCK_NOT_FOUND')) return false
+    if (isAppError(error, 'BLOCK_NOT_FOUND')) return undefined
     throw error
   }
 }
@@ -96,8 +110,8 @@ async function mendFinding(
   const mend = fault === 'unfinished' ? repair.finishBlock : repair.mendBlock
   if (await mend.call(repair, handle, cid, signal)) return true
   // A replica that is away may have it whole.
-  const areAllThere = await patiently(waitMs, signal, () => areReplicasCurrent(nats, bucket))
-  if (areAllThere) await repair.forgetBlock(handle, cid, fault, signal)
+  const { areCurrent } = await patiently(waitMs, signal, () => replicaState(nats, bucket.stream))
+  if (areCurrent) await repair.forgetBlock(handle, cid, fault, signal)
   return false
 }
 

@@ -4,12 +4,14 @@ import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
 import { AppError } from '../errors.ts'
 import { ByteRate } from '../lib/byte-rate.ts'
+import { together } from '../lib/together.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { Lease } from '../nats/lease.ts'
 import type { Facts } from './facts.ts'
 import { evenReplicas, mendFindings } from './mend-findings.ts'
 import type { Repair } from './repair.ts'
+import { ReplicaWatch } from './replica-watch.ts'
 import { RootPass } from './root-pass.ts'
 import { isWanted, noSums, ScrubRecords, type ScrubState, type ScrubStatus, type ScrubSums } from './scrub-record.ts'
 
@@ -78,7 +80,15 @@ export class Scrubber {
   }
 
   start(): void {
-    if (this.isOn) this.#lease.start((signal) => this.#run(signal))
+    const { bytesPerSecond } = this.#parts.config
+    const watch = new ReplicaWatch({ ...this.#parts, rate: new ByteRate(bytesPerSecond, burstMs) })
+    const work = (signal: AbortSignal) =>
+      together(
+        signal,
+        (one) => this.#run(one),
+        (one) => watch.run(one),
+      )
+    if (this.isOn) this.#lease.start(work)
   }
 
   async close(): Promise<void> {
@@ -161,7 +171,7 @@ export class Scrubber {
       for (const [shard, bucket] of handle.buckets.entries()) {
         if (shard < round.shard) continue
         if (shard > round.shard) await to({ shard, sequence: 1 }, {})
-        if (round.sequence === 1) await to({}, await evenReplicas(this.#parts, handle, bucket, signal))
+        if (round.sequence === 1) await to({}, (await evenReplicas(this.#parts, handle, bucket, rate, signal)) ?? {})
         const options = { ...this.#scanOptions(rate, signal), fromSeq: round.sequence }
         for await (const { findings, nextSeq, blocks, bytes } of scanShard(
           this.#parts.nats,
@@ -195,10 +205,12 @@ export class Scrubber {
     return new RootPass({ handle, facts, repair, rate, dueBeforeMs, onTrouble })
   }
 
-  /** Of reading: everything is read twice, once as blocks and once as roots. */
+  /** Of reading: everything is read twice, once as blocks and once as roots, and by each replica of several to compare them. */
   async #rate(handle: StoreHandle): Promise<ByteRate> {
     const { bytesIn, config } = this.#parts
-    const needed = (2 * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
+    const { replicas = 1 } = handle.buckets[0] ?? {}
+    const times = replicas === 1 ? 2 : 2 + replicas
+    const needed = (times * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
     return new ByteRate(Math.max(config.bytesPerSecond, needed), burstMs)
   }
 }
