@@ -47,8 +47,10 @@ import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
+import { announceStore } from './placement/announce-store.ts'
 import { BulkThread } from './placement/bulk-thread.ts'
 import { Placement } from './placement/placement.ts'
+import type { PlacementParts } from './placement/placement-parts.ts'
 
 export interface RunningNode {
   readonly gatewayUrl: string
@@ -142,17 +144,17 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const policyClass: PolicyClass = (content) => placement?.policyClassOf(content)
     const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, policyClass, reach })
     opened.push(() => verbs.idle())
-    if (config.placement.on) {
-      placement = await Placement.start({
-        ...{ nats, layout: config.layout, config: config.placement, stores, eventLog, names, source, limits, waitMs },
-        bulk: new BulkThread({ natsUrl: place.natsUrl, nats: config.nats, store: config.store, limits }),
-        freeBytes: () => freeSpace?.bytes,
-        joinLog: (peer) => sourcePeer(nats, config.layout, peer),
-        onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
-        onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
-      })
-      opened.push(() => placement?.close())
+    const placementParts: PlacementParts = {
+      ...{ nats, layout: config.layout, config: config.placement, stores, eventLog, names, source, limits, waitMs },
+      bulk: new BulkThread({ natsUrl: place.natsUrl, nats: config.nats, store: config.store, limits }),
+      freeBytes: () => freeSpace?.bytes,
+      joinLog: (peer) => sourcePeer(nats, config.layout, peer),
+      onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
+      onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
     }
+    if (config.placement.on) placement = await Placement.start(placementParts)
+    else await announceStore(placementParts)
+    opened.push(() => placement?.close())
     const dnsLinks = new DnsLinks({ patterns: config.dnsLinks })
     const lookupDnsLink = (domain: string, options: { signal: AbortSignal }) => dnsLinks.lookupDnsLink(domain, options)
     const { checkName } = served

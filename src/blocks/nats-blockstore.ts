@@ -100,6 +100,11 @@ export class NatsBlockstore implements Blockstore {
     return this.#reading(wantBytesDefault, signal, () => this.#shard(cid).reader.get(cid))
   }
 
+  /** What one replica has, whichever the server asks: undefined where it has nothing, and nothing is verified. */
+  async drawn(cid: CID, { signal }: Abortable): Promise<Uint8Array | undefined> {
+    return this.#reading(wantBytesDefault, signal, () => this.#shard(cid).reader.drawn(cid))
+  }
+
   async getBatch(wants: readonly Want[], { signal }: Abortable): Promise<Uint8Array[]> {
     const groups = new Map<Shard, { indexes: number[]; cids: CID[]; bytes: number }>()
     for (const [index, { cid, bytes }] of wants.entries()) {

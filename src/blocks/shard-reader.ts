@@ -30,10 +30,14 @@ export class ShardReader {
 
   /** The bytes of the block. @throws AppError BLOCK_NOT_FOUND | BLOCK_LOST; TransientError */
   async get(cid: CID): Promise<Uint8Array> {
-    const { requests } = this.#nats
+    return (await this.drawn(cid)) ?? this.#byMeta(cid)
+  }
+
+  /** What one replica has, drawn by the server; undefined where it has nothing. @throws TransientError */
+  async drawn(cid: CID): Promise<Uint8Array | undefined> {
     const subject = chunkSubject(this.#bucket.bucket, blockKey(cid))
-    const last = await directGetLast(requests, this.#bucket.stream, subject)
-    return (last === undefined ? undefined : await this.#whole(cid, last)) ?? this.#byMeta(cid)
+    const last = await directGetLast(this.#nats.requests, this.#bucket.stream, subject)
+    return last === undefined ? undefined : this.#whole(cid, last)
   }
 
   /**

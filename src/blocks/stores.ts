@@ -5,6 +5,7 @@ import type { Nats } from '../nats/connection.ts'
 import { inDomain } from '../nats/domain.ts'
 import type { Blockstore } from './blockstore.ts'
 import { NatsBlockstore, openNatsBlockstore } from './nats-blockstore.ts'
+import type { Route } from './routed.ts'
 import { type StoreRef, storeKey } from './store-ref.ts'
 import { verified } from './verified.ts'
 
@@ -13,6 +14,8 @@ export interface BucketPlace extends StoreRef {
   readonly buckets: readonly BlockBucket[]
   /** Of its site; undefined = it lies at this one. */
   readonly jetstreamDomain: string | undefined
+  /** Its replicas are meant, one after the other (`anyReplica`). */
+  readonly drawn?: true
 }
 
 /** A store that is open. */
@@ -24,18 +27,18 @@ export interface StoreHandle extends BucketPlace {
 }
 
 /** Where blocks can be read beside the store that should have them. */
-export interface OpenRoute extends StoreHandle {
-  readonly isLocal: boolean
-}
+export interface OpenRoute extends BucketPlace, Route {}
 
 export const routeTo = (handle: StoreHandle): OpenRoute => ({
-  ...handle,
+  ...placeOf(handle),
+  blocks: handle.blocks,
   isLocal: handle.jetstreamDomain === undefined,
 })
 
 /** Without what is open. */
-export const placeOf = ({ site, store, buckets, jetstreamDomain }: BucketPlace): BucketPlace => ({
+export const placeOf = ({ site, store, buckets, jetstreamDomain, drawn }: BucketPlace): BucketPlace => ({
   ...{ site, store, buckets, jetstreamDomain },
+  ...(drawn === undefined ? {} : { drawn }),
 })
 
 /** How long a request to another site may take before that site is taken for cut off; retries included. */

@@ -1,4 +1,5 @@
 import { CID } from 'multiformats/cid'
+import { anyReplica } from '../blocks/any-replica.ts'
 import { NatsBlockstore } from '../blocks/nats-blockstore.ts'
 import type { Route } from '../blocks/routed.ts'
 import { scanShard } from '../blocks/scan-shard.ts'
@@ -91,8 +92,10 @@ export class BulkWork implements Bulk {
   }
 
   async #route(place: BucketPlace): Promise<Route> {
-    const { site, store, jetstreamDomain } = place
-    return { site, store, blocks: verified(await this.#store(place)), isLocal: jetstreamDomain === undefined }
+    const { site, store, jetstreamDomain, drawn } = place
+    const raw = await this.#store(place)
+    const replicas = drawn === true ? anyReplica({ ...place, raw }) : undefined
+    return replicas ?? { site, store, blocks: verified(raw), isLocal: jetstreamDomain === undefined }
   }
 
   /** A store whose buckets were made anew is another one. */

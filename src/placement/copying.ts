@@ -9,7 +9,6 @@ import type { Nats } from '../nats/connection.ts'
 import { nextAtLeader } from '../nats/event-stream.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { eventStream } from '../nats/layout.ts'
-import type { LogReader } from '../nats/log-reader.ts'
 import type { MoveQueue } from '../nats/move-queue.ts'
 import { patiently } from '../nats/patience.ts'
 import type { Bulk } from './bulk.ts'
@@ -22,6 +21,7 @@ import { Replicator } from './replicator.ts'
 import type { Routes } from './routes.ts'
 import { Sweep } from './sweep.ts'
 import { Sweeper } from './sweeper.ts'
+import { tookPuts } from './took-puts.ts'
 import type { PlacementView } from './view.ts'
 
 export interface CopyingParts {
@@ -31,7 +31,6 @@ export interface CopyingParts {
   readonly stores: Stores
   readonly facts: Facts
   readonly recorder: Recorder
-  readonly reader: Pick<LogReader, 'from'>
   /** Holds the fences. */
   readonly bucket: KvBucket
   readonly queue: MoveQueue
@@ -74,6 +73,7 @@ export class Copying {
       ...{ nats, facts, fence, limits, waitMs, graceMs },
       caughtUp: (signal) => this.#areCopiesKnown(follower(), signal),
       routesBeside: (at) => routes.beside(at),
+      tookPuts: (at, signal) => this.#tookPuts(at, signal),
       rate: new ByteRate(config.copyBytesPerSecond),
     })
     this.sweeper = new Sweeper({ sweep: this.#sweep, stores: () => this.#sweptStores(), onTrouble })
@@ -119,19 +119,20 @@ export class Copying {
    * nothing tells.
    */
   async #sweptStores(): Promise<StoreHandle[]> {
-    const { layout, reader, view, stores } = this.#parts
-    const { domain, space, site } = layout
+    const { layout, view, stores } = this.#parts
+    const { site } = layout
     const { signal } = new AbortController()
     const swept: StoreHandle[] = []
     for (const { store, state, ...at } of view.inventory().stores) {
       if (at.site !== site || store === layout.store || state === 'removed') continue
-      let tookPuts = false
-      for await (const { payload } of reader.from(`${domain}.evt.*.${space}.store.set.${site}.${store}`, 1, signal)) {
-        tookPuts ||= decodeEvent(payload)?.data?.primary !== false
-      }
-      const handle = tookPuts ? undefined : await stores.find({ site, store })
+      const handle = (await this.#tookPuts({ site, store }, signal)) ? undefined : await stores.find({ site, store })
       if (handle !== undefined) swept.push(handle)
     }
     return swept
+  }
+
+  #tookPuts(at: StoreRef, signal: AbortSignal): Promise<boolean> {
+    const { nats, layout, waitMs } = this.#parts
+    return patiently(waitMs, signal, () => tookPuts(nats, layout, at))
   }
 }

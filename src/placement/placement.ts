@@ -11,6 +11,7 @@ import { openMoveQueue } from '../nats/move-queue.ts'
 import { type Beat, Beats } from './beats.ts'
 import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
+import { Fence } from './fence.ts'
 import { FoldPosition } from './fold-position.ts'
 import { Follower } from './follower.ts'
 import { JoinedLogs } from './joined-logs.ts'
@@ -161,7 +162,8 @@ export class Placement {
   async #open(bucket: KvBucket, policies: KvBucket): Promise<void> {
     const { nats, layout, config, stores, bulk, names, source, limits, waitMs, onTrouble } = this.#parts
     const { domain, space, site } = layout
-    const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader })
+    const fence = new Fence(bucket, layout)
+    const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader, fence })
     const beats = new Beats({
       messaging: createMessaging(nats),
       ...{ domain, site, node: source.node },
@@ -191,7 +193,7 @@ export class Placement {
     this.#upkeep = upkeep
     this.#closers.push(() => upkeep.close())
     const queue = await openMoveQueue(nats, layout)
-    const made = { nats, layout, config, stores, facts, recorder, reader: names.reader, bucket, queue, view, routes }
+    const made = { nats, layout, config, stores, facts, recorder, bucket, queue, view, routes }
     const copyingParts = {
       ...{ ...made, contextOf: this.around.contextToPlan, bulk, limits, waitMs, onTrouble },
       makeStore: (store: string) => keeper.makeStore(store),

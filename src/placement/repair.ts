@@ -111,9 +111,26 @@ export class Repair {
     return mending
   }
 
-  /** A block whose bytes are whole and whose meta is missing. */
-  async finishBlock(at: StoreHandle, cid: CID, signal: AbortSignal): Promise<void> {
-    await at.raw.rewrite(verifyBlock(cid, await at.raw.get(cid, { signal })), { signal })
+  /**
+   * A block whose bytes lie there and whose meta is missing. @returns false = its bytes are no good, and nobody else has them
+   * @throws AppError STORE_FULL | STORE_UNAVAILABLE
+   */
+  async finishBlock(at: StoreHandle, cid: CID, signal: AbortSignal): Promise<boolean> {
+    try {
+      await at.raw.rewrite(verifyBlock(cid, await at.raw.get(cid, { signal })), { signal })
+      return true
+    } catch (error) {
+      if (!isBlockFailure(error)) throw error
+      return this.mendBlock(at, cid, signal)
+    }
+  }
+
+  /** Blocks of `at` were written again; the first stands for all. */
+  async tellRepaired(at: StoreRef, from: StoreRef, first: CID, count = 1): Promise<void> {
+    this.#counts.repaired += count
+    const text = first.toV1().toString()
+    const cause = { correlation: text, causation: text }
+    await this.#parts.recorder.record(copyEvents.repaired(text, text, at, from, count), cause)
   }
 
   /**
@@ -125,8 +142,9 @@ export class Repair {
     try {
       await at.blocks.get(cid, { signal })
     } catch (error) {
-      if (!isAppError(error, 'BLOCK_CORRUPT')) throw error
-      await at.raw.delete(cid, { signal })
+      if (!isBlockFailure(error)) throw error
+      if (isAppError(error, 'BLOCK_CORRUPT')) await at.raw.delete(cid, { signal })
+      else await at.raw.disown(cid, { signal })
     }
   }
 
@@ -220,7 +238,8 @@ export class Repair {
     const { primary, keepRemoteReads } = this.#parts
     const { signal } = this.#stop
     const block = verifyBlock(cid, bytes)
-    if (isAppError(failure, 'BLOCK_NOT_FOUND') && !(await this.#belongsHere(cid, signal))) {
+    const isReplica = storeKey(from) === storeKey(primary)
+    if (!isReplica && isAppError(failure, 'BLOCK_NOT_FOUND') && !(await this.#belongsHere(cid, signal))) {
       if (keepRemoteReads && !from.isLocal) await primary.blocks.put(block, { signal })
       return true
     }
@@ -259,10 +278,7 @@ export class Repair {
 
   async #rewrite(at: StoreHandle, block: HashedBlock, from: StoreRef, signal: AbortSignal): Promise<void> {
     await at.raw.rewrite(block, { signal })
-    this.#counts.repaired++
-    const text = block.cid.toV1().toString()
-    const cause = { correlation: text, causation: text }
-    await this.#parts.recorder.record(copyEvents.repaired(text, text, at, from), cause)
+    await this.tellRepaired(at, from, block.cid)
   }
 }
 

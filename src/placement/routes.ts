@@ -1,5 +1,6 @@
+import { anyReplica } from '../blocks/any-replica.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
-import { type OpenRoute, routeTo, type Stores } from '../blocks/stores.ts'
+import { type OpenRoute, routeTo, type StoreHandle, type Stores } from '../blocks/stores.ts'
 import { isAppError } from '../errors.ts'
 import type { PlacementView } from './view.ts'
 
@@ -8,13 +9,15 @@ const retryMs = 1_000
 const settledMs = 5_000
 
 /**
- * The stores beside the primary one that can be read now: those of this site first, then those of sites that are up. They
- * are opened ahead, so that a read never waits for that.
+ * Where blocks can be read beside the primary store now: its other replicas, then the stores of this site, then those of
+ * sites that are up. They are opened ahead, so that a read never waits for that.
  */
 export class Routes {
   readonly #stores: Stores
   readonly #view: () => PlacementView
   #routes: readonly OpenRoute[] = []
+  /** Of the stores of this site that have replicas. */
+  #replicas: readonly OpenRoute[]
   /** By store. */
   #openSinceMs: ReadonlyMap<string, number> = new Map()
   #opening: Promise<void> | undefined
@@ -25,19 +28,33 @@ export class Routes {
   constructor(stores: Stores, view: () => PlacementView) {
     this.#stores = stores
     this.#view = view
+    this.#replicas = replicasOf([stores.primary])
   }
 
   get current(): readonly OpenRoute[] {
-    // A site that was cut off when it was tried and is back: who reads tries again.
-    if (this.#missedMs !== undefined && performance.now() - this.#missedMs > retryMs) this.refresh()
-    return this.#routes.length === 0 ? this.#routes : this.#routes.filter(({ site }) => this.#view().isUp(site))
+    return this.#around(this.#stores.primary)
   }
 
   /** Where the blocks of a store of this site can be read beside it, now. */
   beside(at: StoreRef): readonly OpenRoute[] {
     const { primary } = this.#stores
     if (storeKey(at) === storeKey(primary)) return this.current
-    return [routeTo(primary), ...this.current.filter((route) => storeKey(route) !== storeKey(at))]
+    return this.#around(at, [routeTo(primary)])
+  }
+
+  /** The replicas of the store itself first: they cost the least. Those of others last, where their leaders have been asked. */
+  #around(at: StoreRef, first: readonly OpenRoute[] = []): readonly OpenRoute[] {
+    // A site that was cut off when it was tried and is back: who reads tries again.
+    if (this.#missedMs !== undefined && performance.now() - this.#missedMs > retryMs) this.refresh()
+    const isOther = (route: StoreRef) => storeKey(route) !== storeKey(at)
+    const others = this.#routes.filter((route) => isOther(route) && this.#view().isUp(route.site))
+    return [
+      ...this.#replicas.filter((route) => !isOther(route)),
+      ...first,
+      ...others.filter(({ isLocal }) => isLocal),
+      ...this.#replicas.filter(isOther),
+      ...others.filter(({ isLocal }) => !isLocal),
+    ]
   }
 
   /** Whether reads go on to it, and have done so for a while: one that has failed just now may have begun before. */
@@ -65,12 +82,11 @@ export class Routes {
         (at) =>
           at.state !== 'removed' && !(at.site === primary.site && at.store === primary.store) && view.isUp(at.site),
       )
-      const routes = await Promise.all(
-        readable.map(async (at): Promise<readonly OpenRoute[]> => {
+      const found = await Promise.all(
+        readable.map(async (at): Promise<readonly StoreHandle[]> => {
           try {
             const handle = await this.#stores.find(at, view.domainOf(at.site))
-            if (handle === undefined) return this.#missed()
-            return [routeTo(handle)]
+            return handle === undefined ? this.#missed() : [handle]
           } catch (error) {
             // Cut off just now.
             if (isAppError(error)) return this.#missed()
@@ -78,7 +94,9 @@ export class Routes {
           }
         }),
       )
-      this.#routes = routes.flat().sort((a, b) => Number(b.isLocal) - Number(a.isLocal))
+      const handles = found.flat()
+      this.#routes = handles.map(routeTo)
+      this.#replicas = replicasOf([primary, ...handles.filter(({ site }) => site === primary.site)])
       const [before, nowMs] = [this.#openSinceMs, performance.now()]
       // Those of this site were there before anything could lie in them.
       const since = (route: OpenRoute) =>
@@ -87,8 +105,11 @@ export class Routes {
     }
   }
 
-  #missed(): readonly OpenRoute[] {
+  #missed(): readonly [] {
     this.#missedMs = performance.now()
     return []
   }
 }
+
+const replicasOf = (stores: readonly StoreHandle[]): readonly OpenRoute[] =>
+  stores.flatMap((store) => anyReplica(store) ?? [])

@@ -3,12 +3,17 @@ import { CID } from 'multiformats/cid'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { placeOf, type StoreHandle } from '../blocks/stores.ts'
 import { AppError } from '../errors.ts'
+import { ByteRate } from '../lib/byte-rate.ts'
+import { together } from '../lib/together.ts'
+import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { Lease } from '../nats/lease.ts'
 import type { Bulk, Pace, ScannedPage } from './bulk.ts'
 import type { IsNamed } from './contexts.ts'
 import type { Facts } from './facts.ts'
+import { evenReplicas, mendFindings } from './mend-findings.ts'
 import type { Repair } from './repair.ts'
+import { ReplicaWatch } from './replica-watch.ts'
 import { RootPass } from './root-pass.ts'
 import { isWanted, noSums, ScrubRecords, type ScrubState, type ScrubStatus, type ScrubSums } from './scrub-record.ts'
 
@@ -20,6 +25,7 @@ export interface ScrubConfig {
 }
 
 export interface ScrubberParts {
+  readonly nats: Nats
   readonly bulk: Pick<Bulk, 'scan'>
   /** `<d>_placement`. */
   readonly bucket: KvBucket
@@ -34,6 +40,7 @@ export interface ScrubberParts {
   readonly stores: () => Promise<readonly StoreHandle[]>
   readonly bytesIn: (store: StoreHandle) => Promise<number>
   readonly config: ScrubConfig
+  readonly waitMs: number
   readonly onTrouble: (error: unknown) => void
   /** How often it looks for something to do, and writes down where it stands. */
   readonly lookEveryMs?: number
@@ -43,6 +50,8 @@ export interface ScrubberParts {
 }
 
 const lookEveryMsDefault = 2_000
+/** Of the comparison of replicas: what was not read while it waited is not made up for at once. */
+const burstMs = 50
 /** A position that is lost costs so much reading again. */
 const saveEveryMsDefault = 5_000
 /** Copies that are due, and roots that were lost, are looked for so often without being asked. */
@@ -75,7 +84,15 @@ export class Scrubber {
   }
 
   start(): void {
-    if (this.isOn) this.#lease.start((signal) => this.#run(signal))
+    const { bytesPerSecond } = this.#parts.config
+    const watch = new ReplicaWatch({ ...this.#parts, rate: new ByteRate(bytesPerSecond, burstMs) })
+    const work = (signal: AbortSignal) =>
+      together(
+        signal,
+        (one) => this.#run(one),
+        (one) => watch.run(one),
+      )
+    if (this.isOn) this.#lease.start(work)
   }
 
   async close(): Promise<void> {
@@ -157,10 +174,11 @@ export class Scrubber {
     if (round.phase === 'blocks') {
       for (let { shard } = round; shard < handle.buckets.length; shard++) {
         if (shard > round.shard) await to({ shard, sequence: 1 }, {})
+        if (round.sequence === 1) await to({}, (await this.#even(handle, shard, pace, signal)) ?? {})
         const { graceMs } = this.#parts
         const job = { at: placeOf(handle), shard, fromSeq: round.sequence, pace, graceMs }
         const onPage = async (page: ScannedPage) =>
-          to({ sequence: page.nextSeq }, await this.#mend(handle, page, signal))
+          to({ sequence: page.nextSeq }, await this.#mend(handle, shard, page, signal))
         await this.#parts.bulk.scan(job, { signal, onPage })
       }
       await to({ phase: 'roots' }, {}, true)
@@ -172,26 +190,17 @@ export class Scrubber {
     this.#rootsLookedAt.set(storeKey(at), performance.now())
   }
 
-  /** Writes again what is bad in a page, where it can be. @returns what came of it */
-  async #mend(
-    handle: StoreHandle,
-    { blocks, bytes, findings }: ScannedPage,
-    signal: AbortSignal,
-  ): Promise<Partial<ScrubSums>> {
-    const { repair } = this.#parts
-    const hasReplicas = handle.buckets.some(({ replicas }) => replicas > 1)
-    let repaired = 0
-    let finished = 0
-    for (const { cid: text, fault } of findings) {
-      const cid = CID.parse(text)
-      if (fault === 'unfinished') {
-        await repair.finishBlock(handle, cid, signal)
-        finished++
-      } else if (await repair.mendBlock(handle, cid, signal)) repaired++
-      // With replicas another one may have it whole.
-      else if (!hasReplicas) await repair.forgetBlock(handle, cid, fault, signal)
-    }
-    return { blocks, bytes, bad: findings.length - finished, repaired, finished }
+  async #even(handle: StoreHandle, shard: number, { bytesPerSecond }: Pace, signal: AbortSignal) {
+    const bucket = handle.buckets[shard]
+    if (bucket === undefined) return undefined
+    return evenReplicas(this.#parts, handle, bucket, new ByteRate(bytesPerSecond, burstMs), signal)
+  }
+
+  async #mend(handle: StoreHandle, shard: number, { blocks, bytes, findings }: ScannedPage, signal: AbortSignal) {
+    const bucket = handle.buckets[shard]
+    if (bucket === undefined || findings.length === 0) return { blocks, bytes }
+    const found = findings.map(({ cid, fault }) => ({ cid: CID.parse(cid), fault }))
+    return { blocks, bytes, ...(await mendFindings(this.#parts, handle, bucket, found, signal)) }
   }
 
   /** @param all every root, not only those that are due */
@@ -201,10 +210,12 @@ export class Scrubber {
     return new RootPass({ handle, facts, repair, isNamed, pace, dueBeforeMs, onTrouble })
   }
 
-  /** Of reading: everything is read twice, once as blocks and once as roots. */
+  /** Of reading: everything is read twice, once as blocks and once as roots, and by each replica of several to compare them. */
   async #pace(handle: StoreHandle): Promise<Pace> {
     const { bytesIn, config } = this.#parts
-    const needed = (2 * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
+    const { replicas = 1 } = handle.buckets[0] ?? {}
+    const times = replicas === 1 ? 2 : 2 + replicas
+    const needed = (times * (await bytesIn(handle)) * 1000) / (config.everyMs / 2)
     return { lane: 'scrub', bytesPerSecond: Math.max(config.bytesPerSecond, needed) }
   }
 }

@@ -8,6 +8,7 @@ import type { Nats } from '../nats/connection.ts'
 import { lastSequence } from '../nats/event-stream.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import type { Beat } from './beats.ts'
+import type { Fence } from './fence.ts'
 import { placeEvents, type StoreSettings } from './place-events.ts'
 import type { Recorder } from './recorder.ts'
 
@@ -18,6 +19,7 @@ export interface SiteKeeperParts {
   readonly stores: Stores
   readonly recorder: Recorder
   readonly reader: LogReader
+  readonly fence: Pick<Fence, 'swept'>
   readonly freeBytes: () => number | undefined
   readonly onTrouble: (error: unknown) => void
 }
@@ -34,11 +36,22 @@ export class SiteKeeper {
 
   /** The site and the store that takes puts, if the log does not know them so already. @throws AppError STORE_UNAVAILABLE */
   async register(): Promise<void> {
-    const { layout, config, stores } = this.#parts
+    const { layout, config } = this.#parts
     const jetstreamDomain = config.jetstreamDomain ?? layout.site
     const site = { site: layout.site, jetstreamDomain, labels: config.siteLabels, state: 'active' } as const
     await this.#record(placeEvents.site(site))
+    await this.takePuts()
+  }
+
+  /**
+   * Tells that the store takes puts. Nothing may be put before it resolves: it may be one that held copies only, and a sweep that
+   * looked at the log before ends first.
+   * @throws AppError STORE_UNAVAILABLE
+   */
+  async takePuts(): Promise<void> {
+    const { config, stores, fence } = this.#parts
     await this.#record(placeEvents.store(settingsOf(stores.primary, config, true)))
+    await fence.swept(stores.primary.store, new AbortController().signal)
   }
 
   /** What the log will say of a store that was made for copies. */

@@ -25,6 +25,8 @@ export interface SweepParts {
   readonly fence: Pick<Fence, 'behind'>
   /** Until the facts know of every copy that the log of this site was told of. Resolves under the fence, so it must end. */
   readonly caughtUp: (signal: AbortSignal) => Promise<void>
+  /** Whether the log says that the store takes puts, or ever did: as the leader has it when it is asked. */
+  readonly tookPuts: (at: StoreRef, signal: AbortSignal) => Promise<boolean>
   /** Where blocks of this store can be read beside it. */
   readonly routesBeside: (at: StoreRef) => readonly Route[]
   readonly limits: DagLimits
@@ -59,7 +61,8 @@ const newcomersMax = 100_000
 /**
  * Frees the blocks of a store that none of the roots with a copy there needs: blocks are gathered, as many as fit the memory,
  * those that a root needs are taken out again, and what is left is deleted, in slices behind the fence of the store. A copy
- * that the log was told of before the fence went up is looked at first; one that is told of later waits for its end.
+ * that the log was told of before the fence went up is looked at first; one that is told of later waits for its end. So it is
+ * with a node that was started to put into this very store: it is told of in the log, and the sweep ends, or it waits.
  *
  * To be run under the lease of the site, beside the fold of the log. A crash leaves blocks that the next sweep meets.
  */
@@ -164,8 +167,10 @@ export class Sweep {
     newcomers: Set<string>,
     signal: AbortSignal,
   ): Promise<number> {
-    const { fence, caughtUp, facts } = this.#parts
+    const { fence, caughtUp, tookPuts, facts } = this.#parts
     const freed = await fence.behind(handle.store, signal, async (holds) => {
+      // What is being put is named by nothing yet.
+      if (await tookPuts(handle, signal)) return undefined
       await caughtUp(signal)
       if (newcomers.size > newcomersBehindFence) return 0
       const roots = await Promise.all([...newcomers].map((key) => facts.get(key, signal)))
@@ -173,7 +178,7 @@ export class Sweep {
       if ((await this.#spareNewcomers(handle, candidates, newcomers, signal)) !== undefined) return 0
       return this.#delete(handle, candidates, () => holds() && !signal.aborted, signal)
     })
-    // Another one sweeps: it does what we would.
+    // Another one sweeps: it does what we would. Or nobody is to sweep here any more.
     if (freed === undefined) candidates.clear()
     return freed ?? 0
   }

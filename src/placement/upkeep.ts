@@ -33,7 +33,7 @@ export class Upkeep {
 
   constructor(parts: UpkeepParts) {
     this.#parts = parts
-    const { bucket, layout, config, stores, names, source, bulk, onLoss, onTrouble } = parts
+    const { nats, bucket, layout, config, stores, names, source, bulk, waitMs, onLoss, onTrouble } = parts
     const { facts, recorder, view, routes, isNamed } = parts
     const isUp = (site: string) => view.isUp(site)
     this.repair = new Repair({
@@ -44,7 +44,7 @@ export class Upkeep {
       current: (known) => new CurrentCopies(view.inventory()).of(known),
     })
     this.scrubber = new Scrubber({
-      ...{ bulk, bucket, space: layout.space, site: layout.site, node: source.node, onTrouble },
+      ...{ nats, bulk, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },
       ...{ facts, repair: this.repair, isNamed, stores: () => this.#storesHere() },
       bytesIn: async (store) => (await stores.usage(store)).bytes,
       config: { bytesPerSecond: config.scrubBytesPerSecond, everyMs: config.scrubEveryMs },

@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { hashBlock } from '../../src/blocks/block.ts'
+import { blockKey } from '../../src/blocks/block-object.ts'
 import { Stores } from '../../src/blocks/stores.ts'
 import { readConfig } from '../../src/config.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { connectNats } from '../../src/nats/connection.ts'
 import { KvBucket } from '../../src/nats/kv-bucket.ts'
+import { chunkSubject, shardOf } from '../../src/nats/layout.ts'
+import { publish } from '../../src/nats/publish.ts'
 import { BulkWork } from '../../src/placement/bulk-work.ts'
 import { Repair } from '../../src/placement/repair.ts'
 import { Scrubber, type ScrubberParts } from '../../src/placement/scrubber.ts'
@@ -47,7 +50,8 @@ async function openStore(store: string) {
   })
   const open = (node: string, bytesPerSecond: number, more: Partial<ScrubberParts> = {}) => {
     const scrubber = new Scrubber({
-      ...{ bulk, bucket, space: 'main', site: 'local', node, facts: noFacts, repair, lookEveryMs: 20 },
+      ...{ nats, bulk, bucket, space: 'main', site: 'local', node, facts: noFacts, repair, waitMs: 5_000 },
+      lookEveryMs: 20,
       isNamed: async () => false,
       stores: async () => [primary],
       bytesIn: async (handle) => (await stores.usage(handle)).bytes,
@@ -61,7 +65,7 @@ async function openStore(store: string) {
   const put = async (count: number, bytes: number) => {
     for (let i = 0; i < count; i++) await primary.blocks.put(hashBlock(randomBytes(bytes), 0x55), { signal })
   }
-  return { primary, open, put, troubles }
+  return { nats, primary, open, put, troubles }
 }
 
 const until = <T>(work: () => Promise<T>): Promise<T> => vi.waitFor(work, { timeout: 20_000, interval: 20 })
@@ -117,6 +121,36 @@ test('a store that has not been gone through for long is due by itself', async (
   const scrubber = open('node', 1024 * MiB, { config: { bytesPerSecond: 1024 * MiB, everyMs: 100 } })
   scrubber.start()
   await until(async () => expect((await scrubber.status(signal))[0]?.last?.sums.blocks).toBe(3))
+}, 30_000)
+
+test('bytes that are wrong and that no meta names end no round, and are gone after it', async () => {
+  const { nats, primary, open, put, troubles } = await openStore('unnamed')
+  await put(4, 10 * KiB)
+  const { cid } = hashBlock(randomBytes(KiB), 0x55)
+  const { bucket = '', stream = '' } = primary.buckets[shardOf(cid.multihash.digest, 2)] ?? {}
+  await publish(nats.requests, { subject: chunkSubject(bucket, blockKey(cid)), payload: randomBytes(KiB) })
+  const before = (await nats.jsm.streams.info(stream)).state.messages
+  const scrubber = open('node', 1024 * MiB, { graceMs: 0 })
+  scrubber.start()
+  await scrubber.want(undefined, signal)
+  await until(async () => expect((await scrubber.status(signal))[0]?.last?.sums.blocks).toBe(5))
+  expect((await nats.jsm.streams.info(stream)).state.messages).toBe(before - 1)
+  expect(troubles).toEqual([])
+}, 30_000)
+
+test('a block that cannot be dealt with is told, and the round goes on to its end', async () => {
+  const { nats, primary, open, put, troubles } = await openStore('stubborn')
+  const { cid } = hashBlock(randomBytes(KiB), 0x55)
+  const { bucket = '' } = primary.buckets[shardOf(cid.multihash.digest, 2)] ?? {}
+  await publish(nats.requests, { subject: chunkSubject(bucket, blockKey(cid)), payload: randomBytes(KiB) })
+  await put(8, 10 * KiB)
+  const scrubber = open('node', 1024 * MiB, {
+    repair: { mendBlock: () => Promise.reject(new Error('stubborn')) } as unknown as Repair,
+  })
+  scrubber.start()
+  await scrubber.want(undefined, signal)
+  await until(async () => expect((await scrubber.status(signal))[0]?.last?.sums).toMatchObject({ blocks: 9, bad: 1 }))
+  expect(troubles).toMatchObject([{ message: 'stubborn' }])
 }, 30_000)
 
 test('a scrubber that is off does nothing and says so', async () => {

@@ -1,9 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { hashBlock } from '../../src/blocks/block.ts'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { hashBlock, verifyBlock } from '../../src/blocks/block.ts'
 import type { StoreHandle } from '../../src/blocks/stores.ts'
 import { verifyDag } from '../../src/placement/copy-dag.ts'
 import { copyEvents } from '../../src/placement/copy-events.ts'
+import type { SiteKeeperParts } from '../../src/placement/site-keeper.ts'
+import type { SweepParts } from '../../src/placement/sweep.ts'
 import { limits, signal } from '../support/dags.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { SiteRig } from '../support/site-rig.ts'
@@ -131,6 +134,72 @@ test('a sweep that was cut off leaves a store that the next one finishes, and co
   await copied(rig, gone)
   await verify(rig, gone, store)
   await verify(rig, kept, store)
+})
+
+/**
+ * A store is swept that another node begins to put into, on one side or the other of the sweep's look at the log: the put finds
+ * its blocks there, and tells of its root once the sweep is through.
+ * @param begins before = all blocks are put before the sweep looks; after = while it goes on behind its look
+ */
+async function putInto(
+  rig: SiteRig,
+  begins: 'before' | 'after',
+  parts: { readonly sweep?: Partial<SweepParts>; readonly keeper?: Partial<SiteKeeperParts> } = {},
+): Promise<{ readonly freed: number; readonly isWhole: boolean }> {
+  const { follower } = rig.follow()
+  rig.replicator().start()
+  const leaves = rig.leaves(20, 1)
+  const gone = await rig.put(leaves)
+  await copied(rig, gone)
+  await removed(rig, gone)
+  const node = await SiteRig.open(server.url, rig.onFinished, { DOMAIN: rig.config.layout.domain, STORE: 'b' })
+  const putAll = async () => {
+    await node.keeper(parts.keeper).register()
+    const writer = node.stores.primary.blocks.openWriter({ signal })
+    for (const bytes of [...leaves, await rig.stores.primary.blocks.get(gone, { signal })]) {
+      await writer.put(verifyBlock(bytes.byteLength === 100 ? leaf(bytes) : gone, bytes))
+    }
+    await writer.flush()
+  }
+  let putting: Promise<void> | undefined
+  if (begins === 'before') await putAll()
+  const sweep = rig.sweep(follower, {
+    ...parts.sweep,
+    // After it has looked; its own time to begin, and to come to the fence.
+    caughtUp: async () => {
+      if (begins === 'before') return
+      putting ??= putAll()
+      await Promise.race([putting, delay(1_000)])
+    },
+  })
+  const { freed } = await sweep.run(await rig.stores.make('b'), signal)
+  await putting
+  const isWhole = await verify(rig, gone, node.stores.primary).then(
+    () => true,
+    () => false,
+  )
+  return { freed, isWhole }
+}
+
+test.each([['before'], ['after']] as const)(
+  'a node that begins to put into a swept store %s the sweep looks loses no block',
+  async (begins) => {
+    const rig = await SiteRig.open(server.url, onTestFinished)
+    const { freed, isWhole } = await putInto(rig, begins)
+    expect({ freed, isWhole }).toEqual({ freed: begins === 'before' ? 0 : 21, isWhole: true })
+    // It has taken puts now.
+    const { follower } = rig.follow()
+    await expect(rig.sweep(follower).run(await rig.stores.make('b'), signal)).resolves.toMatchObject({ freed: 0 })
+  },
+)
+
+// The controls of the test above.
+test.each([
+  ['without a look at the log', 'before', { sweep: { tookPuts: async () => false } }],
+  ['without waiting for the fence', 'after', { keeper: { fence: { swept: async () => undefined } } }],
+] as const)('%s it does', async (_label, begins, parts) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  await expect(putInto(rig, begins, parts)).resolves.toEqual({ freed: 21, isWhole: false })
 })
 
 /**

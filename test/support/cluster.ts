@@ -10,10 +10,12 @@ import { freePorts } from './ports.ts'
 export interface ClusterServer {
   readonly name: string
   readonly url: string
+  /** Where its files lie. */
+  readonly dataDir: string
   /** It has a process that is neither paused nor cut off. */
   readonly running: boolean
-  /** SIGKILL. The data stay. */
-  kill(): Promise<void>
+  /** SIGKILL, if nothing else is said. The data stay. */
+  kill(signal?: NodeJS.Signals): Promise<void>
   /** After `kill`, with its data; does not wait until it has caught up (`settled` does). */
   start(): Promise<void>
   /** SIGSTOP: it holds its connections and its leadership, and says nothing. */
@@ -114,6 +116,7 @@ interface StreamState {
 class Member implements ClusterServer {
   readonly name: string
   readonly url: string
+  readonly dataDir: string
   readonly #size: number
   readonly #monitorUrl: string
   readonly #options: TestNatsOptions
@@ -135,12 +138,13 @@ class Member implements ClusterServer {
     const routes = Array.from({ length: size }, (_, to) => JSON.stringify(`nats-route://127.0.0.1:${dial(to)}`))
     this.name = `n${index + 1}`
     this.url = `nats://127.0.0.1:${port(index, 0)}`
+    this.dataDir = join(folder, this.name)
     this.#size = size
     this.#monitorUrl = `http://127.0.0.1:${port(index, 2)}`
     this.#links = links.filter(({ from, to }) => from === index || to === index).map(({ link }) => link)
     this.#options = {
       ...options,
-      dataDir: join(folder, this.name),
+      dataDir: this.dataDir,
       port: port(index, 0),
       extraConfig: [
         `server_name: ${this.name}`,
@@ -166,11 +170,11 @@ class Member implements ClusterServer {
     this.#nats ??= await startTestNats(this.#options)
   }
 
-  async kill(): Promise<void> {
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const nats = this.#nats
     this.#nats = undefined
     this.#paused = false
-    await nats?.kill('SIGKILL')
+    await nats?.kill(signal)
   }
 
   pause(): void {

@@ -26,7 +26,9 @@ import type { RootFacts } from '../../src/placement/model.ts'
 import { encodeMove, type MoveTask, moveKey } from '../../src/placement/move.ts'
 import { Recorder } from '../../src/placement/recorder.ts'
 import { Replicator, type ReplicatorParts } from '../../src/placement/replicator.ts'
+import { SiteKeeper, type SiteKeeperParts } from '../../src/placement/site-keeper.ts'
 import { Sweep, type SweepParts } from '../../src/placement/sweep.ts'
+import { tookPuts } from '../../src/placement/took-puts.ts'
 import { limits, pattern, putFile, putRaw, signal } from './dags.ts'
 import { silent } from './stores.ts'
 
@@ -201,10 +203,21 @@ export class SiteRig {
           await follower.reached(next, end)
         }
       },
+      tookPuts: (at) => tookPuts(nats, config.layout, at),
       routesBeside: () => [routeOf(this.stores.primary)],
       ...more,
     })
     return this.#sweep
+  }
+
+  keeper(more: Partial<SiteKeeperParts> = {}): SiteKeeper {
+    const { nats, config, stores, recorder, reader, fence } = this
+    return new SiteKeeper({
+      ...{ nats, stores, recorder, reader, fence, layout: config.layout, config: config.placement },
+      freeBytes: () => undefined,
+      onTrouble: (error) => this.trouble.push(error),
+      ...more,
+    })
   }
 
   async factsOf(cid: CID): Promise<RootFacts | undefined> {
