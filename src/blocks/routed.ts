@@ -167,7 +167,8 @@ async function hasBlock(route: Route, cid: CID, options: Abortable): Promise<boo
   }
 }
 
-function isMissing(error: unknown): error is AppError {
+/** What another place may have. */
+export function isMissing(error: unknown): error is AppError {
   return isAppError(error, 'BLOCK_NOT_FOUND') || isAppError(error, 'BLOCK_LOST') || isAppError(error, 'BLOCK_CORRUPT')
 }
 

@@ -48,7 +48,7 @@ export class BulkWork implements Bulk {
       return await copyDag(CID.parse(root), verified(dest), routes, {
         ...this.#dagOptions(pace, options),
         rewrite: (block) => dest.rewrite(block, { signal }),
-        ...(isNew ? { hasMany: dest.hasMany.bind(dest) } : {}),
+        ...(isNew ? { hasMany: dest.hasMany.bind(dest), awayIsOutage: true } : {}),
         onCopied: ({ cid, from: { site, store } }) => {
           const first = mended?.first ?? { cid: cid.toV1().toString(), from: { site, store } }
           mended = { count: (mended?.count ?? 0) + 1, first }

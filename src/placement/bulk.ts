@@ -19,7 +19,10 @@ export interface DagJob {
 export interface CopyJob extends DagJob {
   /** Where what `at` lacks is read, the best first. */
   readonly from: readonly BucketPlace[]
-  /** `at` is expected to have little of it: it is asked what it has before it is read. */
+  /**
+   * `at` is expected to have little of it: it is asked what it has before it is read, and what nobody gives while a place of
+   * `from` cannot be asked is STORE_UNAVAILABLE.
+   */
   readonly isNew: boolean
 }
 

@@ -2,11 +2,11 @@ import { setImmediate } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import { type HashedBlock, isIdentity, verifyBlock } from '../blocks/block.ts'
 import type { Blockstore } from '../blocks/blockstore.ts'
-import type { Route } from '../blocks/routed.ts'
+import { isMissing, type Route } from '../blocks/routed.ts'
 import { linksOf } from '../dag/codecs.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { walk } from '../dag/walk.ts'
-import { type AppError, isAppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import type { ByteRate } from '../lib/byte-rate.ts'
 import { MiB } from '../lib/units.ts'
 import type { CopySize } from './copy-events.ts'
@@ -24,6 +24,8 @@ export interface CopyOptions {
   readonly rewrite?: (block: HashedBlock) => Promise<void>
   /** Of `dest`: see `CopySourceParts`. */
   readonly hasMany?: CopySourceParts['hasMany']
+  /** What nobody gives while one of the others cannot be asked is STORE_UNAVAILABLE, and not what `dest` says of it. */
+  readonly awayIsOutage?: boolean
   /** A block is now in `dest` that was read elsewhere. `failure`: what `dest` said of it. */
   readonly onCopied?: (block: { readonly cid: CID; readonly from: Route; readonly failure: AppError }) => void
 }
@@ -42,12 +44,12 @@ export async function copyDag(
   others: readonly Route[],
   options: CopyOptions,
 ): Promise<CopySize & { readonly newBlocks: number }> {
-  const { signal, rewrite, onCopied, hasMany } = options
+  const { signal, rewrite, onCopied, hasMany, awayIsOutage } = options
   const source = new CopySource({ dest, others, hasMany })
   const writer = dest.openWriter({ signal })
   let newBlocks = 0
   let last: Uint8Array | undefined
-  const size = await eachBlock(root, source, options, async (cid, bytes) => {
+  const copyBlock = async (cid: CID, bytes: Uint8Array) => {
     const found = source.take(cid)
     if (found === undefined) return
     newBlocks++
@@ -56,6 +58,10 @@ export async function copyDag(
     else if (cid.equals(root)) last = bytes
     else await writer.put(verifyBlock(cid, bytes))
     onCopied?.({ cid, ...found })
+  }
+  const size = await eachBlock(root, source, options, copyBlock).catch((cause: unknown) => {
+    if (awayIsOutage !== true || !source.isAway || !isMissing(cause)) throw cause
+    throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
   })
   await writer.flush()
   if (last !== undefined) await dest.put(verifyBlock(root, last), { signal })

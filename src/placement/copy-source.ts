@@ -2,7 +2,7 @@ import type { CID } from 'multiformats/cid'
 import { multihashKey } from '../blocks/block.ts'
 import type { Abortable, Blockstore, Want } from '../blocks/blockstore.ts'
 import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 
 export interface CopySourceParts {
   /** Where the copy is to lie. */
@@ -27,14 +27,26 @@ export class CopySource implements Pick<Blockstore, 'get' | 'getBatch'> {
   readonly #routed: RoutedBlockstore
   readonly #elsewhere: RoutedBlockstore
   readonly #found = new Map<string, Found>()
+  #isAway = false
 
   constructor(parts: CopySourceParts) {
-    const { dest, others } = parts
+    const { dest } = parts
+    const others = parts.others.map((route) => ({
+      ...route,
+      blocks: watched(route.blocks, () => {
+        this.#isAway = true
+      }),
+    }))
     this.#parts = parts
     const onFound = ({ cid, from }: { readonly cid: CID; readonly from: Route }, failure: AppError) =>
       this.#found.set(multihashKey(cid), { from, failure })
     this.#routed = new RoutedBlockstore({ primary: dest, others: () => others, onFound })
     this.#elsewhere = new RoutedBlockstore({ primary: nowhere(dest), others: () => others, onFound })
+  }
+
+  /** One of the others could not be asked, so that what nobody has given may lie there. */
+  get isAway(): boolean {
+    return this.#isAway
   }
 
   /** Where a block was read that `dest` did not give; it is forgotten with that. */
@@ -66,6 +78,24 @@ export class CopySource implements Pick<Blockstore, 'get' | 'getBatch'> {
     let nextHere = 0
     let nextThere = 0
     return wants.map((_, i) => (has[i] === true ? present[nextHere++] : absent[nextThere++]) ?? new Uint8Array())
+  }
+}
+
+/** Tells of each request that the place did not answer. */
+function watched(blocks: Route['blocks'], onAway: () => void): Route['blocks'] {
+  const asked = async <T>(answer: Promise<T>): Promise<T> => {
+    try {
+      return await answer
+    } catch (error) {
+      if (isAppError(error, 'STORE_UNAVAILABLE')) onAway()
+      throw error
+    }
+  }
+  return {
+    has: (cid, options) => asked(blocks.has(cid, options)),
+    size: (cid, options) => asked(blocks.size(cid, options)),
+    get: (cid, options) => asked(blocks.get(cid, options)),
+    getBatch: (wants, options) => asked(blocks.getBatch(wants, options)),
   }
 }
 

@@ -18,6 +18,7 @@ import type { Follower } from './follower.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import type { Recorder } from './recorder.ts'
 import { Replicator } from './replicator.ts'
+import { RootHistory } from './root-history.ts'
 import type { Routes } from './routes.ts'
 import { Sweep } from './sweep.ts'
 import { Sweeper } from './sweeper.ts'
@@ -61,6 +62,7 @@ export class Copying {
     const fence = new Fence(parts.bucket, layout)
     this.replicator = new Replicator({
       ...{ queue, stores, facts, recorder, bulk: parts.bulk, onTrouble },
+      history: new RootHistory({ ...parts, ...layout }),
       domainOf: (at) => view.domainOf(at),
       makeStore: parts.makeStore,
       bytesPerSecond: config.copyBytesPerSecond,
@@ -97,6 +99,8 @@ export class Copying {
   /** Whether a copy would be planned where one is on its way. */
   async #isWanted(facts: RootFacts, to: StoreRef, signal: AbortSignal): Promise<boolean> {
     const { view, contextOf } = this.#parts
+    // Sites that were not heard yet look down, and nothing would be planned.
+    if (!view.isKnown) return true
     const without = { ...facts, copies: facts.copies.filter((copy) => storeKey(copy) !== storeKey(to)) }
     const { steps } = view.planner().planner.plan(without, await contextOf(without, signal))
     return steps.some((step) => step.kind === 'add' && storeKey(step.to) === storeKey(to))

@@ -1,7 +1,8 @@
 import { CID } from 'multiformats/cid'
-import type { StoreRef } from '../blocks/store-ref.ts'
+import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { AppError } from '../errors.ts'
 import { rootKey } from '../names/name-fold.ts'
+import type { Copy } from './model.ts'
 
 /** One thing to be done at a site: a copy to be made there, or to be dropped. */
 export interface MoveTask {
@@ -22,8 +23,21 @@ export interface MoveTask {
   readonly causation: string
 }
 
-/** One message a root and store: the same is never queued twice. */
-export const moveKey = ({ rootKey, to }: Pick<MoveTask, 'rootKey' | 'to'>): string => `${to.store}.${rootKey}`
+/**
+ * One message for each root, store and action: the same is never queued twice, and what is done but not acknowledged yet does
+ * not hold the place of its opposite.
+ */
+export const moveKey = ({ action, rootKey, to }: Pick<MoveTask, 'action' | 'rootKey' | 'to'>): string =>
+  action === 'add' ? `${to.store}.${rootKey}` : `${to.store}.${rootKey}.${action}`
+
+/** Where to read. What the task names is as old as the task: those copies may have gone, and others come, while it waited. */
+export function sourcesOf({ from, to }: MoveTask, copies: readonly Copy[]): readonly StoreRef[] {
+  const verified = copies.filter((copy) => copy.state === 'verified' && storeKey(copy) !== storeKey(to))
+  const there = new Set(verified.map(storeKey))
+  const still = from.filter((at) => there.has(storeKey(at)))
+  if (still.length > 0) return still
+  return verified.length > 0 ? verified : from
+}
 
 export const encodeMove = (task: MoveTask): Buffer => Buffer.from(JSON.stringify(task))
 

@@ -33,6 +33,8 @@ const rootsAtOnce = 16
 const waitingMax = 10_000
 const retryMsMin = 1_000
 const retryMsMax = 300_000
+/** What only waits for an answer has nothing wrong with it. */
+const outageRetryMsMax = 5_000
 
 /**
  * Looks at one root after the other and does what the plan asks of this site: copies to be made here are queued, copies to
@@ -133,7 +135,8 @@ export class Reconciler {
       return
     }
     this.#failures.set(key, failures + 1)
-    const pauseMs = Math.min(retryMsMin * 2 ** failures, retryMsMax)
+    const longestMs = isAppError(error, 'STORE_UNAVAILABLE') ? outageRetryMsMax : retryMsMax
+    const pauseMs = Math.min(retryMsMin * 2 ** failures, longestMs)
     setTimeout(() => this.consider(key), pauseMs).unref()
   }
 
@@ -157,8 +160,9 @@ export class Reconciler {
     for (const copy of facts.copies) {
       if (copy.site !== site) continue
       if (copy.state === 'removing') await this.#queue(removal(copy, rootKey, facts, plan))
-      // The queue may have lost what the log has asked for.
-      if (copy.state === 'requested' && isReview) await this.#queue(resumption(copy, rootKey, facts, plan))
+      // The queue may have lost what the log has asked for, or has told to have failed; for that whole copies have to be left.
+      const isOpen = copy.state === 'requested' || (copy.state === 'failed' && plan.have > 0)
+      if (isOpen && isReview) await this.#queue(resumption(copy, rootKey, facts, plan))
     }
     if (stewardOf(facts, inventory) === site) await this.#steward(facts, plan)
     else if (tellerOf(facts, inventory) === site) await this.#tell(facts, plan)

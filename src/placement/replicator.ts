@@ -1,21 +1,26 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
+import { CID } from 'multiformats/cid'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { type BucketPlace, placeOf, type StoreHandle, type Stores } from '../blocks/stores.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
 import type { Move, MoveQueue } from '../nats/move-queue.ts'
 import type { Bulk, BulkOptions } from './bulk.ts'
-import { copyEvents } from './copy-events.ts'
+import { copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { Copy, RootFacts } from './model.ts'
-import { decodeMove, type MoveTask } from './move.ts'
-import type { Cause, Recorder } from './recorder.ts'
+import { decodeMove, type MoveTask, moveKey, sourcesOf } from './move.ts'
+import type { Recorder } from './recorder.ts'
+import { RetryPauses } from './retry-pauses.ts'
+import type { RootHistory } from './root-history.ts'
 
 export interface ReplicatorParts {
   readonly queue: MoveQueue
   readonly stores: Stores
   readonly facts: Facts
+  /** For what must not be decided by facts that are behind the log. */
+  readonly history: Pick<RootHistory, 'factsOf'>
   readonly recorder: Recorder
   /** A store of this site, made where it is missing. */
   readonly makeStore: (store: string) => Promise<StoreHandle>
@@ -45,12 +50,8 @@ export interface ReplicatorCounts {
 }
 
 const workingEveryMs = 5_000
-/** Until what is known has caught up with the log. */
-const conflictMs = 250
-/** By the number of tries; then the last one for as long as the copy is wanted. */
-const retryMs = [1_000, 5_000, 15_000, 60_000, 600_000] as const
-/** What only waits for somebody to come back is not to wait much longer than that. */
-const outageRetryMs = 5_000
+/** Until what is known has caught up with the log; until the queue answers again. */
+const [conflictMs, queueRetryMs] = [250, 1_000]
 /** Tries before it is asked whether the copy is wanted still. */
 const triesUnasked = 3
 /** Tries of a task about content that nobody knows of, a quarter of a second apart. */
@@ -69,6 +70,7 @@ export class Replicator {
   readonly #parts: ReplicatorParts
   readonly #stop = new AbortController()
   readonly #lanes: ByteBudget
+  readonly #pauses = new RetryPauses()
   #running: Promise<unknown> = Promise.resolve()
   #made = 0
   #removed = 0
@@ -121,7 +123,7 @@ export class Replicator {
       } catch (error) {
         if (signal.aborted) break
         this.#parts.onTrouble(error)
-        await delay(retryMs[0], undefined, { signal }).catch(() => undefined)
+        await delay(queueRetryMs, undefined, { signal }).catch(() => undefined)
       }
     }
     await Promise.all(underWay)
@@ -132,10 +134,9 @@ export class Replicator {
     try {
       task = decodeMove(move.data)
     } catch (error) {
-      // Nobody can do it, now or later; whoever plans queues what is wanted again.
+      // Nobody can ever do it; whoever plans queues what is wanted again.
       move.ack()
-      this.#parts.onTrouble(error)
-      return
+      return this.#parts.onTrouble(error)
     }
     this.#busy++
     const sign = setInterval(() => move.working(), workingEveryMs)
@@ -143,6 +144,7 @@ export class Replicator {
       if (task.action === 'add') await this.#add(task, move, signal)
       else await this.#remove(task, signal)
       move.ack()
+      this.#pauses.forget(moveKey(task))
     } catch (error) {
       if (signal.aborted) move.retryAfter(0)
       else if (isAppError(error, 'REVISION_CONFLICT')) move.retryAfter(conflictMs)
@@ -154,25 +156,27 @@ export class Replicator {
   }
 
   async #add(task: MoveTask, { deliveries }: Move, signal: AbortSignal): Promise<void> {
-    const { facts, isWanted, takesCopies } = this.#parts
-    const { to } = task
-    const known = await facts.get(task.rootKey, signal)
-    const present = known?.copies.find((copy) => storeKey(copy) === storeKey(to))
+    const { facts, history, isWanted, takesCopies } = this.#parts
+    // Perhaps it came back because the facts are behind the log.
+    const isAgain = deliveries > 1
+    const known = isAgain ? await history.factsOf(CID.parse(task.root), signal) : await facts.get(task.rootKey, signal)
+    const present = known?.copies.find((copy) => storeKey(copy) === storeKey(task.to))
     if (known === undefined) {
       // Whoever queued it knows more than what can be read here now; or it is nothing that was ever put.
       if (deliveries > triesUnknown) return
       throw new AppError('REVISION_CONFLICT', `the root ${task.root} is not known yet`)
     }
-    // Somebody has done it since this was queued.
     const isThere = present?.state === 'verified' && (present.verifiedAt ?? '') >= (task.notBefore ?? '')
     if (isThere || present?.state === 'removing') return
-    const isUnwanted =
-      !takesCopies(to.store) || ((known.deleted || deliveries > triesUnasked) && !(await isWanted(known, to, signal)))
-    if (isUnwanted) return this.#drop(task, known, present)
+    // What has failed before and is taken up again may only be left over.
+    const isLeft = present?.state === 'failed' && !isAgain
+    const isAsked = isLeft || known.deleted || deliveries > triesUnasked
+    const isUnwanted = !takesCopies(task.to.store) || (isAsked && !(await isWanted(known, task.to, signal)))
+    if (isUnwanted) return this.#drop(task, signal)
     const bytes = Math.min(known.bytes ?? laneBytes, laneBytes)
     await this.#lanes.acquire(bytes, signal)
     try {
-      await this.#copy(task, known, deliveries > 1 && present?.state !== 'verified' ? present : undefined, signal)
+      await this.#copy(task, known, isAgain && present?.state !== 'verified' ? present : undefined, signal)
     } finally {
       this.#lanes.release(bytes)
     }
@@ -193,25 +197,29 @@ export class Replicator {
     const startedMs = performance.now()
     const pace = { lane: 'copies', bytesPerSecond: this.#parts.bytesPerSecond } as const
     const job = { root, at: placeOf(dest), pace }
-    const from = await this.#places(task.from)
+    const named = sourcesOf(task, known.copies)
+    const from = await this.#places(named)
     const made = await bulk.copy({ ...job, from, isNew: true }, this.#options(signal)).catch((cause: unknown) => {
-      if (from.length === task.from.length || !isAppError(cause, 'BLOCK_NOT_FOUND')) throw cause
+      if (from.length === named.length || !isAppError(cause, 'BLOCK_NOT_FOUND')) throw cause
       throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
     })
     const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(3))
     await recorder.record(copyEvents.made(root, to, { ...made, seconds }), step)
     const verified = await bulk.verify(job, this.#options(signal))
     await recorder.record(copyEvents.verified(root, to, verified), step)
+    if (known.lost) await recorder.record(lossEvents.restored(root, to), step)
     this.#made++
   }
 
   /** Nobody wants it any more: what was begun is told to have ended, or it would be waited for. */
-  async #drop(task: MoveTask, known: RootFacts, present: Copy | undefined): Promise<void> {
-    if (present?.state !== 'requested' && present?.state !== 'failed') return
-    const { recorder } = this.#parts
+  async #drop(task: MoveTask, signal: AbortSignal): Promise<void> {
+    const { recorder, history } = this.#parts
+    // Out of the log: facts that are behind do not know what was begun, and nobody would come back to it.
+    const known = await history.factsOf(CID.parse(task.root), signal)
+    const present = known?.copies.find((copy) => storeKey(copy) === storeKey(task.to))
+    if (known === undefined || (present?.state !== 'requested' && present?.state !== 'failed')) return
     const expect = { filter: recorder.copyFilter(known.root), lastSequence: known.copyRevision }
-    const cause: Cause = { correlation: task.correlation, causation: present.eventId }
-    await recorder.record(copyEvents.removed(known.root, task.to), cause, expect)
+    await recorder.record(copyEvents.removed(known.root, task.to), { ...task, causation: present.eventId }, expect)
   }
 
   /** The copy counts no more; its blocks are freed by the sweep of the store, where it has one. */
@@ -220,10 +228,9 @@ export class Replicator {
     const known = await facts.get(task.rootKey, signal)
     const present = known?.copies.find((copy) => storeKey(copy) === storeKey(task.to))
     if (present?.state !== 'removing') return
-    const cause: Cause = { correlation: task.correlation, causation: task.causation }
     // What is known may be behind: an end that is in the log already is not told again.
     const expect = { filter: recorder.copyFilter(task.root), lastSequence: known?.copyRevision ?? 0 }
-    await recorder.record(copyEvents.removed(task.root, task.to), cause, expect)
+    await recorder.record(copyEvents.removed(task.root, task.to), task, expect)
     this.#removed++
   }
 
@@ -237,16 +244,14 @@ export class Replicator {
       const present = known?.copies.find((copy) => storeKey(copy) === storeKey(task.to))
       // Told once: the log is no place for each try.
       if (move.deliveries === 1 || present?.state === 'requested') {
-        const cause: Cause = { correlation: task.correlation, causation: task.causation }
         const failed = copyEvents.failed(task.root, task.to, { code: code.toLowerCase(), message })
-        if (task.action === 'add') await recorder.record(failed, cause)
+        if (task.action === 'add') await recorder.record(failed, task)
         else onTrouble(error)
       }
     } catch (trouble) {
       onTrouble(trouble)
     }
-    const pauseMs = retryMs[move.deliveries - 1] ?? retryMs[retryMs.length - 1] ?? 0
-    move.retryAfter(code === 'STORE_UNAVAILABLE' ? Math.min(pauseMs, outageRetryMs) : pauseMs)
+    move.retryAfter(this.#pauses.after(moveKey(task), error, move.deliveries))
   }
 
   #options(signal: AbortSignal): BulkOptions {

@@ -3,14 +3,14 @@ import { together } from '../lib/together.ts'
 import type { Facts } from './facts.ts'
 import type { Follower } from './follower.ts'
 import type { Reconciler } from './reconciler.ts'
-import type { PlacementView } from './view.ts'
+import { heardWithinMs, type PlacementView } from './view.ts'
 
 export interface SiteWorkParts {
   readonly site: string
   readonly follower: Follower
   readonly reconciler: Reconciler
   readonly facts: Facts
-  readonly view: Pick<PlacementView, 'isReady' | 'sites' | 'isUp'>
+  readonly view: Pick<PlacementView, 'isReady' | 'areHeard'>
   /** Rises whenever what plans go by has changed. */
   readonly changes: () => number
   /** Beside it, for whoever has the lease. */
@@ -19,8 +19,6 @@ export interface SiteWorkParts {
 }
 
 const lookMs = 100
-/** A site that is there says so every two seconds. */
-const heardWithinMs = 5_000
 const pendingMax = 1_000
 /** Rules may ask for the age of content, and the index of names may have been behind. */
 const reviewEveryMsDefault = 60 * 60 * 1000
@@ -68,12 +66,7 @@ export class SiteWork {
     const { follower, view } = this.#parts
     while (!view.isReady || !follower.isCaughtUp) await delay(lookMs, undefined, { signal })
     const endMs = performance.now() + heardWithinMs
-    while (performance.now() < endMs && !this.#areHeard()) await delay(lookMs, undefined, { signal })
-  }
-
-  #areHeard(): boolean {
-    const { view, site } = this.#parts
-    return view.sites.every((one) => one.site === site || one.state !== 'active' || view.isUp(one.site))
+    while (performance.now() < endMs && !view.areHeard) await delay(lookMs, undefined, { signal })
   }
 
   /** All roots: once at the start, when what plans go by has changed, when some were left out, and now and then. */

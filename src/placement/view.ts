@@ -28,6 +28,8 @@ type PolicyRecord = { readonly policy: Policy; readonly revision: number; readon
 
 const lookEveryMs = 500
 const plannerKeptMs = 500
+/** A site that is there says so every two seconds. */
+export const heardWithinMs = 5_000
 
 /** Sites, stores, policy and projections as this node knows them now. */
 export class PlacementView {
@@ -37,6 +39,7 @@ export class PlacementView {
   readonly #projections: Records<ProjectionRecord>
   readonly #policies: Records<PolicyRecord>
   readonly #timer: NodeJS.Timeout
+  readonly #startedMs = performance.now()
   #up = ''
   #kept: { readonly sinceMs: number; readonly current: ReturnType<PlacementView['planner']> } | undefined
   #compiled: { readonly revision: number; readonly policy: CompiledPolicy } | undefined
@@ -61,6 +64,16 @@ export class PlacementView {
   /** Sites, stores, policy and projections are known as they were at the start, and since. */
   get isReady(): boolean {
     return [this.#sites, this.#stores, this.#projections, this.#policies].every(({ isReady }) => isReady)
+  }
+
+  /** Ready, and the sites have been heard or have had the time for it: before that they all look down. */
+  get isKnown(): boolean {
+    return this.isReady && (this.areHeard || performance.now() - this.#startedMs > heardWithinMs)
+  }
+
+  get areHeard(): boolean {
+    const { site: here } = this.#parts
+    return this.sites.every(({ site, state }) => site === here || state !== 'active' || this.isUp(site))
   }
 
   get sites(): readonly SiteRecord[] {

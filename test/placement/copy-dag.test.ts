@@ -2,6 +2,7 @@ import type { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import type { Route } from '../../src/blocks/routed.ts'
 import { verified } from '../../src/blocks/verified.ts'
+import { AppError } from '../../src/errors.ts'
 import { ByteRate } from '../../src/lib/byte-rate.ts'
 import { type CopyOptions, copyDag, verifyDag } from '../../src/placement/copy-dag.ts'
 import { CountingStore, limits, putFile, putRaw, signal } from '../support/dags.ts'
@@ -21,6 +22,11 @@ const routeTo = (store: string, blocks: CountingStore): Route => ({
   ...{ site: 's', store, isLocal: false },
   blocks: verified(blocks),
 })
+
+const fail = async (): Promise<never> => {
+  throw new AppError('STORE_UNAVAILABLE', 'cut off')
+}
+const unavailable: Route['blocks'] = { has: fail, size: fail, get: fail, getBatch: fail }
 
 test('a copy holds every block once, and its root was written last', async () => {
   const source = new CountingStore()
@@ -72,6 +78,19 @@ test('what nobody has fails the copy, and leaves no root', async () => {
   if (missing !== undefined) await source.delete(missing, { signal })
   await expect(copyDag(root, dest, [routeTo('a', source)], options)).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
   await expect(dest.has(root, { signal })).resolves.toBe(false)
+})
+
+test('what nobody gives while a source cannot be asked is an outage, for whoever wants it to be', async () => {
+  const source = new CountingStore()
+  const { root } = await putLeaves(source, 5)
+  const silent = { ...routeTo('b', source), blocks: unavailable }
+  const asked = { ...options, awayIsOutage: true }
+  const copied = copyDag(root, new CountingStore(), [silent], asked)
+  await expect(copied).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', cause: { code: 'BLOCK_NOT_FOUND' } })
+  await expect(copyDag(root, new CountingStore(), [silent], options)).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+  await expect(copyDag(root, new CountingStore(), [silent, routeTo('a', source)], asked)).resolves.toMatchObject({
+    newBlocks: 6,
+  })
 })
 
 test('a damaged block in a source never gets into the copy', async () => {

@@ -5,7 +5,7 @@ import { hashBlock } from '../../src/blocks/block.ts'
 import { link } from '../../src/events/canonical.ts'
 import { rootKey } from '../../src/names/name-fold.ts'
 import { verifyDag } from '../../src/placement/copy-dag.ts'
-import { copyEvents } from '../../src/placement/copy-events.ts'
+import { copyEvents, lossEvents } from '../../src/placement/copy-events.ts'
 import { limits, signal } from '../support/dags.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { SiteRig } from '../support/site-rig.ts'
@@ -209,3 +209,42 @@ test('bytes that are read are held to the rate', async ({ onTestFinished }) => {
   // 8 MB in all, of which only the first moment is free.
   expect(performance.now() - beforeMs).toBeGreaterThan(1_500)
 }, 30_000)
+
+test('what nobody wants any more has ended in the log, also where the facts do not know yet that it was begun', async ({
+  onTestFinished,
+}) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  const { stop } = rig.follow()
+  const cid = await rig.put(rig.leaves(2, 10))
+  await vi.waitFor(async () => expect(await rig.factsOf(cid)).toBeDefined(), waiting)
+  await stop()
+  await rig.recorder.record(copyEvents.requested(cid.toString(), 'add', rig.at('b'), { rule: 'r', why: 'w' }), cause)
+  rig.replicator({ takesCopies: () => false }).start()
+  await rig.queued(rig.task(cid, 'b'))
+  await vi.waitFor(async () => expect(await rig.verbs(cid)).toEqual(['requested', 'removed']), waiting)
+  expect(await rig.stateOf(cid, 'b')).toBeUndefined()
+})
+
+test('a copy goes on by the log where nobody folds it', async ({ onTestFinished }) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  const { stop } = rig.follow()
+  const cid = await rig.put(rig.leaves(2, 11))
+  await vi.waitFor(async () => expect(await rig.factsOf(cid)).toBeDefined(), waiting)
+  await stop()
+  await rig.recorder.record(copyEvents.requested(cid.toString(), 'add', rig.at('c'), { rule: 'r', why: 'w' }), cause)
+  rig.replicator().start()
+  await rig.queued(rig.task(cid, 'b'))
+  await vi.waitFor(async () => expect((await rig.verbs(cid)).at(-1)).toBe('verified'), waiting)
+  expect(await verified(rig, cid)).toBe(3)
+})
+
+test('content that counted as lost is told to be back when a copy of it was made', async ({ onTestFinished }) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  rig.follow()
+  const cid = await rig.put(rig.leaves(2, 12))
+  await rig.recorder.record(lossEvents.lost(cid.toString(), { code: 'block_lost', message: 'm' }), cause)
+  await vi.waitFor(async () => expect((await rig.factsOf(cid))?.lost).toBe(true), waiting)
+  rig.replicator().start()
+  await rig.queued(rig.task(cid, 'b'))
+  await vi.waitFor(async () => expect((await rig.factsOf(cid))?.lost).toBe(false), waiting)
+})

@@ -26,6 +26,7 @@ import type { RootFacts } from '../../src/placement/model.ts'
 import { encodeMove, type MoveTask, moveKey } from '../../src/placement/move.ts'
 import { Recorder } from '../../src/placement/recorder.ts'
 import { Replicator, type ReplicatorParts } from '../../src/placement/replicator.ts'
+import { RootHistory } from '../../src/placement/root-history.ts'
 import { SiteKeeper, type SiteKeeperParts } from '../../src/placement/site-keeper.ts'
 import { Sweep, type SweepParts } from '../../src/placement/sweep.ts'
 import { tookPuts } from '../../src/placement/took-puts.ts'
@@ -178,6 +179,7 @@ export class SiteRig {
     const bulk = new BulkWork({ nats, store: config.store, limits })
     const replicator = new Replicator({
       ...{ queue, stores, facts, recorder, bulk, bytesPerSecond: Number.POSITIVE_INFINITY, workers: 2 },
+      history: new RootHistory({ facts, reader: this.reader, ...config.layout }),
       domainOf: (site) => site,
       makeStore: (store) => stores.make(store),
       isWanted: async () => true,
