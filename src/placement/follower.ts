@@ -81,8 +81,9 @@ export class Follower {
       this.#isAwake = false
       const before = this.position
       await this.#catchUp(signal)
+      // Also where more comes all the time, so that no pass finds nothing.
+      this.isCaughtUp = true
       const isIdle = this.position === before
-      if (isIdle) this.isCaughtUp = true
       if ((isIdle && !woken) || performance.now() - this.#writtenMs > writeEveryMs) await this.#write(signal)
       woken = await this.#pause(isIdle ? idleMs : gatherMs, isIdle, signal)
     }

@@ -2,7 +2,7 @@ import { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { copyEvents } from '../../src/placement/copy-events.ts'
 import { positionKey } from '../../src/placement/fold-position.ts'
-import type { FollowerParts } from '../../src/placement/follower.ts'
+import { Follower, type FollowerParts } from '../../src/placement/follower.ts'
 import { signal } from '../support/dags.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { rootNamed } from '../support/placement.ts'
@@ -144,4 +144,28 @@ test('many roots at once cost a few requests, not some for each', async ({ onTes
   await follower.reached(500, signal)
   expect(rig.heard).toHaveLength(500)
   expect(requests).toBeLessThan(50)
+})
+
+test('the end of a log was met also where more comes all the time', async ({ onTestFinished }) => {
+  const event = Buffer.from('{}')
+  // Each look finds one message more than the one before.
+  const reader: FollowerParts['reader'] = {
+    async *from(_filter, sequence) {
+      yield { subject: 'd.evt.here.s.other.set.k', sequence, payload: event }
+    },
+  }
+  const follower = new Follower({
+    ...{ reader, domain: 'd', space: 's' },
+    facts: { apply: async () => new Map() },
+    bucket: { get: async () => undefined, write: async () => 1 },
+    onRoot: () => undefined,
+    onMessages: async () => undefined,
+  })
+  const end = new AbortController()
+  const running = follower.run(end.signal).catch(() => undefined)
+  onTestFinished(async () => {
+    end.abort()
+    await running
+  })
+  await vi.waitFor(() => expect(follower.isCaughtUp).toBe(true), waiting)
 })
