@@ -60,9 +60,9 @@ export class Field {
   constructor(rule: PolicyRule, inventory: Inventory, storesPerSiteMax: number) {
     this.rule = rule
     this.#sites = new Map(inventory.sites.map((site) => [site.site, site]))
-    const present = inventory.stores.filter(
-      ({ state, site }) => state !== 'removed' && this.#sites.get(site)?.state === 'active',
-    )
+    // A site that was removed and is heard all the same is emptied like a store that is drained.
+    const isThere = ({ site }: StoreRef) => this.#isActive(site) || this.#sites.get(site)?.up === true
+    const present = inventory.stores.filter((store) => store.state !== 'removed' && isThere(store))
     const takers = present.filter((store) => this.#isUp(store) && this.#isAllowed(store))
     const existing = new Map(
       takers.map((store) => [store, this.#candidate(store, store, store.freeBytes ?? Number.POSITIVE_INFINITY)]),
@@ -99,12 +99,16 @@ export class Field {
     })
   }
 
+  #isActive(site: string): boolean {
+    return this.#sites.get(site)?.state === 'active'
+  }
+
   #isUp({ site }: StoreRef): boolean {
     return this.#sites.get(site)?.up === true
   }
 
   #isAllowed(store: StoreRecord): boolean {
-    return store.state === 'active' && this.#isOneOf(this.rule.sites, store, true)
+    return store.state === 'active' && this.#isActive(store.site) && this.#isOneOf(this.rule.sites, store, true)
   }
 
   #isOneOf(places: readonly string[] | undefined, { site }: StoreRef, otherwise: boolean): boolean {

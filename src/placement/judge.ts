@@ -11,6 +11,8 @@ export interface JudgeParts {
   readonly isNamed: IsNamed
   /** Whether the site is heard. */
   readonly isUp: (site: string) => boolean
+  /** Whether what lay there is gone for good: nobody waits for it. */
+  readonly isGone: (at: StoreRef) => boolean
   /** Whether reads go on to that store: just after a site was heard they do not yet. */
   readonly isRead: (at: StoreRef) => boolean
   /** Sites that there are and that are not heard. */
@@ -53,10 +55,10 @@ export function createJudge(parts: JudgeParts): Judge {
 async function unreachable(
   facts: RootFacts,
   root: CID,
-  { isUp, isRead, sitesDown, ask }: JudgeParts,
+  { isUp, isGone, isRead, sitesDown, ask }: JudgeParts,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const holds = (copy: Copy) => copy.state === 'verified' || copy.state === 'removing'
+  const holds = (copy: Copy) => (copy.state === 'verified' || copy.state === 'removing') && !isGone(copy)
   const copies = facts.copies.filter(holds)
   const down = copies.find((copy) => !isUp(copy.site) || !isRead(copy))
   if (down !== undefined) return down.site

@@ -1,3 +1,4 @@
+import { canonicalJson, type Json } from '../events/canonical.ts'
 import type { LogMessage } from '../names/name-fold.ts'
 import { writeRevision } from '../names/revisioned.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
@@ -14,7 +15,28 @@ export async function indexPlaces(messages: readonly LogMessage[], buckets: Plac
   for (const entry of messages.flatMap((message) => placeEntry(message) ?? [])) {
     const bucket = buckets[entry.bucket]
     if (entry.bucket === 'policy' && (await isOutranked(entry, bucket))) continue
-    await writeRevision(bucket, entry.key, entry.revision, entry.value)
+    const value = entry.key.startsWith('site.') ? await keptRemoved(entry, bucket) : entry.value
+    await writeRevision(bucket, entry.key, entry.revision, value)
+  }
+}
+
+/**
+ * A site that was removed stays so, whatever it says of itself before it has heard of that: logs have the two in either order.
+ */
+async function keptRemoved({ key, value }: PlaceEntry, bucket: KvBucket): Promise<Buffer | undefined> {
+  const present = await bucket.get(key)
+  const was = present === undefined || present.removed ? undefined : stateIn(present.value)
+  if (value === undefined || was !== 'removed') return value
+  const record = JSON.parse(value.toString('utf8')) as { readonly [name: string]: Json }
+  return Buffer.from(canonicalJson({ ...record, state: 'removed' }))
+}
+
+function stateIn(value: Buffer): unknown {
+  try {
+    return (JSON.parse(value.toString('utf8')) as { readonly state?: unknown } | null)?.state
+  } catch {
+    // None of ours: the log writes it again.
+    return undefined
   }
 }
 

@@ -107,13 +107,16 @@ export class Placement {
   /** What this node has done since its start, and what waits. */
   get counts() {
     const { replicator, sweeper } = opened(this.#copying)
+    const { pending, lost } = opened(this.#reconciler)
+    const upkeep = this.upkeep.repairCounts()
     return {
       ...replicator.counts,
       busy: replicator.busy,
       swept: sweeper.status,
-      waiting: opened(this.#reconciler).pending,
+      waiting: pending,
       plans: opened(this.#lease).held,
-      ...this.upkeep.repairCounts(),
+      ...upkeep,
+      lost: upkeep.lost + lost,
     }
   }
 
@@ -160,7 +163,7 @@ export class Placement {
   }
 
   async #open(bucket: KvBucket, policies: KvBucket): Promise<void> {
-    const { nats, layout, config, stores, bulk, names, source, limits, waitMs, onTrouble } = this.#parts
+    const { nats, layout, config, stores, bulk, names, source, limits, waitMs, onLoss, onTrouble } = this.#parts
     const { domain, space, site } = layout
     const fence = new Fence(bucket, layout)
     const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader, fence })
@@ -202,7 +205,7 @@ export class Placement {
     this.#copying = copying
     this.#closers.push(() => copying.replicator.close())
     const reconciler = new Reconciler({
-      ...{ site, facts: this.facts, queue, recorder: this.recorder, onTrouble },
+      ...{ site, facts: this.facts, queue, recorder: this.recorder, onLoss, onTrouble },
       planner: () => view.planner(),
       // For each put: names are read where plans hang on them.
       contextOf: this.around.contextToPlan,

@@ -1,7 +1,7 @@
 import { storeKey } from '../blocks/store-ref.ts'
-import { isAppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import type { MoveQueue } from '../nats/move-queue.ts'
-import { copyEvents } from './copy-events.ts'
+import { copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import { isPut } from './fold.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
@@ -9,6 +9,7 @@ import { encodeMove, type MoveTask, moveKey } from './move.ts'
 import type { Planner } from './plan.ts'
 import type { Plan, PlanStep } from './plan-model.ts'
 import type { Recorder } from './recorder.ts'
+import { lostWith, stewardOf, tellerOf } from './steward.ts'
 
 export interface ReconcilerParts {
   readonly site: string
@@ -18,6 +19,8 @@ export interface ReconcilerParts {
   /** Over the inventory and the policy of now; the same object as long as they are the same. */
   readonly planner: () => { readonly planner: Planner; readonly inventory: Inventory }
   readonly contextOf: (facts: RootFacts, signal: AbortSignal) => Promise<RootContext>
+  /** The last whole copy went with a site or a store that was removed. */
+  readonly onLoss: (facts: RootFacts, failure: AppError) => void
   readonly onTrouble: (error: unknown) => void
 }
 
@@ -49,9 +52,15 @@ export class Reconciler {
   readonly #failures = new Map<string, number>()
   #wakers: (() => void)[] = []
   #overflowed = false
+  #lost = 0
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts
+  }
+
+  /** Roots of which this node has told that no whole copy is left. */
+  get lost(): number {
+    return this.#lost
   }
 
   /** Roots that are to be looked at. */
@@ -164,8 +173,8 @@ export class Reconciler {
       const isOpen = copy.state === 'requested' || (copy.state === 'failed' && plan.have > 0)
       if (isOpen && isReview) await this.#queue(resumption(copy, rootKey, facts, plan))
     }
-    if (stewardOf(facts, inventory) === site) await this.#steward(facts, plan)
-    else if (tellerOf(facts, inventory) === site) await this.#tell(facts, plan)
+    if (stewardOf(facts, inventory) === site) await this.#steward(facts, plan, inventory)
+    else if (tellerOf(facts, inventory) === site) await this.#tell(facts, plan, inventory)
     return plan
   }
 
@@ -173,7 +182,7 @@ export class Reconciler {
     await this.#parts.queue.add(moveKey(task), encodeMove(task))
   }
 
-  async #steward(facts: RootFacts, plan: Plan): Promise<void> {
+  async #steward(facts: RootFacts, plan: Plan, inventory: Inventory): Promise<void> {
     const { recorder } = this.#parts
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
     const expect = { filter: recorder.copyFilter(facts.root), lastSequence: facts.copyRevision }
@@ -185,12 +194,12 @@ export class Reconciler {
       await recorder.record(asked, cause, expect)
       return
     }
-    await this.#tell(facts, plan)
+    await this.#tell(facts, plan, inventory)
   }
 
-  /** Whether the policy holds, when that has changed. */
-  async #tell(facts: RootFacts, plan: Plan): Promise<void> {
-    const { recorder } = this.#parts
+  /** Whether the policy holds, when that has changed, and whether there is a whole copy left at all. */
+  async #tell(facts: RootFacts, plan: Plan, inventory: Inventory): Promise<void> {
+    const { recorder, onLoss } = this.#parts
     // It is out of view.
     if (plan.wanted.max === 0) return
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
@@ -199,24 +208,13 @@ export class Reconciler {
     // A put that needed nothing more is told by its own event.
     const isNews = facts.told !== state && (state === 'degraded' || facts.copyRevision > 0)
     if (isNews) await recorder.record(copyEvents.told(facts.root, state, plan), cause, expect)
+    const places = facts.lost ? undefined : lostWith(facts, inventory)
+    if (places === undefined) return
+    const message = `its last whole copies went with ${places.join(', ')}`
+    await recorder.record(lossEvents.lost(facts.root, { code: 'block_lost', message }), cause)
+    this.#lost++
+    onLoss(facts, new AppError('BLOCK_LOST', `${facts.root}: ${message}`))
   }
-}
-
-/**
- * Who decides which surplus copy goes, and tells how the root fares: the site where it was put first, which the log has fixed
- * for all; if that one has left for good, the first by name with a verified copy.
- */
-export function stewardOf(facts: RootFacts, { sites }: Inventory): string | undefined {
-  const origin = sites.find(({ site }) => site === facts.originSite)
-  if (origin?.state === 'active') return origin.site
-  const isActive = ({ site }: Copy) => sites.some((one) => one.site === site && one.state === 'active' && one.up)
-  return facts.copies.find((copy) => copy.state === 'verified' && isActive(copy))?.site
-}
-
-/** While the steward is not heard, the first site that is tells how the root fares: nobody decides in its place. */
-function tellerOf(facts: RootFacts, { sites }: Inventory): string | undefined {
-  const origin = sites.find(({ site }) => site === facts.originSite)
-  return origin?.up === false ? sites.find(({ up, state }) => up && state === 'active')?.site : undefined
 }
 
 function taskOf(step: PlanStep, rootKey: string, facts: RootFacts, plan: Plan): MoveTask {

@@ -21,7 +21,7 @@ export interface RepairParts {
   readonly primary: StoreHandle
   readonly facts: Pick<Facts, 'get'>
   readonly recorder: Pick<Recorder, 'record' | 'copyFilter'>
-  /** Without copies that are gone with a store which was made anew. */
+  /** Without copies that are gone: with a store that was made anew, with a site or a store that was removed. */
   readonly current: (facts: RootFacts) => RootFacts
   /** Where the blocks of this store can be read beside it, now: the others of this site first. */
   readonly routesBeside: (at: StoreRef) => readonly OpenRoute[]

@@ -1,5 +1,6 @@
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig } from '../config.ts'
+import { AppError } from '../errors.ts'
 import type { StoreSettings } from './place-events.ts'
 import type { SiteKeeper } from './site-keeper.ts'
 import type { PlacementView } from './view.ts'
@@ -17,6 +18,7 @@ export class StoreKeeping {
   readonly #parts: StoreKeepingParts
   /** Whose buckets were deleted. */
   readonly #reaped = new Set<string>()
+  #isRemovalTold = false
   #reaping: Promise<void> = Promise.resolve()
 
   constructor(parts: StoreKeepingParts) {
@@ -34,8 +36,20 @@ export class StoreKeeping {
 
   /** The inventory is another one. */
   changed(): void {
-    this.#parts.keeper.follow(this.#parts.view.inventory().stores)
+    const { sites, stores } = this.#parts.view.inventory()
+    this.#parts.keeper.follow(stores)
+    const { site: here } = this.#parts.layout
+    if (sites.some(({ site, state }) => site === here && state === 'removed')) this.#tellRemoval(here)
     this.#reaping = this.#reaping.then(() => this.reap()).catch(this.#parts.onTrouble)
+  }
+
+  /** Once: a site that was removed, and came back. */
+  #tellRemoval(site: string): void {
+    if (this.#isRemovalTold) return
+    this.#isRemovalTold = true
+    const what = `site ${site} was removed: no copies are placed here, and what it holds is copied away`
+    const hint = 'to take part again, start it under another name of a site and with an empty folder'
+    this.#parts.onTrouble(new AppError('PLACE_NOT_FOUND', what, { hint }))
   }
 
   /** Deletes the buckets of stores of this site that were removed. @throws AppError STORE_UNAVAILABLE */

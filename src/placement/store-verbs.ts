@@ -47,7 +47,8 @@ export interface PlaceVerbs {
   ): Promise<PlaceOutcome>
   /**
    * It left for good: what it held counts no more.
-   * @throws AppError PLACE_NOT_FOUND | PLACE_IN_USE (it is heard; or, unless `force`, it holds what lies nowhere else)
+   * @throws AppError PLACE_NOT_FOUND | PLACE_IN_USE (it is heard; or, unless `force`, it holds what lies nowhere else) |
+   * STORE_UNAVAILABLE (this node runs for too short a time to know)
    */
   removeSite(context: Context, site: string, options: Abortable & { readonly force: boolean }): Promise<SiteOutcome>
 }
@@ -62,6 +63,8 @@ export interface PlaceVerbParts {
   readonly reader: Pick<LogReader, 'last'>
   readonly holdings: Holdings
   readonly isUp: (site: string) => boolean
+  /** See `PlacementView`. */
+  readonly hasListened: () => boolean
   /** Makes the buckets of a store of this site. */
   readonly make: (store: string, shards: number | undefined) => Promise<StoreHandle>
   /** What the log will say of a store that was made. */
@@ -196,6 +199,15 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
           throw new AppError('PLACE_IN_USE', `site ${site} is heard`, {
             hint: 'stop its nodes first: a site is removed when it has left for good',
           })
+        }
+        if (!parts.hasListened()) {
+          throw new AppError(
+            'STORE_UNAVAILABLE',
+            `this node has not listened long enough to know that ${site} is silent`,
+            {
+              hint: 'try again in a moment',
+            },
+          )
         }
         rootsOnlyThere = (await holdings.onlyAt((copy) => copy.site === site, signal)).roots
         if (rootsOnlyThere > 0 && !force) {

@@ -92,6 +92,7 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
   const places = createPlaceVerbs({
     ...{ domain, space, site, commands, reader, holdings, primary: layout.store },
     isUp: (one) => view.isUp(one),
+    hasListened: () => view.hasListened,
     shown: shownStores,
     make: (store, shards) => keeping.make(store, shards),
     settingsOf: (handle) => keeping.settingsOf(handle),

@@ -41,7 +41,10 @@ export class Upkeep {
       routesBeside: (at) => routes.beside(at),
       bytesPerSecond: config.copyBytesPerSecond,
       keepRemoteReads: config.keepRemoteReads,
-      current: (known) => new CurrentCopies(view.inventory()).of(known),
+      current: (known) => {
+        const now = new CurrentCopies(view.inventory()).of(known)
+        return { ...now, copies: now.copies.filter((copy) => !view.isGone(copy)) }
+      },
     })
     this.scrubber = new Scrubber({
       ...{ nats, bulk, bucket, space: layout.space, site: layout.site, node: source.node, waitMs, onTrouble },
@@ -52,6 +55,7 @@ export class Upkeep {
     this.judge = createJudge({
       isUp,
       isNamed,
+      isGone: (at) => view.isGone(at),
       isRead: (at) => storeKey(at) === storeKey(stores.primary) || routes.isOpen(at),
       factsOf: (root, signal) => announcedFacts(root, { facts, reader: names.reader, ...layout }, signal),
       sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),

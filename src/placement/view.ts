@@ -1,3 +1,4 @@
+import type { StoreRef } from '../blocks/store-ref.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import type { Beats } from './beats.ts'
@@ -7,6 +8,7 @@ import { Planner, type PlanOptions } from './plan.ts'
 import type { Policy } from './plan-model.ts'
 import { type CompiledPolicy, compilePolicy } from './policy.ts'
 import { Records } from './records.ts'
+import { isGone } from './steward.ts'
 
 export interface ViewParts {
   readonly nats: Nats
@@ -98,6 +100,16 @@ export class PlacementView {
 
   isUp(site: string): boolean {
     return this.#parts.beats.silenceMs(site) < this.#parts.downAfterMs
+  }
+
+  /** Whether this node runs for so long that it would have heard every site that is there. */
+  get hasListened(): boolean {
+    return this.isReady && performance.now() - this.#startedMs > Math.max(heardWithinMs, this.#parts.downAfterMs)
+  }
+
+  /** See `isGone` of steward.ts. */
+  isGone(at: StoreRef): boolean {
+    return isGone(at, this.inventory())
   }
 
   /** Infinity = never heard since this node runs. */

@@ -24,6 +24,7 @@ function judged(known: RootFacts | undefined, failure: unknown, parts: Partial<J
     factsOf: async () => known,
     isNamed: async () => false,
     isUp: (site) => site !== 'away',
+    isGone: ({ site }) => site === 'left',
     isRead: () => true,
     sitesDown: () => [],
     ask: async () => true,
@@ -59,6 +60,14 @@ test('content with a copy at a site that is down is unavailable, not lost', asyn
   for (const code of ['BLOCK_NOT_FOUND', 'BLOCK_LOST', 'BLOCK_CORRUPT'] as const) {
     await expect(judged(known, new AppError(code, 'x'))).resolves.toMatchObject({ code: 'STORE_UNAVAILABLE' })
   }
+})
+
+test('content whose last copy went with a site that was removed is lost, whatever else is down', async () => {
+  const isUp = () => false
+  const known = facts([copy('left'), copy('home', 'failed')])
+  await expect(judged(known, missing, { isUp, sitesDown: () => ['away'] })).resolves.toMatchObject({
+    code: 'BLOCK_LOST',
+  })
 })
 
 test('a site that was heard a moment ago and does not answer is as good as down', async () => {

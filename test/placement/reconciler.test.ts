@@ -7,7 +7,8 @@ import type { Inventory, RootFacts } from '../../src/placement/model.ts'
 import { decodeMove, type MoveTask } from '../../src/placement/move.ts'
 import { Planner } from '../../src/placement/plan.ts'
 import { compilePolicy, parsePolicy } from '../../src/placement/policy.ts'
-import { Reconciler, type ReconcilerParts, stewardOf } from '../../src/placement/reconciler.ts'
+import { Reconciler, type ReconcilerParts } from '../../src/placement/reconciler.ts'
+import { stewardOf } from '../../src/placement/steward.ts'
 import { signal } from '../support/dags.ts'
 import { rootNamed } from '../support/placement.ts'
 
@@ -48,12 +49,14 @@ interface Rig {
   readonly queued: MoveTask[]
   readonly recorded: { readonly draft: Draft; readonly lastSequence: number | undefined }[]
   readonly trouble: unknown[]
+  readonly losses: string[]
 }
 
 function rig(site: string, known: RootFacts | undefined, copies: number, more: Partial<ReconcilerParts> = {}): Rig {
   const queued: MoveTask[] = []
   const recorded: Rig['recorded'] = []
   const trouble: unknown[] = []
+  const losses: string[] = []
   const policy = compilePolicy(parsePolicy({ version: 1, rules: [{ name: 'r', copies }] }))
   const current = { planner: new Planner(policy, inventory(), { nowMs: 0 }), inventory: inventory() }
   const reconciler = new Reconciler({
@@ -75,9 +78,10 @@ function rig(site: string, known: RootFacts | undefined, copies: number, more: P
     planner: () => current,
     contextOf: async () => ({ names: [], demand: {}, projectedAt: [] }),
     onTrouble: (error) => trouble.push(error),
+    onLoss: (_, failure) => losses.push(failure.message),
     ...more,
   })
-  return { reconciler, queued, recorded, trouble }
+  return { reconciler, queued, recorded, trouble, losses }
 }
 
 test('each site queues the copies that are to lie with it, and no others', async () => {
@@ -129,6 +133,40 @@ test('in a review what the log has asked for is queued again', async () => {
   expect(queued).toEqual([])
   await reconciler.reconcile(key, signal, undefined, true)
   expect(queued.map(({ to, from }) => [to.site, from.map(({ site }) => site)])).toEqual([['b', ['a']]])
+})
+
+test('in a review a copy that has failed is queued again as long as whole ones are left', async () => {
+  const { reconciler, queued } = rig('b', facts({ a: 'verified', b: 'failed' }), 1)
+  await reconciler.reconcile(key, signal)
+  expect(queued).toEqual([])
+  await reconciler.reconcile(key, signal, undefined, true)
+  expect(queued.map(({ to }) => to.site)).toEqual(['b'])
+  const last = rig('b', facts({ b: 'failed' }), 1)
+  await last.reconciler.reconcile(key, signal, undefined, true)
+  expect(last.queued).toEqual([])
+})
+
+test('what lay at a removed site alone is lost, and one site tells it, once', async () => {
+  const alone = facts({ a: 'verified', b: 'failed' }, { told: 'degraded' })
+  const without = (known: RootFacts, site: string) => {
+    const policy = compilePolicy(parsePolicy({ version: 1, rules: [{ name: 'r', copies: 1 }] }))
+    const { sites, stores } = inventory('a')
+    const left = sites.map((one) => (one.site === 'a' ? { ...one, state: 'removed' as const } : one))
+    const now = { sites: left, stores }
+    return rig(site, known, 1, {
+      planner: () => ({ planner: new Planner(policy, now, { nowMs: 0 }), inventory: now }),
+    })
+  }
+  const [teller, other] = [without(alone, 'b'), without(alone, 'c')]
+  for (const { reconciler } of [teller, other]) await reconciler.reconcile(key, signal)
+  expect(teller.recorded.map(({ draft }) => `${draft.entity}.${draft.verb}`)).toEqual(['object.lost'])
+  expect(teller.losses).toEqual([expect.stringContaining('a/a')])
+  expect(other.recorded).toEqual([])
+  for (const known of [{ ...alone, lost: true }, facts({ a: 'verified', c: 'removing' }, { told: 'degraded' })]) {
+    const { reconciler, recorded } = without(known, 'b')
+    await reconciler.reconcile(key, signal)
+    expect(recorded).toEqual([])
+  }
 })
 
 test('the steward is the site of the put, also while it is down, and another one once it has left', () => {

@@ -1,5 +1,5 @@
 import { expect, type TestContext } from 'vitest'
-import { type FullNode, startFullNode } from './full-node.ts'
+import { type FullNode, type FullNodeOptions, startFullNode } from './full-node.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -13,16 +13,17 @@ export interface PlacedNode extends FullNode {
   call(method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>
   /** Stores bytes. @returns their CID */
   put(content: string | Uint8Array, name?: string): Promise<string>
-  /** Waits until `why` says so of a root. */
-  untilWhy(cid: string, isSo: (why: Fields) => boolean): Promise<Fields>
+  /** Waits until `why` says so of a root; by default for half a minute. */
+  untilWhy(cid: string, isSo: (why: Fields) => boolean, waitMs?: number): Promise<Fields>
 }
 
 /** A node that watches over copies, spoken to over its API. */
 export async function startPlacedNode(
   onFinished: TestContext['onTestFinished'],
   env: Readonly<Record<string, string>> = {},
+  more: Pick<FullNodeOptions, 'nats'> = {},
 ): Promise<PlacedNode> {
-  const full = await startFullNode(onFinished, { env: { STOWAGE_SITE: 'home', ...env } })
+  const full = await startFullNode(onFinished, { ...more, env: { STOWAGE_SITE: 'home', ...env } })
   const call: PlacedNode['call'] = async (method, path, body, headers = {}) => {
     const response = await fetch(`${full.node.apiUrl}/api/v1/${path}`, {
       method,
@@ -45,7 +46,7 @@ export async function startPlacedNode(
       const { cid } = (await response.json()) as { readonly cid: string }
       return cid
     },
-    untilWhy: async (cid, isSo) => {
+    untilWhy: async (cid, isSo, waitMs = 30_000) => {
       let why: Fields = {}
       await expect
         .poll(
@@ -53,7 +54,7 @@ export async function startPlacedNode(
             why = (await call('GET', `why/${cid}`)).json
             return isSo(why)
           },
-          { timeout: 30_000 },
+          { timeout: waitMs },
         )
         .toBe(true)
       return why
