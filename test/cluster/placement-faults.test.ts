@@ -10,7 +10,7 @@ async function run(places: Places, copies: number, seed: number): Promise<Placem
     const { nodes, faults, replicas } = places
     return await placementRun({
       ...{ nodes, faults, replicas, token, seed, copiesMin: copies },
-      ...{ putsMax: 200, untilMs: Date.now() + 12_000, quietMsMax: 45_000 },
+      ...{ putsMax: 200, untilMs: Date.now() + 12_000, quietMsMax: 60_000 },
     })
   } finally {
     await places.stop()

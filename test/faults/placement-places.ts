@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { startCluster } from '../support/cluster.ts'
 import { startNodeProcess } from '../support/node-process.ts'
 import { startSites } from '../support/sites.ts'
@@ -13,6 +14,7 @@ export interface Places {
   stop(): Promise<void>
 }
 
+const knownMsMax = 60_000
 export const token = 'stw_token_of_a_run_of_faults'
 
 /** Three sites, a hub and two leaves, with a node each. */
@@ -108,12 +110,23 @@ function placesOf(
   }
 }
 
-/** So many copies of everything, spread over the stores. */
+/** So many copies of everything, spread over the stores; all nodes know it then. */
 export async function setPolicy({ nodes }: Places, copies: number): Promise<void> {
-  const reply = await fetch(`${nodes[0]?.node?.apiUrl}/api/v1/policies/main`, {
+  const reply = await policyAt(nodes[0], {
     method: 'PUT',
     body: JSON.stringify({ version: 1, rules: [{ name: 'some', copies, spread: 'store' }] }),
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
   })
   if (!reply.ok) throw new Error(`${reply.status} ${await reply.text()}`)
+  // A site that goes by no policy yet takes away what is more than one copy.
+  for (const node of nodes) {
+    const endMs = performance.now() + knownMsMax
+    while (!(await policyAt(node, {})).ok) {
+      if (performance.now() > endMs) throw new Error(`the policy does not come to ${node.site}`)
+      await delay(100)
+    }
+  }
 }
+
+const policyAt = (node: FaultyNode | undefined, init: RequestInit): Promise<Response> =>
+  fetch(`${node?.node?.apiUrl}/api/v1/policies/main`, init)

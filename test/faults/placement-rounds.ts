@@ -9,8 +9,11 @@ export interface RoundsOptions {
 }
 
 const roundMs = 60_000
-/** An election of nats-server takes some seconds, a lease ten, a message whose acknowledgement is lost comes again after thirty. */
-const quietMsMax = 60_000
+/**
+ * An election takes nats-server some seconds, and a message whose acknowledgement was lost comes again after thirty; for the log
+ * of a site that it has lost it asks again at longer and longer intervals, up to two minutes.
+ */
+const quietMsMax = 130_000
 /** Of what a node has printed since its last start. */
 const saidMax = 4_000
 
