@@ -13,16 +13,17 @@ const nowhere: RootContext = { names: [], demand: {}, projectedAt: [] }
 interface SiteSketch {
   readonly labels?: Readonly<Record<string, string>>
   readonly up?: boolean
+  readonly state?: 'active' | 'removed'
   readonly stores?: Readonly<Record<string, Partial<StoreRecord>>>
 }
 
 function inventoryOf(sites: Readonly<Record<string, SiteSketch>>): Inventory {
   return {
-    sites: Object.entries(sites).map(([site, { labels = {}, up = true }]) => ({
+    sites: Object.entries(sites).map(([site, { labels = {}, up = true, state = 'active' }]) => ({
       site,
       jetstreamDomain: site,
       labels,
-      state: 'active',
+      state,
       up,
     })),
     stores: Object.entries(sites).flatMap(([site, { stores = { a: {} } }]) =>
@@ -273,6 +274,18 @@ test('a draining store is emptied once its copies are elsewhere', () => {
   const planner = plannerOf(copies(1), inventory)
   expect(adds(planner.plan(factsOf(['a/b']), nowhere))).toHaveLength(1)
   expect(removes(planner.plan(factsOf(['a/b', 'c/a']), nowhere))).toEqual(['a/b'])
+})
+
+test('what lies at a removed site counts for nothing, and while that site is heard it is copied away, then dropped there', () => {
+  const silent = plannerOf(copies(1), inventoryOf({ a: { state: 'removed', up: false }, b: {} }))
+  expect(silent.plan(factsOf(['a/a']), nowhere)).toMatchObject({ have: 0, satisfied: false, steps: [] })
+  const heard = plannerOf(copies(1), inventoryOf({ a: { state: 'removed' }, b: {} }))
+  const alone = heard.plan(factsOf(['a/a']), nowhere)
+  expect(alone).toMatchObject({ have: 0, satisfied: false })
+  expect(adds(alone)).toEqual(['b/a'])
+  const both = heard.plan(factsOf(['a/a', 'b/a']), nowhere)
+  expect(both).toMatchObject({ have: 1, satisfied: true })
+  expect(removes(both)).toEqual(['a/a'])
 })
 
 test('a store that was made anew holds nothing of what was verified in the one before', () => {
