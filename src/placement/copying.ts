@@ -18,7 +18,7 @@ import type { Follower } from './follower.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import type { Recorder } from './recorder.ts'
 import { Replicator } from './replicator.ts'
-import { RootHistory } from './root-history.ts'
+import type { RootHistory } from './root-history.ts'
 import type { Routes } from './routes.ts'
 import { Sweep } from './sweep.ts'
 import { Sweeper } from './sweeper.ts'
@@ -31,6 +31,7 @@ export interface CopyingParts {
   readonly config: PlacementConfig
   readonly stores: Stores
   readonly facts: Facts
+  readonly history: RootHistory
   readonly recorder: Recorder
   /** Holds the fences. */
   readonly bucket: KvBucket
@@ -62,7 +63,7 @@ export class Copying {
     const fence = new Fence(parts.bucket, layout)
     this.replicator = new Replicator({
       ...{ queue, stores, facts, recorder, bulk: parts.bulk, onTrouble },
-      history: new RootHistory({ ...parts, ...layout }),
+      history: parts.history,
       domainOf: (at) => view.domainOf(at),
       makeStore: parts.makeStore,
       bytesPerSecond: config.copyBytesPerSecond,

@@ -45,6 +45,7 @@ export class Placement {
   readonly propagation: PropagationWatch
   readonly around: Surroundings
   readonly #parts: PlacementParts
+  readonly #history: RootHistory
   readonly #closers: (() => Promise<unknown>)[] = []
   #view: PlacementView | undefined
   #keeping: StoreKeeping | undefined
@@ -74,9 +75,10 @@ export class Placement {
       },
     })
     this.#closers.push(() => this.around.close())
+    this.#history = new RootHistory({ facts, reader, domain: parts.layout.domain, space: parts.layout.space })
     this.propagation = new PropagationWatch({
       view: () => this.view,
-      history: new RootHistory({ facts, reader, domain: parts.layout.domain, space: parts.layout.space }),
+      history: this.#history,
       contextOf: this.around.contextNow,
       waitMsMax: parts.config.putWaitMsMax,
     })
@@ -196,7 +198,8 @@ export class Placement {
     this.#upkeep = upkeep
     this.#closers.push(() => upkeep.close())
     const queue = await openMoveQueue(nats, layout)
-    const made = { nats, layout, config, stores, facts, recorder, bucket, queue, view, routes }
+    const history = this.#history
+    const made = { nats, layout, config, stores, facts, history, recorder, bucket, queue, view, routes }
     const copyingParts = {
       ...{ ...made, contextOf: this.around.contextToPlan, bulk, limits, waitMs, onTrouble },
       makeStore: (store: string) => keeper.makeStore(store),
