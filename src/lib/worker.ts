@@ -178,37 +178,45 @@ export function serveCalls<Call, Part, Result>(
 ): void {
   const port = parentPort
   if (isMainThread || port === null) throw new Error('not in a thread of its own')
-  const aborts = new Map<number, AbortController>()
-  /** Of parts, by their number. */
-  const takes = new Map<number, () => void>()
-  let parts = 0
+  const calls = new Map<number, CallUnderWay>()
   const answer = async (id: number, call: Call): Promise<void> => {
-    const abort = new AbortController()
-    aborts.set(id, abort)
+    const underWay = { abort: new AbortController(), takes: new Map<number, () => void>() }
+    const { signal } = underWay.abort
+    calls.set(id, underWay)
+    let parts = 0
     const emit = async (part: Part) => {
-      abort.signal.throwIfAborted()
+      signal.throwIfAborted()
       const number = parts++
-      const taken = new Promise<void>((resolve) => {
-        takes.set(number, resolve)
-        abort.signal.addEventListener('abort', () => resolve(), { once: true })
-      })
+      const taken = new Promise<void>((resolve) => underWay.takes.set(number, resolve))
       port.postMessage({ id, kind: 'part', number, part } satisfies FromThread)
-      await taken.finally(() => takes.delete(number))
+      await taken
     }
     try {
-      const result = await work(call, { signal: abort.signal, emit })
+      const result = await work(call, { signal, emit })
       port.postMessage({ id, kind: 'done', result } satisfies FromThread)
     } catch (error) {
       port.postMessage({ id, kind: 'failed', error: plain(error) } satisfies FromThread)
     } finally {
-      aborts.delete(id)
+      calls.delete(id)
     }
   }
   port.on('message', (message: ToThread) => {
+    const underWay = calls.get(message.id)
     if (message.kind === 'call') void answer(message.id, message.call as Call)
-    else if (message.kind === 'taken') takes.get(message.part)?.()
-    else aborts.get(message.id)?.abort(new Error('not wanted any more'))
+    else if (message.kind === 'taken') {
+      underWay?.takes.get(message.part)?.()
+      underWay?.takes.delete(message.part)
+    } else {
+      underWay?.abort.abort(new Error('not wanted any more'))
+      for (const take of underWay?.takes.values() ?? []) take()
+    }
   })
+}
+
+interface CallUnderWay {
+  readonly abort: AbortController
+  /** What resolves when a part was taken, by its number. */
+  readonly takes: Map<number, () => void>
 }
 
 /** Has this thread, and no other of the process, give way to whatever else wants to run; where the system can do that. */
