@@ -67,7 +67,7 @@ export async function scrub(bench: Bench): Promise<void> {
 
 const windowMs = 500
 const scannedShareMin = 0.7
-const pairsPerRun = 20
+const pairsPerRun = 40
 
 /** Short windows, calm and scrubbed in turn, all of a run together: what else the machine does hits both alike. */
 async function pairs(bench: Bench, store: Filled, bulk: BulkThread, rate: number): Promise<void> {
