@@ -42,8 +42,10 @@ export interface FeedParts {
   readonly waitMs: number
 }
 
+/** Of the first page out of the log; each further one has twice as much, since each costs the server a look over all the log. */
 const pageEvents = 256
 const pageBytesMax = 128 * 1024
+const pageGrowthMax = 8
 const pauseMs = 100
 
 /**
@@ -76,11 +78,14 @@ export class Feed {
       const passes = passing(filter, space)
       const subject = subjectOf(filter, domain, space)
       let position = after
+      let growth = 1
       while (position < until) {
         signal.throwIfAborted()
         const from = position
-        const recent =
-          this.#tail.since(from) ?? (await patiently(patience, signal, () => this.#page(stream, subject, from)))
+        const times = growth
+        const kept = this.#tail.since(from)
+        const recent = kept ?? (await patiently(patience, signal, () => this.#page(stream, subject, from, times)))
+        growth = kept === undefined ? Math.min(2 * growth, pageGrowthMax) : 1
         for (const logged of recent.events) {
           if (logged.sequence > until) return
           if (passes(logged)) yield { sequence: logged.sequence, event: logged.event }
@@ -112,13 +117,20 @@ export class Feed {
   }
 
   /** The next events on `subject` after `position`. @throws TransientError */
-  async #page(stream: string, subject: string, position: number) {
+  async #page(stream: string, subject: string, position: number, growth: number) {
     const { nats } = this.#parts
     const known = this.#tail.last
     const { requests } = nats.log
     // Who asks for everything is given other spaces too, and passes them over.
     const asked = subject.endsWith('.*.*.>') ? wholeStream : subject
-    const { messages } = await directGetFrom(requests, stream, asked, position + 1, pageEvents, pageBytesMax)
+    const { messages } = await directGetFrom(
+      requests,
+      stream,
+      asked,
+      position + 1,
+      growth * pageEvents,
+      growth * pageBytesMax,
+    )
     const events = messages.flatMap(({ seq, subject, data }) => loggedEvent(seq, subject, data) ?? [])
     const end = messages.at(-1)
     if (end !== undefined) return { events, upTo: end.seq }

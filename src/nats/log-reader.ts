@@ -15,7 +15,12 @@ export interface LoggedMessage {
  */
 const nearlyAll = /^[^.*]+\.evt(?:\.\*\.([^.*>]+))?\.>$/
 
+/**
+ * Of the first page, for whoever soon has enough; each further one has twice as many. Whatever its size, to the server a page of a
+ * filter costs a look over all the stream.
+ */
 const pageMessages = 256
+const pageMessagesMax = 4_096
 const lastBytesMax = 4 * 1024 * 1024
 
 /**
@@ -54,9 +59,10 @@ export class LogReader {
     const wide = nearlyAll.exec(filter)
     const space = wide?.[1]
     let asked = wide === null ? filter : wholeStream
-    for (let at = sequence; ; ) {
+    let count = pageMessages
+    for (let at = sequence; ; count = Math.min(2 * count, pageMessagesMax)) {
       const { messages } = await patiently(this.#waitMs, signal, () =>
-        directGetFrom(this.#nats.log.requests, this.#stream, asked, at, pageMessages),
+        directGetFrom(this.#nats.log.requests, this.#stream, asked, at, count),
       )
       let given = 0
       for (const { subject, seq, data } of messages) {
