@@ -125,7 +125,7 @@ export const settings = {
   COPY_WORKERS: { kind: 'count', default: '2', min: 1, max: 64, help: 'copies that a node makes at a time' },
   COPY_BYTES_PER_SECOND: {
     kind: 'bytes',
-    default: '256MiB',
+    default: '160MiB',
     min: 1,
     help: 'read for copies by one node, made and verified, all together',
   },

@@ -23,8 +23,10 @@ export interface BulkWorkParts {
   readonly limits: DagLimits
 }
 
-/** Hashed in one go, while others wait for their turn. */
-const readAheadBytes = 4 * MiB
+/** Read in one go: of more, readers of this site feel each burst. */
+const readAheadBytes = MiB
+/** Where each burst costs a long way. */
+const remoteReadAheadBytes = 4 * MiB
 /** What was not read while it waited, for a disk or another site, is not made up for at once: readers would notice. */
 const burstMs = 50
 const openMax = 256
@@ -47,6 +49,7 @@ export class BulkWork implements Bulk {
     try {
       return await copyDag(CID.parse(root), verified(dest), routes, {
         ...this.#dagOptions(pace, options),
+        readAheadBytes: from.every(isHere) ? readAheadBytes : remoteReadAheadBytes,
         rewrite: (block) => dest.rewrite(block, { signal }),
         ...(isNew ? { hasMany: dest.hasMany.bind(dest), awayIsOutage: true } : {}),
         onCopied: ({ cid, from: { site, store } }) => {
@@ -92,10 +95,10 @@ export class BulkWork implements Bulk {
   }
 
   async #route(place: BucketPlace): Promise<Route> {
-    const { site, store, jetstreamDomain, drawn } = place
+    const { site, store, drawn } = place
     const raw = await this.#store(place)
     const replicas = drawn === true ? anyReplica({ ...place, raw }) : undefined
-    return replicas ?? { site, store, blocks: verified(raw), isLocal: jetstreamDomain === undefined }
+    return replicas ?? { site, store, blocks: verified(raw), isLocal: isHere(place) }
   }
 
   /** A store whose buckets were made anew is another one. */
@@ -117,3 +120,5 @@ export class BulkWork implements Bulk {
     return new NatsBlockstore(await inDomain(nats, domain), buckets, remoteStoreConfig(store))
   }
 }
+
+const isHere = ({ jetstreamDomain }: BucketPlace): boolean => jetstreamDomain === undefined
