@@ -19,9 +19,11 @@ export function anyReplica({ raw, ...at }: BucketPlace & Pick<StoreHandle, 'raw'
   const replicas = raw.buckets[0]?.replicas ?? 1
   if (replicas === 1) return undefined
   const get = async (cid: CID, options: Abortable): Promise<Uint8Array> => {
-    for (let draws = 0; draws < replicas * drawsEach; draws++) {
-      const bytes = await raw.drawn(cid, options)
-      if (bytes !== undefined && isWhole(cid, bytes)) return bytes
+    // Of content that nobody has, too, somebody waits for all of them: as many at a time as there are replicas.
+    for (let round = 0; round < drawsEach; round++) {
+      const drawn = await Promise.all(Array.from({ length: replicas }, () => raw.drawn(cid, options)))
+      const bytes = drawn.find((one) => one !== undefined && isWhole(cid, one))
+      if (bytes !== undefined) return bytes
     }
     throw new AppError('BLOCK_NOT_FOUND', `no replica has block ${cid}`)
   }
