@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
+import { MiB } from '../lib/units.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { closeAll, type Listed, ReplicaListing } from '../nats/replica-listing.ts'
@@ -17,6 +18,8 @@ const catchUpMsDefault = 10_000
 /** More are found once these are mended. */
 const gapsMax = 100_000
 const gapsLookedAtAgain = 200
+/** The server drops a listing that nobody reads for ten minutes: at a low rate it goes faster than that. */
+const pacedPageBytesMax = 8 * MiB
 
 /**
  * Blocks of which one replica lacks what another one has: damage at rest on one server of several. nats-server 2.15.1 never
@@ -91,7 +94,7 @@ async function eachMessage(
     for await (const page of replica.pages()) {
       yield page
       signal.throwIfAborted()
-      await pace?.(page.length * replica.bytesEach)
+      await pace?.(Math.min(page.length * replica.bytesEach, pacedPageBytesMax))
     }
   }
   try {

@@ -77,7 +77,7 @@ export function createPutCommand(
     const { cid, size, blocks } = result
     const content = { cid, size: Number(size), blocks, mediaType: mediaType ?? null, owner: context.owner, name }
     // What is in view is looked up nowhere: only what was deleted has to be taken back.
-    const gone = result.roots.filter((root) => names.deleted.has(root))
+    const gone = result.roots.slice(0, rootsInEventMax).filter((root) => names.deleted.has(root))
     const after = gone.length === 0 ? undefined : await names.objects.latestElsewhere(gone, signal)
     const where = { store: storeName, policyClass: policyClass?.(content), ...laterThan(after) }
     const [added, ...others] = addedSteps(result, upload, content, where)

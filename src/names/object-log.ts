@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
+import { mapAhead } from '../lib/streams.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import { type LogMessage, readMessage, rootKey } from './name-fold.ts'
 import { type ObjectEffect, type ObjectLife, withEffect } from './object-life.ts'
@@ -9,6 +10,8 @@ import { type ObjectEffect, type ObjectLife, withEffect } from './object-life.ts
 const verbs = ['added', 'imported', 'deleted'] as const
 type Reader = Pick<LogReader, 'last' | 'from' | 'tellsAllSubjects'>
 
+/** Of many roots, asked for at a time. */
+const livesAhead = 8
 const looksMax = 100
 const lookAgainMs = 50
 
@@ -56,8 +59,10 @@ export class ObjectLog {
    * be later. Undefined where only this site has.
    */
   async latestElsewhere(cids: readonly CID[], signal: AbortSignal): Promise<string | undefined> {
-    const lives = await Promise.all(cids.map((cid) => this.lifeOf(cid, [], signal)))
-    const elsewhere = lives.flat().filter(({ site }) => site !== this.#source.site)
+    const elsewhere: ObjectEffect[] = []
+    for await (const life of mapAhead(cids, livesAhead, (cid) => this.lifeOf(cid, [], signal))) {
+      elsewhere.push(...life.filter(({ site }) => site !== this.#source.site))
+    }
     if (elsewhere.length === 0) return undefined
     return new Date(Math.max(...elsewhere.map(({ atMs }) => atMs))).toISOString()
   }

@@ -110,7 +110,13 @@ export class ReplicaListing {
       } catch (error) {
         throw new TransientError(`a replica of ${stream} cannot be listed`, { cause: error })
       }
-      if (page.length === 0) return
+      if (page.length === 0) {
+        // Its end, unless the consumer is gone: then it is not known what would have come.
+        await consumer.info().catch((cause: unknown) => {
+          throw new TransientError(`a listing of ${stream} was dropped`, { cause })
+        })
+        return
+      }
       yield page
     }
   }

@@ -210,6 +210,7 @@ export class Placement {
     const reconciler = new Reconciler({
       ...{ site, facts: this.facts, queue, recorder: this.recorder, onLoss, onTrouble },
       planner: () => view.planner(),
+      hasListened: () => view.hasListened,
       // For each put: names are read where plans hang on them.
       contextOf: this.around.contextToPlan,
     })

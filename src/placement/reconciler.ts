@@ -19,6 +19,8 @@ export interface ReconcilerParts {
   /** Over the inventory and the policy of now; the same object as long as they are the same. */
   readonly planner: () => { readonly planner: Planner; readonly inventory: Inventory }
   readonly contextOf: (facts: RootFacts, signal: AbortSignal) => Promise<RootContext>
+  /** Whether a site that is not heard is silent. */
+  readonly hasListened: () => boolean
   /** The last whole copy went with a site or a store that was removed. */
   readonly onLoss: (facts: RootFacts, failure: AppError) => void
   readonly onTrouble: (error: unknown) => void
@@ -199,7 +201,7 @@ export class Reconciler {
 
   /** Whether the policy holds, when that has changed, and whether there is a whole copy left at all. */
   async #tell(facts: RootFacts, plan: Plan, inventory: Inventory): Promise<void> {
-    const { recorder, onLoss } = this.#parts
+    const { recorder, onLoss, hasListened } = this.#parts
     // It is out of view.
     if (plan.wanted.max === 0) return
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
@@ -207,11 +209,16 @@ export class Reconciler {
     const state = plan.satisfied && !plan.degraded ? 'satisfied' : 'degraded'
     // A put that needed nothing more is told by its own event.
     const isNews = facts.told !== state && (state === 'degraded' || facts.copyRevision > 0)
-    if (isNews) await recorder.record(copyEvents.told(facts.root, state, plan), cause, expect)
-    const places = facts.lost ? undefined : lostWith(facts, inventory)
+    if (isNews) {
+      // That it was told brings the root here again.
+      await recorder.record(copyEvents.told(facts.root, state, plan), cause, expect)
+      return
+    }
+    const places = facts.lost || !hasListened() ? undefined : lostWith(facts, inventory)
     if (places === undefined) return
     const message = `its last whole copies went with ${places.join(', ')}`
-    await recorder.record(lossEvents.lost(facts.root, { code: 'block_lost', message }), cause)
+    // A copy that was verified meanwhile is no loss.
+    await recorder.record(lossEvents.lost(facts.root, { code: 'block_lost', message }), cause, expect)
     this.#lost++
     onLoss(facts, new AppError('BLOCK_LOST', `${facts.root}: ${message}`))
   }

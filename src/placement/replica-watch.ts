@@ -33,10 +33,17 @@ export class ReplicaWatch {
   /** Until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { stores, onTrouble, lookEveryMs = lookEveryMsDefault } = this.#parts
+    // One bucket that cannot be looked at must not keep the others from it.
+    const passOver = (error: unknown) => {
+      signal.throwIfAborted()
+      onTrouble(error)
+    }
     while (!signal.aborted) {
       try {
         for (const handle of await stores()) {
-          for (const bucket of handle.buckets) if (bucket.replicas > 1) await this.#look(handle, bucket, signal)
+          for (const bucket of handle.buckets) {
+            if (bucket.replicas > 1) await this.#look(handle, bucket, signal).catch(passOver)
+          }
         }
       } catch (error) {
         if (!signal.aborted) onTrouble(error)

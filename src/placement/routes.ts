@@ -31,15 +31,18 @@ export class Routes {
     this.#replicas = replicasOf([stores.primary])
   }
 
+  /** For reads: replicas last, since content of other sites would be asked of each of them first, in vain. */
   get current(): readonly OpenRoute[] {
-    return this.#around(this.#stores.primary)
+    const all = this.#around(this.#stores.primary)
+    return this.#replicas.length === 0
+      ? all
+      : [...all.filter(({ drawn }) => drawn !== true), ...all.filter(({ drawn }) => drawn === true)]
   }
 
-  /** Where the blocks of a store of this site can be read beside it, now. */
+  /** Where the blocks of a store of this site can be read beside it, now: for repairs. */
   beside(at: StoreRef): readonly OpenRoute[] {
     const { primary } = this.#stores
-    if (storeKey(at) === storeKey(primary)) return this.current
-    return this.#around(at, [routeTo(primary)])
+    return this.#around(at, storeKey(at) === storeKey(primary) ? [] : [routeTo(primary)])
   }
 
   /** The replicas of the store itself first: they cost the least. Those of others last, where their leaders have been asked. */

@@ -1,6 +1,6 @@
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
-import { isAppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { canonicalJson } from '../events/canonical.ts'
 import { type CloudEvent, type Draft, decodeEvent } from '../events/envelope.ts'
 import { uuidv7 } from '../lib/uuid.ts'
@@ -46,11 +46,16 @@ export class SiteKeeper {
   /**
    * Tells that the store takes puts. Nothing may be put before it resolves: it may be one that held copies only, and a sweep that
    * looked at the log before ends first.
-   * @throws AppError STORE_UNAVAILABLE
+   * @throws AppError STORE_UNAVAILABLE; STORE_MISMATCH for one that was removed: every node of the site deletes what lies there
    */
   async takePuts(): Promise<void> {
     const { config, stores, fence } = this.#parts
-    await this.#record(placeEvents.store(settingsOf(stores.primary, config, true)))
+    const { site, store } = stores.primary
+    if ((await this.#record(placeEvents.store(settingsOf(stores.primary, config, true)))) === 'removed') {
+      throw new AppError('STORE_MISMATCH', `store ${store} of site ${site} was removed`, {
+        hint: 'the name of a store is used once: choose another STOWAGE_STORE',
+      })
+    }
     await fence.swept(stores.primary.store, new AbortController().signal)
   }
 
@@ -113,8 +118,8 @@ export class SiteKeeper {
     }
   }
 
-  /** Nothing, when the last event about it says the same. */
-  async #record(draft: Draft): Promise<void> {
+  /** Nothing, when the last event about it says the same. @returns the state that an administrator has given it */
+  async #record(draft: Draft): Promise<unknown> {
     const { recorder, reader } = this.#parts
     const { domain, space } = recorder.source
     const filter = `${domain}.evt.*.${space}.${draft.entity}.*.${draft.key}`
@@ -123,14 +128,16 @@ export class SiteKeeper {
       const last = (await reader.last([filter], signal)).at(-1)
       const said = last === undefined ? undefined : decodeEvent(last.payload)?.data
       // An administrator has drained or removed it: a restart does not undo that.
-      const kept =
-        said?.state !== undefined && said.state !== 'active' ? { ...draft.data, state: said.state } : draft.data
-      if (said !== undefined && saysSame(said, kept)) return
+      const state = said?.state !== undefined && said.state !== 'active' ? said.state : undefined
+      // What was removed is not spoken of again.
+      if (draft.entity === 'store' && state === 'removed') return state
+      const kept = state === undefined ? draft.data : { ...draft.data, state }
+      if (said !== undefined && saysSame(said, kept)) return state
       const id = uuidv7()
       try {
         const expect = { filter, lastSequence: last?.sequence ?? 0 }
         await recorder.record({ ...draft, data: kept }, { correlation: id, causation: id }, expect)
-        return
+        return state
       } catch (error) {
         // Another node of the site says the same at this moment.
         if (!isAppError(error, 'REVISION_CONFLICT')) throw error

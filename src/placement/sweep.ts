@@ -225,7 +225,10 @@ export class Sweep {
       newcomers.delete(key)
       const root = await facts.get(key, signal)
       if (root === undefined || !isThere(root, handle)) continue
-      if (!(await this.#spare(root, handle, candidates, signal))) return root.root
+      if (await this.#spare(root, handle, candidates, signal)) continue
+      // Whoever asks next must not take it for looked at.
+      newcomers.add(key)
+      return root.root
     }
     return undefined
   }

@@ -109,7 +109,7 @@ export class PlacementView {
 
   /** See `isGone` of steward.ts. */
   isGone(at: StoreRef): boolean {
-    return isGone(at, this.inventory())
+    return this.hasListened && isGone(at, this.inventory())
   }
 
   /** Infinity = never heard since this node runs. */
@@ -157,7 +157,10 @@ export class PlacementView {
 
   /** Sites come and go by being heard or not: nothing is written for that to be noticed. */
   #look(): void {
-    const up = this.#sites.all.map(({ site }) => `${site}=${this.isUp(site)}`).join()
+    const sites = this.#sites.all
+    // What went with a site that was removed is told by who has listened long enough to know that it is silent.
+    const isSilenceKnown = this.hasListened && sites.some(({ state }) => state === 'removed')
+    const up = [...sites.map(({ site }) => `${site}=${this.isUp(site)}`), isSilenceKnown].join()
     if (up === this.#up) return
     this.#up = up
     this.#changed()

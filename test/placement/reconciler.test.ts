@@ -76,6 +76,7 @@ function rig(site: string, known: RootFacts | undefined, copies: number, more: P
       },
     },
     planner: () => current,
+    hasListened: () => true,
     contextOf: async () => ({ names: [], demand: {}, projectedAt: [] }),
     onTrouble: (error) => trouble.push(error),
     onLoss: (_, failure) => losses.push(failure.message),
@@ -159,13 +160,29 @@ test('what lay at a removed site alone is lost, and one site tells it, once', as
   }
   const [teller, other] = [without(alone, 'b'), without(alone, 'c')]
   for (const { reconciler } of [teller, other]) await reconciler.reconcile(key, signal)
-  expect(teller.recorded.map(({ draft }) => `${draft.entity}.${draft.verb}`)).toEqual(['object.lost'])
+  // A copy that was verified meanwhile is no loss.
+  const told = teller.recorded.map(({ draft, lastSequence }) => [`${draft.entity}.${draft.verb}`, lastSequence])
+  expect(told).toEqual([['object.lost', 7]])
   expect(teller.losses).toEqual([expect.stringContaining('a/a')])
   expect(other.recorded).toEqual([])
   for (const known of [{ ...alone, lost: true }, facts({ a: 'verified', c: 'removing' }, { told: 'degraded' })]) {
     const { reconciler, recorded } = without(known, 'b')
     await reconciler.reconcile(key, signal)
     expect(recorded).toEqual([])
+  }
+})
+
+test('nothing is lost with a removed site for whoever has not listened long enough to know that it is silent', async () => {
+  const policy = compilePolicy(parsePolicy({ version: 1, rules: [{ name: 'r', copies: 1 }] }))
+  const { sites, stores } = inventory('a')
+  const now = { sites: sites.map((one) => (one.site === 'a' ? { ...one, state: 'removed' as const } : one)), stores }
+  for (const hasListened of [false, true]) {
+    const { reconciler, losses } = rig('b', facts({ a: 'verified' }, { told: 'degraded' }), 1, {
+      planner: () => ({ planner: new Planner(policy, now, { nowMs: 0 }), inventory: now }),
+      hasListened: () => hasListened,
+    })
+    await reconciler.reconcile(key, signal)
+    expect(losses).toHaveLength(hasListened ? 1 : 0)
   }
 })
 

@@ -5,6 +5,7 @@ import { hashBlock, verifyBlock } from '../../src/blocks/block.ts'
 import type { StoreHandle } from '../../src/blocks/stores.ts'
 import { verifyDag } from '../../src/placement/copy-dag.ts'
 import { copyEvents } from '../../src/placement/copy-events.ts'
+import { placeEvents } from '../../src/placement/place-events.ts'
 import type { SiteKeeperParts } from '../../src/placement/site-keeper.ts'
 import type { SweepParts } from '../../src/placement/sweep.ts'
 import { limits, signal } from '../support/dags.ts'
@@ -95,6 +96,48 @@ test('while a root in the store cannot be told to its end, nothing goes', async 
   for (const { raw } of [store, rig.stores.primary]) await raw.delete(kept, { signal })
   const report = await rig.sweep(follower).run(store, signal)
   expect(report).toMatchObject({ freed: 0, blockedBy: kept.toString() })
+})
+
+test('a copy that is told of behind the fence, and cannot be told to its end, is not swept away', async ({
+  onTestFinished,
+}) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  const { follower } = rig.follow()
+  const store = await rig.stores.make('b')
+  // It is on its way in: its leaves are there, and of its root nobody can tell what it needs.
+  const leaves = rig.leaves(5, 1)
+  const coming = await rig.put(leaves)
+  await vi.waitFor(async () => expect(await rig.factsOf(coming)).toBeDefined(), waiting)
+  for (const bytes of leaves) await store.blocks.put(hashBlock(bytes, 0x55), { signal })
+  await rig.stores.primary.raw.delete(coming, { signal })
+  let told = false
+  const sweep = rig.sweep(follower, {
+    caughtUp: async () => {
+      if (told) return
+      told = true
+      await rig.recorder.record(
+        copyEvents.requested(coming.toString(), 'add', rig.at('b'), { rule: 'r', why: 'w' }),
+        cause,
+      )
+      await vi.waitFor(async () => expect(await rig.stateOf(coming, 'b')).toBe('requested'), waiting)
+    },
+  })
+  await expect(sweep.run(store, signal)).resolves.toMatchObject({ freed: 0, blockedBy: coming.toString() })
+  for (const bytes of leaves) await expect(store.raw.has(leaf(bytes), { signal })).resolves.toBe(true)
+})
+
+test('a store that was removed takes no puts: every node of the site deletes what lies there', async ({
+  onTestFinished,
+}) => {
+  const rig = await SiteRig.open(server.url, onTestFinished)
+  const { store } = rig.stores.primary
+  await rig.keeper().register()
+  const settings = { ...rig.keeper().settingsOf(rig.stores.primary), primary: true, state: 'removed' as const }
+  await rig.recorder.record(placeEvents.store(settings), cause)
+  await expect(rig.keeper().takePuts()).rejects.toMatchObject({
+    code: 'STORE_MISMATCH',
+    message: `store ${store} of site here was removed`,
+  })
 })
 
 test('of two nodes that sweep one store at once, one does', async ({ onTestFinished }) => {
