@@ -1,6 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import { AppError, isAppError } from '../errors.ts'
-import { verifyBlock } from './block.ts'
+import { isWhole } from './block.ts'
 import type { Abortable } from './blockstore.ts'
 import type { Route } from './routed.ts'
 import { type BucketPlace, type OpenRoute, placeOf, type StoreHandle } from './stores.ts'
@@ -42,14 +42,4 @@ export function anyReplica({ raw, ...at }: BucketPlace & Pick<StoreHandle, 'raw'
     getBatch: (wants, options) => Promise.all(wants.map(({ cid }) => get(cid, options))),
   }
   return { ...placeOf(at), drawn: true, blocks, isLocal: true }
-}
-
-function isWhole(cid: CID, bytes: Uint8Array): boolean {
-  try {
-    verifyBlock(cid, bytes)
-    return true
-  } catch (error) {
-    if (isAppError(error, 'BLOCK_CORRUPT')) return false
-    throw error
-  }
 }

@@ -3,7 +3,7 @@ import { blake2b } from '@noble/hashes/blake2.js'
 import { blake3 } from '@noble/hashes/blake3.js'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 
 declare const hashed: unique symbol
 
@@ -102,6 +102,18 @@ export function verifyBlock(cid: CID, bytes: Uint8Array): HashedBlock {
     throw new AppError('BLOCK_CORRUPT', `the bytes stored for ${cid} do not hash to it`)
   }
   return made(cid, bytes)
+}
+
+/** Whether `verifyBlock` takes it. A hash that we do not have tells nothing: true, since it is nothing that we stored. */
+export function isWhole(cid: CID, bytes: Uint8Array): boolean {
+  try {
+    verifyBlock(cid, bytes)
+    return true
+  } catch (error) {
+    if (isAppError(error, 'BLOCK_CORRUPT')) return false
+    if (isAppError(error, 'CID_INVALID')) return true
+    throw error
+  }
 }
 
 function made(cid: CID, bytes: Uint8Array, release?: (() => void) | undefined): HashedBlock {

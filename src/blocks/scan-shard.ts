@@ -7,7 +7,7 @@ import type { Nats } from '../nats/connection.ts'
 import { type BatchReply, directGetFrom, type StoredMessage, wholeStream } from '../nats/direct-get.ts'
 import { deleteMessage, lastMessageAtLeader } from '../nats/leader-get.ts'
 import { patiently } from '../nats/patience.ts'
-import { verifyBlock } from './block.ts'
+import { isWhole } from './block.ts'
 import type { NatsBlockstore } from './nats-blockstore.ts'
 import { chunksHeader } from './shard-reader.ts'
 
@@ -207,17 +207,5 @@ function cidOf(key: string): CID | undefined {
     return CID.parse(key)
   } catch {
     return undefined
-  }
-}
-
-function isWhole(cid: CID, bytes: Uint8Array): boolean {
-  try {
-    verifyBlock(cid, bytes)
-    return true
-  } catch (error) {
-    if (isAppError(error, 'BLOCK_CORRUPT')) return false
-    // A hash that we do not have: nothing that we stored.
-    if (isAppError(error, 'CID_INVALID')) return true
-    throw error
   }
 }
