@@ -9,8 +9,8 @@ const retryMs = 1_000
 const settledMs = 5_000
 
 /**
- * Where blocks can be read beside the primary store now: its other replicas, then the stores of this site, then those of
- * sites that are up. They are opened ahead, so that a read never waits for that.
+ * Where blocks can be read beside a store of this site now: its other replicas, the other stores of this site, those of sites
+ * that are up. They are opened ahead, so that a read never waits for that.
  */
 export class Routes {
   readonly #stores: Stores
