@@ -7,6 +7,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/global-setup.ts'],
+    setupFiles: ['test/patient-waits.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // Real servers and child processes on two cores: two files at a time keep every wait honest.

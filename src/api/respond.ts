@@ -1,11 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorBody, errorBody, isAppError, statusOf } from '../errors.ts'
-import { MiB } from '../lib/units.ts'
-
-/** What is read of a refused upload after the answer, so that its client sees the answer and not a reset. */
-const lingerBytesMax = 64 * MiB
-const lingerMs = 2000
+import { lingerBytesMax, lingerMs } from '../lib/linger.ts'
 
 export interface Failure {
   readonly status: number
@@ -69,6 +65,7 @@ function isWaitingToSend(request: FastifyRequest): boolean {
   return waiting.has(request.raw)
 }
 
+/** What comes of a refused upload after the answer is still read, so that its client sees the answer and not a reset. */
 async function* answerThenDrain(request: FastifyRequest, answer: Uint8Array): AsyncGenerator<Uint8Array> {
   yield answer
   const { raw } = request

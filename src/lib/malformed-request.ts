@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { endAndLinger } from './linger.ts'
 
 export type Malformed = 'head_bytes' | 'head_time' | 'other'
 
@@ -26,18 +27,23 @@ const answers: ReadonlyMap<string, Answer> = new Map([
 ])
 const malformed: Answer = { kind: 'other', status: '400 Bad Request', message: 'the request is malformed' }
 
+/** Answered; Node goes on parsing what such a client still sends, and calls each piece malformed. */
+const answered = new WeakSet<Socket>()
+
 /**
  * What is no HTTP request, or was cut short, gets an answer of the usual shape, written by hand; then the connection ends.
- * @returns what it was; undefined when nobody is there to hear of it, or nobody has asked anything yet
+ * @returns what it was; undefined when nobody is there to hear of it, nobody has asked anything yet, or it was answered
  */
 export function answerMalformed(error: Error & { readonly code?: string }, socket: Socket): Malformed | undefined {
+  if (answered.has(socket)) return undefined
   // A connection that a browser opens ahead of need and that never asks is no bad request.
   if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesRead === 0) {
     socket.destroy()
     return undefined
   }
   const { kind, status, message } = answers.get(error.code ?? '') ?? malformed
-  socket.end(written(status, message), () => socket.destroy())
+  answered.add(socket)
+  endAndLinger(socket, written(status, message))
   return kind
 }
 
@@ -49,8 +55,10 @@ function written(status: string, message: string): string {
 
 /** An `Expect` that is not `100-continue`: Node's own answer has no body. */
 export function refuseExpectations(server: Server): void {
-  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
-    response.socket?.end(written('417 Expectation Failed', 'only 100-continue can be expected'))
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    request.resume()
+    if (response.socket !== null)
+      endAndLinger(response.socket, written('417 Expectation Failed', 'only 100-continue can be expected'))
   })
 }
 

@@ -171,7 +171,7 @@ describe('authorization', () => {
     onTestFinished,
   }) => {
     const { port } = await startApi(onTestFinished)
-    const reply = await sendThenRead(port, 32 * MiB)
+    const reply = await sendThenRead(port, 8 * MiB)
     expect(reply).toMatch(/^HTTP\/1.1 401 /)
     expect(reply).toMatch(/connection: close/i)
     expect(reply).toContain('"code":"unauthorized"')
