@@ -177,12 +177,19 @@ async function download(
       hint: 'is this a Stowage gateway? See STOWAGE_GATEWAY_URL',
     })
   }
-  const root = String(response.headers['x-ipfs-roots'] ?? '').split(',')[0]
+  const roots = String(response.headers['x-ipfs-roots'] ?? '').split(',')
+  const [root] = roots
   if (path.name !== undefined && root !== path.cid) {
     response.destroy()
     throw new AppError('INTERNAL', `${path.name} is ${path.cid} to the API, ${root || 'unknown'} to the gateway`, {
       hint: 'are STOWAGE_API_URL and STOWAGE_GATEWAY_URL of one domain?',
     })
+  }
+  // Of a path that leads nowhere a gateway sends the proof as a CAR: nothing that whoever wants the content asked for.
+  if (format === 'car' && root !== '' && roots.length <= path.segments.length) {
+    response.destroy()
+    const rest = path.segments.slice(roots.length - 1).join('/')
+    throw new AppError('PATH_NOT_FOUND', `nothing is linked by ${JSON.stringify(rest)} in ${roots.at(-1)}`)
   }
   const length = response.headers['content-length']
   return { bytes: length === undefined ? undefined : Number(length), content: contentOf(response, request) }

@@ -1,6 +1,7 @@
 import type { CID } from 'multiformats/cid'
 import type { Target } from '../dag/target.ts'
-import type { Get } from './get.ts'
+import { AppError } from '../errors.ts'
+import type { Get, PathEnd } from './get.ts'
 
 /** What a failure to read below a root means: the error to answer with, perhaps the same. */
 export type JudgeFailure = (root: CID, failure: unknown, signal: AbortSignal) => Promise<unknown>
@@ -14,7 +15,11 @@ export function judgedGet(get: Get, judge: JudgeFailure): Get {
       const target = await orJudged(() => get.open(path, options), path.root, options.signal, judge)
       return judgedTarget(target, path.root, judge)
     },
-    car: (target, params, options) => judged(get.car(target, params, options), rootOf(target), options.signal),
+    follow: async (path, options) => {
+      const end = await orJudged(() => get.follow(path, options), path.root, options.signal, judge)
+      return 'reason' in end ? end : judgedTarget(end, path.root, judge)
+    },
+    car: (end, params, options) => judged(get.car(end, params, options), rootOf(end), options.signal),
     tar: (target, options) => judged(get.tar(target, options), rootOf(target), options.signal),
   }
 }
@@ -28,7 +33,11 @@ function judgedTarget(target: Target, root: CID, judge: JudgeFailure): Target {
   }
 }
 
-const rootOf = (target: Target): CID => target.roots[0] ?? target.cid
+function rootOf(end: PathEnd): CID {
+  const [root] = end.roots
+  if (root === undefined) throw new AppError('INTERNAL', 'a path without its root')
+  return root
+}
 
 async function orJudged<T>(work: () => Promise<T>, root: CID, signal: AbortSignal, judge: JudgeFailure): Promise<T> {
   try {

@@ -9,7 +9,7 @@ import { KiB } from '../lib/units.ts'
 import { linksOf } from './codecs.ts'
 import { type EntityBytes, type Span, spanOf, walkEntity, walkSpan } from './entity.ts'
 import { rememberedLinks } from './remembered-links.ts'
-import type { Target } from './target.ts'
+import type { DeadEnd, Target } from './target.ts'
 import { type Follow, type Step, type Visited, type WalkOptions, walk } from './walk.ts'
 
 /** IPIP-402 `dag-scope`. block: the way to the terminus and itself. entity: see entity.ts. all: the whole DAG below it. */
@@ -29,8 +29,8 @@ export interface CarExportOptions extends WalkOptions, Partial<CarParams> {
   readonly dups?: boolean
 }
 
-/** What a CAR needs to know of what a path leads to. */
-export type CarTarget = Pick<Target, 'trail' | 'kind' | 'size'>
+/** What a CAR needs to know of where a path ends. */
+export type CarTarget = Pick<Target, 'trail' | 'kind' | 'size'> | Pick<DeadEnd, 'trail' | 'kind'>
 
 /** Smaller blocks share a chunk; a larger one is a chunk of its own, so that it is not copied. */
 const sharedBytesMax = 16 * KiB
@@ -41,6 +41,7 @@ const prefixBytesMax = 5
 /**
  * A CARv1 of what a path leads to: the blocks of the path, root first, then what is wanted of the DAG below the terminus in
  * depth-first pre-order, no block twice unless `dups`, no identity blocks. Header: the one root that the path starts from.
+ * Of a path that leads nowhere: the blocks that show it, and that is all.
  * The bytes depend on nothing but path, params and DAG. Memory: the window of `walk` and one chunk.
  * @throws AppError REQUEST_INVALID as `carTag`; as `walk`, after the chunks before; a CAR that ends without an error is
  *   complete
@@ -85,12 +86,13 @@ export function carTag(target: CarTarget, params: Partial<CarParams> = {}): stri
 }
 
 /** What of the terminus is sent. */
-type Part = { readonly kind: CarScope } | { readonly kind: 'bytes'; readonly span: Span }
+type Part = { readonly kind: CarScope | 'absent' } | { readonly kind: 'bytes'; readonly span: Span }
 
-function partOf({ kind, size }: CarTarget, { scope = 'all', bytes }: Partial<CarParams>): Part {
+function partOf(target: CarTarget, { scope = 'all', bytes }: Partial<CarParams>): Part {
+  if (target.kind === 'absent') return { kind: 'absent' }
   if (bytes === undefined) return { kind: scope }
-  if (kind !== 'file') return { kind: 'entity' }
-  const span = spanOf(bytes, size)
+  if (target.kind !== 'file') return { kind: 'entity' }
+  const span = spanOf(bytes, target.size)
   if (span === 'whole') return { kind: 'entity' }
   // The block tells its size, so a reader can see why it gets no byte.
   return span === 'none' ? { kind: 'block' } : { kind: 'bytes', span }
@@ -106,6 +108,7 @@ async function* visit(
   yield* target.trail.slice(0, -1)
   if (terminus === undefined) return
   switch (part.kind) {
+    case 'absent':
     case 'block':
       yield terminus
       return

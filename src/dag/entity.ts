@@ -5,7 +5,7 @@ import { codecs } from './codecs.ts'
 import { decodeDagPb } from './dag-pb.ts'
 import { checkDepth, decodeSubShard, isSubShard, readShard, type Shard } from './hamt.ts'
 import { rememberedLinks } from './remembered-links.ts'
-import type { DagLimits, Target } from './target.ts'
+import type { DagLimits, DeadEnd, Target } from './target.ts'
 import { decodeFileNode, decodeUnixfs, type FileNode } from './unixfs.ts'
 import { type Follow, type Step, type Visited, type WalkOptions, walk } from './walk.ts'
 
@@ -51,7 +51,7 @@ export function spanOf({ from, to }: EntityBytes, size: bigint): Span | 'whole' 
  */
 export function walkEntity(
   root: Visited,
-  { kind }: Pick<Target, 'kind'>,
+  { kind }: Pick<Target | DeadEnd, 'kind'>,
   blocks: Pick<Blockstore, 'get' | 'getBatch'>,
   options: WalkOptions,
 ): AsyncGenerator<Visited, void, undefined> {
@@ -65,6 +65,8 @@ export function walkEntity(
       return walk(root, followShards(limits), blocks, options)
     case 'symlink':
     case 'node':
+    case 'absent':
+    case 'inside':
       return walk(root, () => [], blocks, options)
   }
 }

@@ -90,14 +90,15 @@ function firstOf(shard: Shard, path: Position, after: Position): number {
   return isLast ? index + 1 : index
 }
 
-export interface FoundEntry {
-  readonly entry: DirectoryEntry
-  /** The shards below the root that were read to find it. */
+export interface EntryLookup {
+  /** Undefined: the directory has no such name, as the root and `shards` show. */
+  readonly entry: DirectoryEntry | undefined
+  /** The shards below the root that were read for it, down to the one that has the name or the place where it would be. */
   readonly shards: readonly Fetched<Want>[]
 }
 
 /**
- * One entry by its exact bytes; the first, where a directory has the name twice. Only the shards on the way are read.
+ * Looks an entry up by its exact bytes; the first, where a directory has the name twice. Only the shards on the way are read.
  * @throws AppError DAG_INVALID; as `Blockstore.get`
  */
 export async function findEntry(
@@ -105,14 +106,14 @@ export async function findEntry(
   name: string,
   blocks: Pick<Blockstore, 'get'>,
   options: DirectoryOptions,
-): Promise<FoundEntry | undefined> {
+): Promise<EntryLookup> {
   const wanted = Buffer.from(name, 'utf8')
   if (directory.kind === 'sharded') return findInShards(directory.root, name, wanted, blocks, options)
   const { links } = directory
   for (let index = 0; index < links.count; index++) {
     if (wanted.equals(links.nameBytes(index))) return { entry: entryAt(links, [index], name), shards: [] }
   }
-  return undefined
+  return { entry: undefined, shards: [] }
 }
 
 async function findInShards(
@@ -121,18 +122,18 @@ async function findInShards(
   wanted: Buffer,
   blocks: Pick<Blockstore, 'get'>,
   { signal, limits }: DirectoryOptions,
-): Promise<FoundEntry | undefined> {
+): Promise<EntryLookup> {
   const hash = await hashName(wanted)
   const shards: Fetched<Want>[] = []
   const path: number[] = []
   let shard = root
   for (let depth = 0; ; depth++) {
     const index = linkFor(shard, hash, depth)
-    if (index === undefined) return undefined
+    if (index === undefined) return { entry: undefined, shards }
     path.push(index)
     if (!isSubShard(shard, index)) {
-      if (!wanted.equals(entryName(shard, index))) return undefined
-      return { entry: entryAt(shard.links, path, name), shards }
+      const isWanted = wanted.equals(entryName(shard, index))
+      return { entry: isWanted ? entryAt(shard.links, path, name) : undefined, shards }
     }
     const cid = shard.links.cid(index)
     const bytes = await blocks.get(cid, { signal })

@@ -2,12 +2,12 @@ import { CID } from 'multiformats/cid'
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { codecs, decodeData } from './codecs.ts'
-import { decodeDagPb } from './dag-pb.ts'
+import { decodeDagPb, type PbLinks } from './dag-pb.ts'
 import { readShard } from './hamt.ts'
 import { type Directory, findEntry, listDirectory } from './list-directory.ts'
 import { readFile } from './read-file.ts'
-import type { ContentPath, DagLimits, Target } from './target.ts'
-import { decodeUnixfs, type FileNode, rawFile, type Unixfs } from './unixfs.ts'
+import type { ContentPath, DagLimits, DeadEnd, Target } from './target.ts'
+import { decodeUnixfs, type FileNode, isUnixfs, rawFile, type Unixfs } from './unixfs.ts'
 
 export interface OpenOptions extends Abortable {
   readonly limits: DagLimits
@@ -25,7 +25,12 @@ type View =
   | { readonly kind: 'file'; readonly file: FileNode; readonly unixfs?: Unixfs }
   | { readonly kind: 'directory'; readonly directory: Directory; readonly unixfs: Unixfs }
   | { readonly kind: 'symlink'; readonly unixfs: Unixfs }
-  | { readonly kind: 'node'; readonly problem?: AppError }
+  | {
+      readonly kind: 'node'
+      readonly problem?: AppError
+      /** Of dag-pb without UnixFS data: its links have names all the same. */
+      readonly links?: PbLinks
+    }
 
 /**
  * Follows a path from its root, one block at a time. Symlinks on the way are not followed.
@@ -34,6 +39,16 @@ type View =
  * as `Blockstore.get` for every block on the way
  */
 export async function openPath(path: ContentPath, blocks: Source, options: OpenOptions): Promise<Target> {
+  const end = await followPath(path, blocks, options)
+  if ('reason' in end) throw end.reason
+  return end
+}
+
+/**
+ * As `openPath`, but a path that leads to no block is no failure: its end is told with the blocks that show it.
+ * @throws AppError CODEC_UNSUPPORTED | DAG_INVALID; as `Blockstore.get` for every block on the way
+ */
+export async function followPath(path: ContentPath, blocks: Source, options: OpenOptions): Promise<Target | DeadEnd> {
   const { signal, limits } = options
   const trail: Block[] = []
   const roots: CID[] = []
@@ -44,24 +59,26 @@ export async function openPath(path: ContentPath, blocks: Source, options: OpenO
     return block
   }
   let block = await enter(path.root)
-  let depth = 0
-  while (depth < path.segments.length) {
+  for (let depth = 0; depth < path.segments.length; ) {
     const rest = path.segments.slice(depth)
-    if (block.cid.code === codecs.dagCbor || block.cid.code === codecs.dagJson) {
-      const { cid, used } = followData(block, rest)
-      for (let inside = 1; inside < used; inside++) roots.push(block.cid)
-      depth += used
-      block = await enter(cid)
-      continue
-    }
-    const directory = directoryOf(block, rest[0] ?? '', limits)
-    const found = await findEntry(directory, rest[0] ?? '', blocks, options)
-    if (found === undefined) throw notFound(rest[0] ?? '', `${block.cid} has no entry of that name`)
-    for (const { cid, bytes } of found.shards) trail.push({ cid, bytes })
-    depth++
-    block = await enter(found.entry.cid)
+    const step = hasFields(block) ? followData(block, rest) : await followName(block, rest[0] ?? '', blocks, options)
+    trail.push(...step.shards)
+    if (step.cid === undefined) return { kind: step.kind, roots, trail, reason: step.reason }
+    for (let inside = 1; inside < step.used; inside++) roots.push(block.cid)
+    depth += step.used
+    block = await enter(step.cid)
   }
   return targetOf(block, roots, trail, blocks, limits)
+}
+
+/** What the next segments of a path lead to: a link and how many of them that took, or why there is none. */
+type PathStep = { readonly shards: readonly Block[] } & (
+  | { readonly cid: CID; readonly used: number }
+  | ({ readonly cid: undefined } & Pick<DeadEnd, 'kind' | 'reason'>)
+)
+
+const absent = (reason: AppError, shards: readonly Block[] = []): PathStep => {
+  return { kind: 'absent', cid: undefined, reason, shards }
 }
 
 /** What one block is, without a path to it: its trail is the block alone. */
@@ -74,36 +91,54 @@ function notFound(segment: string, why: string, hint?: string): AppError {
   return new AppError('PATH_NOT_FOUND', `${JSON.stringify(shown)} was not found: ${why}`, hint ? { hint } : {})
 }
 
-/** The directory that a further segment is looked up in. */
-function directoryOf(block: Block, segment: string, limits: DagLimits): Directory {
-  const view = viewOf(block, limits)
+/** Looks the segment up among the names of a directory, or of a dag-pb node that has names and no UnixFS data. */
+async function followName(block: Block, segment: string, blocks: Source, options: OpenOptions): Promise<PathStep> {
+  const view = viewOf(block, options.limits)
   switch (view.kind) {
     case 'directory':
-      return view.directory
+      return await findName(block, view.directory, segment, blocks, options)
     case 'file':
-      throw notFound(segment, `${block.cid} is a file`)
+      return absent(notFound(segment, `${block.cid} is a file`))
     case 'symlink':
-      throw notFound(segment, `${block.cid} is a symlink`, 'symlinks inside a path are not followed')
+      return absent(notFound(segment, `${block.cid} is a symlink`, 'symlinks inside a path are not followed'))
     case 'node':
-      throw (
-        view.problem ??
-        new AppError('CODEC_UNSUPPORTED', `there are no paths in codec 0x${block.cid.code.toString(16)} (${block.cid})`)
-      )
+      if (view.links === undefined) throw view.problem ?? withoutPaths(block.cid)
+      return await findName(block, { kind: 'flat', links: view.links }, segment, blocks, options)
   }
 }
 
-/** Goes through map keys and list indexes up to the first link. @returns how many segments that took, and the link */
-function followData(block: Block, segments: readonly string[]): { cid: CID; used: number } {
+async function findName(
+  block: Block,
+  directory: Directory,
+  segment: string,
+  blocks: Source,
+  options: OpenOptions,
+): Promise<PathStep> {
+  const { entry, shards } = await findEntry(directory, segment, blocks, options)
+  const read = shards.map(({ cid, bytes }) => ({ cid, bytes }))
+  if (entry === undefined) return absent(notFound(segment, `${block.cid} has no entry of that name`), read)
+  return { cid: entry.cid, used: 1, shards: read }
+}
+
+function withoutPaths(cid: CID): AppError {
+  return new AppError('CODEC_UNSUPPORTED', `there are no paths in codec 0x${cid.code.toString(16)} (${cid})`)
+}
+
+const hasFields = ({ cid }: Block): boolean => cid.code === codecs.dagCbor || cid.code === codecs.dagJson
+
+/** Goes through map keys and list indexes up to the first link. */
+function followData(block: Block, segments: readonly string[]): PathStep {
   let value = decodeData(block.cid, block.bytes)
   for (const [index, segment] of segments.entries()) {
     value = memberOf(value, segment)
-    if (value === undefined) throw notFound(segment, `${block.cid} has no such field`)
+    if (value === undefined) return absent(notFound(segment, `${block.cid} has no such field`))
     const cid = typeof value === 'object' && value !== null ? CID.asCID(value) : null
-    if (cid !== null) return { cid, used: index + 1 }
+    if (cid !== null) return { cid, used: index + 1, shards: [] }
   }
-  throw new AppError('PATH_ENDS_IN_BLOCK', `the path ends at a value inside the block ${block.cid}`, {
+  const reason = new AppError('PATH_ENDS_IN_BLOCK', `the path ends at a value inside the block ${block.cid}`, {
     hint: 'only whole blocks are served: end the path at a link',
   })
+  return { kind: 'inside', cid: undefined, reason, shards: [] }
 }
 
 function memberOf(value: unknown, segment: string): unknown {
@@ -123,11 +158,16 @@ function viewOf(block: Block, limits: DagLimits): View {
   }
 }
 
+function notUnixfs(cid: CID): AppError {
+  return new AppError('DAG_INVALID', `${cid} is dag-pb, and its data is not valid UnixFS: it has no Type`)
+}
+
 function unixfsView(block: Block, limits: DagLimits): View {
   const node = decodeDagPb(block.bytes, limits)
-  if (node.data === undefined) return { kind: 'node' }
-  const unixfs = decodeUnixfs(node)
   const { links } = node
+  if (node.data === undefined) return { kind: 'node', links }
+  if (!isUnixfs(node.data)) return { kind: 'node', links, problem: notUnixfs(block.cid) }
+  const unixfs = decodeUnixfs(node)
   switch (unixfs.type) {
     case 'file':
     case 'raw': {
@@ -168,7 +208,7 @@ function targetOf(
     ...(view.kind === 'node' && view.problem !== undefined ? { problem: view.problem } : {}),
     read: (range, options) => readFile(contentOf(view, block), range, blocks, { ...options, limits }),
     list: (options) => listDirectory(directory(), blocks, { ...options, limits }),
-    entry: async (name, { signal }) => (await findEntry(directory(), name, blocks, { signal, limits }))?.entry,
+    entry: async (name, { signal }) => (await findEntry(directory(), name, blocks, { signal, limits })).entry,
   }
 }
 

@@ -76,6 +76,20 @@ export interface Target {
   entry(name: string, options: Abortable): Promise<DirectoryEntry | undefined>
 }
 
+/**
+ * Where a path ends that leads to no block of its own. absent: the last block of the trail has nothing of the next name.
+ * inside: the path ends at a value within that block.
+ */
+export interface DeadEnd {
+  readonly kind: 'absent' | 'inside'
+  /** As of `Target`, up to the last block of the trail. */
+  readonly roots: readonly CID[]
+  /** As of `Target`: the blocks by which a reader can see for itself that the path ends here. */
+  readonly trail: Target['trail']
+  /** PATH_NOT_FOUND | PATH_ENDS_IN_BLOCK: what whoever wants a target is told. */
+  readonly reason: AppError
+}
+
 /** Bounds on following links; see the settings of the same names. */
 export interface DagLimits {
   readonly dagDepthMax: number

@@ -37,11 +37,26 @@ export function decodeUnixfs(node: PbNode): Unixfs {
   return unixfs
 }
 
+/** Whether the data of a dag-pb node is meant as UnixFS, in order or not: protobuf with a Type. */
+export function isUnixfs(data: Uint8Array): boolean {
+  const reader = new ProtobufReader(data)
+  try {
+    while (!reader.done) {
+      const tag = reader.varint()
+      if (tag === 0x08) return true
+      reader.skip(tag & 7)
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+  }
+  return false
+}
+
 function checkFileLinks(unixfs: Unixfs, links: PbLinks): void {
   if (unixfs.blockSizes.length !== links.count) {
     throw new AppError(
       'DAG_INVALID',
-      `a file node has ${links.count} links and ${unixfs.blockSizes.length} block sizes`,
+      `a file node has ${links.count} links and ${unixfs.blockSizes.length} blocksizes: where its content lies cannot be told`,
     )
   }
   for (let index = 0; index < links.count; index++) {
@@ -85,7 +100,7 @@ function readData(bytes: Uint8Array): Unixfs {
   if (type === undefined) throw new RangeError('no known Type')
   const size = contentSize(type, data, blockSizes)
   if (fileSize !== undefined && (type === 'file' || type === 'raw') && fileSize !== size) {
-    throw new RangeError(`filesize ${fileSize} where data and block sizes make ${size}`)
+    throw new RangeError(`filesize ${fileSize} where data and blocksizes make ${size}`)
   }
   return { type, data, blockSizes, size, hashType, fanout, mode, mtime }
 }
@@ -94,7 +109,7 @@ function contentSize(type: UnixfsType, data: Uint8Array, blockSizes: readonly bi
   if (type === 'directory' || type === 'hamt') return 0n
   let size = BigInt(data.byteLength)
   for (const blockSize of blockSizes) size += blockSize
-  if (size >= 1n << 64n) throw new RangeError('the block sizes add up to more than 2^64')
+  if (size >= 1n << 64n) throw new RangeError('the blocksizes add up to more than 2^64')
   return size
 }
 

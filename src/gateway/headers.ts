@@ -82,15 +82,27 @@ export function notModifiedSince(
 
 const filenameBytesMax = 255
 
-/** Cut to 255 bytes of UTF-8 between code points, control characters replaced: fit for a header and for a disk. */
+/** What tells a program the kind of a file, `.tar.gz` too: few bytes, and none of them part of a sentence. */
+const extensions = /(\.[a-z\d-]{1,16}){1,2}$/i
+
+/**
+ * Cut to 255 bytes of UTF-8 between code points, before the extension that it ends in; control characters replaced. Fit for a
+ * header and for a disk.
+ */
 export function safeFilename(name: string): string {
   const clean = name.replace(/\p{Cc}/gu, '_')
   if (Buffer.byteLength(clean) <= filenameBytesMax) return clean
+  const extension = extensions.exec(clean)?.[0] ?? ''
+  const stem = clean.slice(0, clean.length - extension.length)
+  return cutToBytes(stem, filenameBytesMax - extension.length) + extension
+}
+
+function cutToBytes(text: string, bytesMax: number): string {
   let bytes = 0
   let cut = ''
-  for (const char of clean) {
+  for (const char of text) {
     bytes += Buffer.byteLength(char)
-    if (bytes > filenameBytesMax) break
+    if (bytes > bytesMax) break
     cut += char
   }
   return cut

@@ -3,6 +3,7 @@ import type { IpnsName } from '../content/ipns-name.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { ByteLru } from '../lib/lru.ts'
 import { KiB, MiB } from '../lib/units.ts'
+import { formatLocation } from './content-location.ts'
 import { undoubledLocation } from './doubled-path.ts'
 import { withText } from './errors.ts'
 import { homeReply } from './home.ts'
@@ -185,8 +186,12 @@ export class Locator {
     if (ipns === undefined) throw new AppError('IPNS_UNRESOLVED', 'nothing is published by name here')
     if (checkName !== undefined) checkName(asked.name.name, segmentsBelow(asked.below))
     const query = parseQuery(asked.search)
-    if (negotiate(query, accept).kind === 'ipns-record') {
-      return { kind: 'answer', reply: await recordReply({ ...asked, query, ifNoneMatch, signal }, ipns) }
+    const format = negotiate(query, accept)
+    if (format.kind === 'ipns-record') {
+      const { below, search, place } = asked
+      const url = { href: place.base, trailingSlash: below === '/', search }
+      const location = format.fromAccept ? formatLocation(url, format.kind) : undefined
+      return { kind: 'answer', reply: await recordReply({ ...asked, query, ifNoneMatch, location, signal }, ipns) }
     }
     return content(await resolveIpnsContent(asked, ipns, { pathSegmentsMax, signal }))
   }

@@ -55,11 +55,12 @@ export function rawReply(exchange: Exchange, block: Block): Reply {
 
 /**
  * A node that is not UnixFS, as it is. `format` undefined: in its own codec's type.
- * @throws AppError DAG_INVALID for a damaged UnixFS node, CODEC_UNSUPPORTED when the codec has no type of its own, FORMAT_UNSUPPORTED when another was asked for
+ * @throws AppError FORMAT_UNSUPPORTED when another codec was asked for, DAG_INVALID for a damaged UnixFS node, CODEC_UNSUPPORTED when the codec has no type of its own
  */
 export function nodeReply(exchange: Exchange, target: Target, format: CodecFormat | undefined): Reply {
-  if (target.problem !== undefined) throw target.problem
   const form = codecForms.get(target.cid.code)
+  if (format !== undefined && !isInCodec(target, format)) throw notConverted()
+  if (target.problem !== undefined) throw target.problem
   if (form === undefined) {
     throw new AppError(
       'CODEC_UNSUPPORTED',
@@ -69,10 +70,14 @@ export function nodeReply(exchange: Exchange, target: Target, format: CodecForma
       },
     )
   }
-  if (format !== undefined && !form.formats.includes(format)) throw notConverted()
   const shown =
     format === undefined ? form : { ...form, mediaType: mediaTypeOfFormat[format], etagSuffix: `.${format}` }
   return blockReply(exchange, blockOf(target), shown)
+}
+
+/** Whether the block's bytes are in that format as they are. */
+export function isInCodec({ cid }: Pick<Target, 'cid'>, format: CodecFormat): boolean {
+  return codecForms.get(cid.code)?.formats.includes(format) ?? false
 }
 
 export function notConverted(): AppError {

@@ -13,12 +13,14 @@ export interface RecordRequest {
   readonly below: string
   readonly query: Pick<Query, 'filename'>
   readonly ifNoneMatch: string | undefined
+  /** The URL that gives the record, whatever Accept says; undefined = the one that was asked for. */
+  readonly location: string | undefined
   readonly signal: AbortSignal
 }
 
 /** The signed record of a key, as it is: whoever gets it can verify it (IPIP-351). @throws AppError REQUEST_INVALID | IPNS_UNRESOLVED */
 export async function recordReply(
-  { name, below, query, ifNoneMatch, signal }: RecordRequest,
+  { name, below, query, ifNoneMatch, location, signal }: RecordRequest,
   resolver: Pick<IpnsResolver, 'record'>,
 ): Promise<Reply> {
   if (below !== '' && below !== '/') {
@@ -33,6 +35,7 @@ export async function recordReply(
   headers.push('Ipfs-Uri', `ipns://${name.name}`)
   if (maxAgeSeconds !== undefined) headers.push('Cache-Control', `public, max-age=${maxAgeSeconds}`)
   if (matchesEtag(ifNoneMatch, etag)) return { status: 304, headers, body: noBody }
+  if (location !== undefined) headers.push('Content-Location', location)
   headers.push('Content-Type', recordType, 'Content-Length', String(bytes.byteLength))
   headers.push('Content-Disposition', contentDisposition('attachment', query.filename ?? `${name.name}.ipns-record`))
   return { status: 200, headers, body: { kind: 'whole', bytes } }

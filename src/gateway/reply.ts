@@ -12,6 +12,8 @@ export interface Reply {
   readonly status: number
   readonly headers: HeaderList
   readonly body: Body
+  /** The name of its format, where that is not the first that the client asked for. */
+  readonly format?: string
 }
 
 /**

@@ -160,8 +160,12 @@ function pathHeadersOf(
   const below = segments.map((segment) => `/${encodeSegment(segment)}`).join('')
   const asRead = [ipns === undefined ? `/ipfs/${path.root}` : `/ipns/${ipns.name}`, ...segments].join('/') + end
   const uri = `${ipns === undefined ? `ipfs://${rootCid}` : `ipns://${ipns.name}`}${below}${end}`
-  // IPIP-548: X-Ipfs-Path is on its way out, and left out where a header cannot carry it.
-  return /^[\x21-\x7e]*$/.test(asRead) ? ['X-Ipfs-Path', asRead, 'Ipfs-Uri', uri] : ['Ipfs-Uri', uri]
+  return ['X-Ipfs-Path', forHeader(asRead), 'Ipfs-Uri', uri]
+}
+
+/** What a header cannot carry, percent-encoded, and `%` with it, so that decoding gives the path itself and no other one. */
+function forHeader(path: string): string {
+  return path.replace(/[^\x21-\x24\x26-\x7e]+/g, (part) => encodeURIComponent(part))
 }
 
 /** Strict percent-encoding: everything but A-Z a-z 0-9 - . _ ~ (RFC 3986 unreserved). */

@@ -215,6 +215,7 @@ class Handler {
       services: this.#services,
     }
     const reply = await respond(exchange, format)
+    work.format = reply.format ?? work.format
     const told = this.#parts.propagation?.tell(request.rootCid)
     // Known at once, and nothing to tell: nearly always.
     return told === undefined ? reply : withCopies(reply, await told)

@@ -158,6 +158,11 @@ describe('car', () => {
     const other = await openCli(onTestFinished)
     expect((await other.run(['car', 'import', '-'], { stdin: piped.stdoutBytes })).stdout).toBe(`imported ${root}\n`)
     expect((await other.run(['cat', root])).stdoutBytes.byteLength).toBe(3 << 20)
+    for (const absent of [`${root}/nowhere`, `${root}/a/below-a-file/x`]) {
+      const failed = await run(['car', 'export', absent, '-o', 'absent.car'])
+      expect([failed.exitCode, failed.stderr]).toEqual([3, expect.stringContaining('nothing is linked by')])
+    }
+    expect(await readdir(folder)).not.toContain('absent.car')
     expect((await run(['car', 'export', root], { terminal: true })).exitCode).toBe(2)
     expect((await run(['car', 'import', 'a'])).exitCode).toBe(1)
   })

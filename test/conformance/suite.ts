@@ -20,6 +20,10 @@ export interface SuiteTarget {
   readonly subdomainUrl: string
   /** As `go test -run`; undefined = everything. */
   readonly only: string | undefined
+  /** As `go test -skip`; left out = nothing. */
+  readonly skip?: string
+  /** As the suite's `--specs`: `-name` takes one out; left out = all. */
+  readonly specs?: string
 }
 
 /** @throws Error saying what is missing */
@@ -47,7 +51,7 @@ export interface Fixtures {
 /** Has the suite write its fixtures to `folder`. */
 export async function extractFixtures(home: string, folder: string): Promise<Fixtures> {
   const args = ['run', './cmd/gateway-conformance', 'extract-fixtures', '--directory', folder]
-  const { exitCode, lines } = await run('go', args, { cwd: home, env: process.env })
+  const { exitCode, lines } = await runProgram('go', args, { cwd: home, env: process.env })
   if (exitCode !== 0) throw new Error(`the fixtures could not be extracted:\n${lines.join('\n')}`)
   const files = await readdir(folder)
   const paths = (ending: string) => files.filter((file) => file.endsWith(ending)).map((file) => join(folder, file))
@@ -56,7 +60,10 @@ export async function extractFixtures(home: string, folder: string): Promise<Fix
 }
 
 /** Runs the suite itself, by `go test`; its own wrapper does the same. `-count=1`: nothing out of Go's cache. */
-export async function runSuite(home: string, { gatewayUrl, subdomainUrl, only }: SuiteTarget): Promise<SuiteRun> {
+export async function runSuite(
+  home: string,
+  { gatewayUrl, subdomainUrl, only, skip, specs }: SuiteTarget,
+): Promise<SuiteRun> {
   const args = [
     'test',
     './tests',
@@ -65,6 +72,8 @@ export async function runSuite(home: string, { gatewayUrl, subdomainUrl, only }:
     '-timeout',
     '10m',
     ...(only === undefined ? [] : ['-run', only]),
+    ...(skip === undefined ? [] : ['-skip', skip]),
+    ...(specs === undefined ? [] : [`-specs=${specs}`]),
   ]
   const env = {
     ...process.env,
@@ -72,7 +81,7 @@ export async function runSuite(home: string, { gatewayUrl, subdomainUrl, only }:
     GATEWAY_URL: gatewayUrl,
     SUBDOMAIN_GATEWAY_URL: subdomainUrl,
   }
-  const { exitCode, lines } = await run('go', args, { cwd: home, env })
+  const { exitCode, lines } = await runProgram('go', args, { cwd: home, env })
   const results = new Map<string, Result>()
   const said = new Map<string, string[]>()
   for (const line of lines) {
@@ -99,7 +108,8 @@ function parse(line: string): GoEvent | undefined {
   return line.startsWith('{') ? (JSON.parse(line) as GoEvent) : undefined
 }
 
-async function run(
+/** Runs it to its end. @throws the system's error when it cannot be started, ENOENT where there is none */
+export async function runProgram(
   program: string,
   args: readonly string[],
   options: { readonly cwd: string; readonly env: NodeJS.ProcessEnv },

@@ -42,6 +42,27 @@ test('37: a file name is cut to 255 bytes between characters', () => {
   expect(cut).toBe('€'.repeat(85))
 })
 
+test.each(['.car', '.tar', '.bin', '.ipns-record', '.tar.gz', '.PDF'])(
+  'a name that is cut keeps its %s, and no character is broken',
+  (extension) => {
+    for (const stem of ['x'.repeat(300), 'é'.repeat(130), '€'.repeat(100), '😀'.repeat(70), `${'€'.repeat(84)}ab`]) {
+      const cut = safeFilename(stem + extension)
+      expect(cut.endsWith(extension)).toBe(true)
+      expect(Buffer.byteLength(cut)).toBeLessThanOrEqual(255)
+      expect(Buffer.byteLength(cut)).toBeGreaterThan(255 - 4)
+      expect(cut.isWellFormed()).toBe(true)
+      expect(stem.startsWith(cut.slice(0, -extension.length))).toBe(true)
+    }
+  },
+)
+
+test('a name that fits stays as it is, and a dot in a sentence is no extension', () => {
+  for (const name of ['a.car', `${'x'.repeat(251)}.car`, '.car', '', '.', 'no extension'])
+    expect(safeFilename(name)).toBe(name)
+  expect(safeFilename(`${'x'.repeat(300)}. And so on, for long`)).toBe('x'.repeat(255))
+  expect(safeFilename(`a.${'y'.repeat(300)}`)).toBe(`a.${'y'.repeat(253)}`)
+})
+
 test.each([
   ['text/html; charset=utf-8', true],
   ['application/xhtml+xml', true],

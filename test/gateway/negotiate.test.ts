@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { negotiate } from '../../src/gateway/negotiate.ts'
+import { type Format, negotiate } from '../../src/gateway/negotiate.ts'
 import { parseContentRequest } from '../../src/gateway/request.ts'
 
 const query = (search: string) => parseContentRequest('/ipfs/bafkqaaa', search === '' ? '' : `?${search}`, 256).query
@@ -28,6 +28,43 @@ test.each([
   ['a duplicate key: the first counts', 'format=raw&format=car', undefined, 'raw'],
 ])('%s', (_, search, accept, kind) => {
   expect(negotiate(query(search), accept).kind).toBe(kind)
+})
+
+/** The forms in the order in which they are tried, each by its name. */
+function order(accept: string): string[] {
+  const names: string[] = []
+  for (let format: Format | undefined = negotiate(query(''), accept); format !== undefined; format = format.orElse) {
+    if (format.kind === 'codec') names.push(format.codec)
+    else if (format.kind === 'unixfs')
+      names.push(`${format.html ? 'page' : 'own'}${format.only ? ` ${format.only}` : ''}`)
+    else names.push(format.kind)
+  }
+  return names
+}
+
+test.each([
+  ['axios', 'application/json, text/plain, */*', ['json', 'own']],
+  ['Angular with a page', 'application/json, text/html, */*', ['json', 'page', 'page']],
+  ['anything said first', '*/*, application/vnd.ipld.dag-json', ['dag-json', 'own']],
+  ['anything loved more', 'application/json;q=0.1, */*', ['own', 'json']],
+  ['anything loved less', '*/*;q=0.1, application/json;q=0.2', ['json', 'own']],
+  ['anything refused', 'application/json, */*;q=0', ['json']],
+  ['the format refused', 'application/json;q=0, */*', ['own']],
+  ['two codecs', 'application/cbor;q=0.8, application/vnd.ipld.dag-json', ['dag-json', 'cbor']],
+  ['three of equal weight', 'application/x-tar, application/cbor, application/json', ['tar', 'cbor', 'json']],
+  ['a family of types', 'application/json, text/*', ['json', 'own text']],
+  ['another family', 'application/json, application/*;q=0.5', ['json', 'own application']],
+  ['a family that says nothing of formats', 'application/json, image/*', ['json']],
+  ['a weight that is no number', 'application/json;q=x, application/cbor', ['cbor']],
+  ['a weight above 1', 'application/json;q=5, application/cbor;q=1', ['json', 'cbor']],
+  ['a weight without a value', 'application/json;q=, application/cbor', ['cbor']],
+  ['blanks and capitals', ' Application/JSON ; Q=0.2 ,\t*/* ; q=0.3', ['own', 'json']],
+  ['a browser', browser, ['page', 'page']],
+  ['a CAR that there is none of', 'application/vnd.ipld.car;version=2, application/vnd.ipld.raw', ['raw']],
+  ['a CAR that there is none of, further down', 'application/json, application/vnd.ipld.car;version=2', ['json']],
+  ['only images', 'image/png, image/*', ['own']],
+])('what is tried for %s: %s', (_, accept, expected) => {
+  expect(order(accept)).toEqual(expected)
 })
 
 test.each([

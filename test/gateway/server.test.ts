@@ -295,7 +295,7 @@ test('a port that is taken is one clear error', async () => {
   const { readConfig } = await import('../../src/config.ts')
   const { silent } = await import('../support/stores.ts')
   const open = () => Promise.reject(new Error())
-  const get = { open, car: () => [] as never, carTag: () => '', tar: () => [] as never, tarTag: () => '' }
+  const get = { open, follow: open, car: () => [] as never, carTag: () => '', tar: () => [] as never, tarTag: () => '' }
   const { hosts, limits } = readConfig({})
   const config = { listen: { host: '127.0.0.1', port }, hosts, limits }
   const second = createGateway({ get, log: silent }, config)
