@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { open, readdir, readFile, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
+import { writeDurably } from '../lib/durable-file.ts'
+import { makeFolder } from '../lib/make-folder.ts'
 import { renderServerConfig, serverLogFile } from './server-config.ts'
 import type { LeafNodes } from './server-leaf.ts'
 import { GrowingLog, lastLines } from './server-log.ts'
@@ -72,8 +74,8 @@ export async function runServer(run: ServerRun, options: { signal: AbortSignal }
 }
 
 async function prepare(run: ServerRun): Promise<void> {
-  await mkdir(run.dataDir, { recursive: true, mode: 0o700 })
-  await writeFile(serverConfigFile(run.dataDir), renderServerConfig(run), { mode: 0o600 })
+  await makeFolder(run.dataDir, 0o700)
+  await writeDurably(serverConfigFile(run.dataDir), renderServerConfig(run), { mode: 0o600 })
   const left = (await readdir(run.dataDir)).filter((name) => name.endsWith('.ports'))
   await Promise.all(left.map((name) => rm(join(run.dataDir, name), { force: true })))
 }
