@@ -1,9 +1,8 @@
 import { memoryUsage, pid, uptime } from 'node:process'
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
-import { settleKeysSecret } from './auth/keys-secret.ts'
-import { type AdminToken, createAuth, settleAdminToken } from './auth/token.ts'
-import { tokenFile } from './auth/token-file.ts'
+import { settleSecrets } from './auth/settle.ts'
+import { type AdminToken, createAuth } from './auth/token.ts'
 import { cached } from './blocks/cached.ts'
 import { inline } from './blocks/inline.ts'
 import { RoutedBlockstore } from './blocks/routed.ts'
@@ -160,20 +159,22 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const { checkName } = served
     const ipns = createIpnsResolver({ names, limits, lookupDnsLink, checkName })
     const resolveIpns = ipnsPathOf(ipns)
-    const secretFile = place.server === undefined ? undefined : tokenFile(place.dataDir, 'keys.secret')
+    const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
+    const auth = createAuth(hashes)
+    const { adminToken, keysSecret } = await settleSecrets(config, {
+      ...{ dataDir: place.dataDir, embedded: place.server !== undefined, hashes, log },
+      hasKeys: async () => (await names.keys.list(signal)).length > 0,
+    })
     const publishing = createPublishing({
       names,
       change: verbs.changeIpns,
       resolveName: verbs.resolveName,
-      secret: await settleKeysSecret(config.keysSecret, secretFile),
+      secret: keysSecret,
       onFailure: (err) => log.warn({ err }, 'an IPNS record could not be signed anew'),
     })
     opened.push(() => publishing.close())
     projector.onNames = publishing.namesChanged
     const inspect = createInspect({ blocks: served.blocks, limits })
-    const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
-    const auth = createAuth(hashes)
-    const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const surface = placement?.surface(verbs.resolveName)
     const objectStatus = placement?.propagation.statusOf.bind(placement.propagation)

@@ -15,7 +15,9 @@ export function tokenFile(dataDir: string, name = 'admin.token'): TokenFile {
   return {
     read: async () => {
       try {
-        return (await readFile(path, 'utf8')).trim() || undefined
+        const text = (await readFile(path, 'utf8')).trim()
+        // A power cut can leave an empty file, or one of NUL bytes.
+        return /^[\x21-\x7e]+$/.test(text) ? text : ''
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
         throw failed('read', error)
