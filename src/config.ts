@@ -1,5 +1,7 @@
 import { isIP } from 'node:net'
 import { AppError } from './errors.ts'
+import { isServiceLinkUrl } from './lib/service-links.ts'
+import { type StrayVariables, strayVariables } from './lib/stray-variables.ts'
 import { parseBytes } from './lib/units.ts'
 
 type Kind =
@@ -554,6 +556,8 @@ export interface Config {
   readonly apiUrl: string | undefined
   readonly gatewayUrl: string | undefined
   readonly log: LogLevel
+  /** To be told: variables that begin with STOWAGE_ and were passed over. */
+  readonly strayVariables: StrayVariables
 }
 
 export const flagOf = (name: string): string => `--${name.toLowerCase().replaceAll('_', '-')}`
@@ -563,10 +567,10 @@ export type SettingFlags = Readonly<Partial<Record<SettingName, string>>>
 
 /**
  * Parses the environment and the flags once, into frozen values.
- * @throws AppError SETTING_INVALID that lists every problem, unknown `STOWAGE_*` variables too
+ * @throws AppError SETTING_INVALID that lists every problem
  */
 export function readConfig(env: Readonly<Record<string, string | undefined>>, flags: SettingFlags = {}): Config {
-  const problems: string[] = unknownVariables(env)
+  const problems: string[] = []
   const read = reader(env, flags, problems)
   const natsUrl = read.text('NATS_URL')
   const config: Config = {
@@ -681,6 +685,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
     apiUrl: read.text('API_URL'),
     gatewayUrl: read.text('GATEWAY_URL'),
     log: (read.text('LOG') ?? 'info') as LogLevel,
+    strayVariables: strayVariables(env, 'STOWAGE_', settingNames, ports),
   }
   const { shards } = config.layout
   if ((shards & (shards - 1)) !== 0) problems.push(`STOWAGE_SHARDS: ${shards} is not a power of two`)
@@ -714,17 +719,24 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
 
 const secretKinds: ReadonlySet<Kind> = new Set(['secret', 'leaf-listen', 'leaf-urls'])
 
-function unknownVariables(env: Readonly<Record<string, string | undefined>>): string[] {
-  return Object.keys(env)
-    .filter((key) => key.startsWith('STOWAGE_') && !(key.slice('STOWAGE_'.length) in settings))
-    .map((key) => `${key}: unknown setting`)
+const settingNames = Object.keys(settings) as SettingName[]
+const ports: ReadonlySet<string> = new Set(settingNames.filter((name) => settings[name].kind === 'port'))
+
+/** As it was given: by flag, else in the environment; undefined for what is empty, and for what Kubernetes has put there. */
+export function givenSetting(
+  env: Readonly<Record<string, string | undefined>>,
+  flags: SettingFlags,
+  name: SettingName,
+): string | undefined {
+  const value = flags[name] ?? env[`STOWAGE_${name}`] ?? ''
+  const isLink = flags[name] === undefined && ports.has(name) && isServiceLinkUrl(value)
+  return value === '' || isLink ? undefined : value
 }
 
 function reader(env: Readonly<Record<string, string | undefined>>, flags: SettingFlags, problems: string[]) {
   const raw = (name: SettingName): string | undefined => {
     const setting: Setting = settings[name]
-    const given = flags[name] ?? env[`STOWAGE_${name}`]
-    const value = given === undefined || given === '' ? setting.default : given
+    const value = givenSetting(env, flags, name) ?? setting.default
     if (value === undefined) return undefined
     const problem = problemOf(setting, value)
     if (problem === undefined) return value

@@ -43,6 +43,8 @@ async function serve(flags: SettingFlags): Promise<number> {
     import('./client/node-address.ts'),
   ])
   const log = createLog(config.log)
+  for (const text of config.strayVariables.unknown) log.warn(text)
+  for (const text of config.strayVariables.links) log.info(text)
   process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
     if (isStrayWrite(error)) {
       log.warn({ code: error.code }, 'nats.js wrote to a connection that had just ended')
