@@ -18,6 +18,7 @@ type Kind =
   | 'networks'
   | 'port'
   | 'bytes'
+  | 'memory'
   | 'seconds'
   | 'count'
   | 'level'
@@ -81,6 +82,12 @@ export const settings = {
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
   NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
   NATS_SERVER: { kind: 'path', help: 'nats-server binary to embed instead of looking for one' },
+  NATS_MEMORY_BYTES: {
+    kind: 'memory',
+    default: 'auto',
+    min: 33554432,
+    help: 'memory that the embedded nats-server tries to stay within (its GOMEMLIMIT, where the environment has none): a size, auto = two fifths of what the container or machine has, off = no bound',
+  },
   NATS_URL: {
     kind: 'url',
     schemes: ['nats:', 'tls:'],
@@ -420,6 +427,7 @@ export interface NatsConfig {
   readonly serverBinary: string | undefined
   readonly port: number
   readonly leaf: LeafConfig
+  readonly memoryBytes: number | 'auto' | 'off'
   readonly storeBytesMax: number | undefined
   readonly diskReserveBytes: number
 }
@@ -601,6 +609,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
         listen: leafListenOf(read.text('LEAF_LISTEN')),
         remotes: urlsOf(read.text('LEAF_REMOTE')),
       }),
+      memoryBytes: memoryOf(read.text('NATS_MEMORY_BYTES')),
       storeBytesMax: read.optionalNumber('STORE_BYTES_MAX'),
       diskReserveBytes: read.number('DISK_RESERVE_BYTES'),
     }),
@@ -813,6 +822,10 @@ function numberOf(setting: Setting, value: string): number | undefined {
   return /^\d+(\.\d+)?$/.test(value) ? Number(value) : undefined
 }
 
+function memoryOf(value = 'auto'): number | 'auto' | 'off' {
+  return value === 'auto' || value === 'off' ? value : (parseBytes(value) ?? 'auto')
+}
+
 /** A URL may carry one, and the message may end in a log. */
 const withoutPassword = (value: string): string => value.replaceAll(/\/\/[^@/,]*@/g, '//')
 
@@ -865,6 +878,8 @@ function problemOf(setting: Setting, value: string): string | undefined {
       const port = numberOf(setting, value)
       return port !== undefined && Number.isInteger(port) && port <= 65535 ? undefined : 'is not a port (0-65535)'
     }
+    case 'memory':
+      return value === 'auto' || value === 'off' ? undefined : problemOf({ ...setting, kind: 'bytes' }, value)
     case 'bytes':
     case 'seconds':
     case 'days':

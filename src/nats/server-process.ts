@@ -20,6 +20,8 @@ const infoMsMax = 5_000
 export interface ServerRun {
   readonly binary: string
   readonly env: Environment | undefined
+  /** Put into `env`; undefined = that stays as it is. */
+  readonly goMemLimit?: string | undefined
   /** Absolute. */
   readonly dataDir: string
   readonly port: number
@@ -90,7 +92,7 @@ async function spawnServer(run: ServerRun): Promise<{ child: ChildProcess; ended
     const child = spawn(run.binary, ['-c', serverConfigFile(run.dataDir)], {
       detached: true,
       stdio: ['ignore', errors.fd, errors.fd],
-      ...(run.env === undefined ? {} : { env: { ...run.env } }),
+      ...(run.env === undefined ? {} : { env: environmentOf(run.env, run.goMemLimit) }),
     })
     // Before anything is awaited: a server that ends at once would not be heard.
     return { child, ended: endOf(child) }
@@ -98,6 +100,9 @@ async function spawnServer(run: ServerRun): Promise<{ child: ChildProcess; ended
     await errors.close()
   }
 }
+
+const environmentOf = (env: Environment, goMemLimit: string | undefined): Environment =>
+  goMemLimit === undefined ? { ...env } : { ...env, GOMEMLIMIT: goMemLimit }
 
 function endOf(child: ChildProcess): Promise<string> {
   return new Promise((resolve) => {
