@@ -34,12 +34,12 @@ import { uuidv7 } from './lib/uuid.ts'
 import { Conflicts } from './names/conflicts.ts'
 import { openNames } from './names/names.ts'
 import { Projector } from './names/projector.ts'
-import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats } from './nats/connection.ts'
 import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, sourcePeer } from './nats/event-stream.ts'
 import { createMessaging } from './nats/messaging.ts'
 import { openPlace, withoutCredentials } from './nats/place.ts'
+import { watchStreams } from './nats/stream-troubles.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
 import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
 import { denylistLog } from './observability/denylist-log.ts'
@@ -190,6 +190,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       { listen: config.gateway, hosts: config.hosts, limits },
     )
     const urls = { gateway: '', api: '' }
+    const streams = watchStreams(nats, stored.buckets, domain)
     const status = async (): Promise<NodeStatus> => ({
       version,
       node: { pid, uptimeSeconds: Math.round(uptime()), rssBytes: memoryUsage.rss(), dataDir: place.dataDir },
@@ -211,7 +212,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         name: config.layout.store,
         shards: config.layout.shards,
         replicas: stored.buckets[0]?.replicas ?? 1,
-        ...(await storeUsage(nats, stored.buckets)),
+        ...(await streams.usage()),
       },
       cache: cache.stats,
       limitHits: limitHits.counts(),
@@ -221,7 +222,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
           ? undefined
           : { freeBytes: freeSpace.bytes, reserveBytes: config.nats.diskReserveBytes },
     })
-    const ready = async (): Promise<void> => void (await storeUsage(nats, stored.buckets))
     const api = createApi(
       {
         verbs,
@@ -241,7 +241,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         inspect,
         auth,
         status,
-        ready,
+        ready: streams.ready,
         log: log.child({ part: 'api' }),
       },
       { listen: config.api, limits },
