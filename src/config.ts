@@ -1,5 +1,7 @@
 import { isIP } from 'node:net'
 import { AppError } from './errors.ts'
+import { isServiceLinkUrl } from './lib/service-links.ts'
+import { type StrayVariables, strayVariables } from './lib/stray-variables.ts'
 import { parseBytes } from './lib/units.ts'
 
 type Kind =
@@ -16,6 +18,7 @@ type Kind =
   | 'networks'
   | 'port'
   | 'bytes'
+  | 'memory'
   | 'seconds'
   | 'count'
   | 'level'
@@ -79,6 +82,12 @@ export const settings = {
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
   NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
   NATS_SERVER: { kind: 'path', help: 'nats-server binary to embed instead of looking for one' },
+  NATS_MEMORY_BYTES: {
+    kind: 'memory',
+    default: 'auto',
+    min: 33554432,
+    help: 'memory that the embedded nats-server tries to stay within (its GOMEMLIMIT, where the environment has none): a size, auto = two fifths of what the container or machine has, off = no bound',
+  },
   NATS_URL: {
     kind: 'url',
     schemes: ['nats:', 'tls:'],
@@ -418,6 +427,7 @@ export interface NatsConfig {
   readonly serverBinary: string | undefined
   readonly port: number
   readonly leaf: LeafConfig
+  readonly memoryBytes: number | 'auto' | 'off'
   readonly storeBytesMax: number | undefined
   readonly diskReserveBytes: number
 }
@@ -554,6 +564,8 @@ export interface Config {
   readonly apiUrl: string | undefined
   readonly gatewayUrl: string | undefined
   readonly log: LogLevel
+  /** To be told: variables that begin with STOWAGE_ and were passed over. */
+  readonly strayVariables: StrayVariables
 }
 
 export const flagOf = (name: string): string => `--${name.toLowerCase().replaceAll('_', '-')}`
@@ -563,10 +575,10 @@ export type SettingFlags = Readonly<Partial<Record<SettingName, string>>>
 
 /**
  * Parses the environment and the flags once, into frozen values.
- * @throws AppError SETTING_INVALID that lists every problem, unknown `STOWAGE_*` variables too
+ * @throws AppError SETTING_INVALID that lists every problem
  */
 export function readConfig(env: Readonly<Record<string, string | undefined>>, flags: SettingFlags = {}): Config {
-  const problems: string[] = unknownVariables(env)
+  const problems: string[] = []
   const read = reader(env, flags, problems)
   const natsUrl = read.text('NATS_URL')
   const config: Config = {
@@ -597,6 +609,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
         listen: leafListenOf(read.text('LEAF_LISTEN')),
         remotes: urlsOf(read.text('LEAF_REMOTE')),
       }),
+      memoryBytes: memoryOf(read.text('NATS_MEMORY_BYTES')),
       storeBytesMax: read.optionalNumber('STORE_BYTES_MAX'),
       diskReserveBytes: read.number('DISK_RESERVE_BYTES'),
     }),
@@ -681,6 +694,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
     apiUrl: read.text('API_URL'),
     gatewayUrl: read.text('GATEWAY_URL'),
     log: (read.text('LOG') ?? 'info') as LogLevel,
+    strayVariables: strayVariables(env, 'STOWAGE_', settingNames, ports),
   }
   const { shards } = config.layout
   if ((shards & (shards - 1)) !== 0) problems.push(`STOWAGE_SHARDS: ${shards} is not a power of two`)
@@ -714,17 +728,24 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
 
 const secretKinds: ReadonlySet<Kind> = new Set(['secret', 'leaf-listen', 'leaf-urls'])
 
-function unknownVariables(env: Readonly<Record<string, string | undefined>>): string[] {
-  return Object.keys(env)
-    .filter((key) => key.startsWith('STOWAGE_') && !(key.slice('STOWAGE_'.length) in settings))
-    .map((key) => `${key}: unknown setting`)
+const settingNames = Object.keys(settings) as SettingName[]
+const ports: ReadonlySet<string> = new Set(settingNames.filter((name) => settings[name].kind === 'port'))
+
+/** As it was given: by flag, else in the environment; undefined for what is empty, and for what Kubernetes has put there. */
+export function givenSetting(
+  env: Readonly<Record<string, string | undefined>>,
+  flags: SettingFlags,
+  name: SettingName,
+): string | undefined {
+  const value = flags[name] ?? env[`STOWAGE_${name}`] ?? ''
+  const isLink = flags[name] === undefined && ports.has(name) && isServiceLinkUrl(value)
+  return value === '' || isLink ? undefined : value
 }
 
 function reader(env: Readonly<Record<string, string | undefined>>, flags: SettingFlags, problems: string[]) {
   const raw = (name: SettingName): string | undefined => {
     const setting: Setting = settings[name]
-    const given = flags[name] ?? env[`STOWAGE_${name}`]
-    const value = given === undefined || given === '' ? setting.default : given
+    const value = givenSetting(env, flags, name) ?? setting.default
     if (value === undefined) return undefined
     const problem = problemOf(setting, value)
     if (problem === undefined) return value
@@ -801,6 +822,10 @@ function numberOf(setting: Setting, value: string): number | undefined {
   return /^\d+(\.\d+)?$/.test(value) ? Number(value) : undefined
 }
 
+function memoryOf(value = 'auto'): number | 'auto' | 'off' {
+  return value === 'auto' || value === 'off' ? value : (parseBytes(value) ?? 'auto')
+}
+
 /** A URL may carry one, and the message may end in a log. */
 const withoutPassword = (value: string): string => value.replaceAll(/\/\/[^@/,]*@/g, '//')
 
@@ -853,6 +878,8 @@ function problemOf(setting: Setting, value: string): string | undefined {
       const port = numberOf(setting, value)
       return port !== undefined && Number.isInteger(port) && port <= 65535 ? undefined : 'is not a port (0-65535)'
     }
+    case 'memory':
+      return value === 'auto' || value === 'off' ? undefined : problemOf({ ...setting, kind: 'bytes' }, value)
     case 'bytes':
     case 'seconds':
     case 'days':

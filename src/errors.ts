@@ -56,6 +56,7 @@ export type ErrorCode =
   // the store
   | 'STORE_UNAVAILABLE'
   | 'STORE_FULL'
+  | 'STORE_REFUSED'
   | 'STORE_MISMATCH'
   // the set-up (these end the process or a command, with one line)
   | 'SETTING_INVALID'
@@ -143,6 +144,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   FORBIDDEN: 403,
   STORE_UNAVAILABLE: 503,
   STORE_FULL: 507,
+  STORE_REFUSED: 500,
   STORE_MISMATCH: 500,
   SETTING_INVALID: 500,
   SERVER_NOT_FOUND: 500,

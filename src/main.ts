@@ -43,6 +43,8 @@ async function serve(flags: SettingFlags): Promise<number> {
     import('./client/node-address.ts'),
   ])
   const log = createLog(config.log)
+  for (const text of config.strayVariables.unknown) log.warn(text)
+  for (const text of config.strayVariables.links) log.info(text)
   process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
     if (isStrayWrite(error)) {
       log.warn({ code: error.code }, 'nats.js wrote to a connection that had just ended')
@@ -99,6 +101,10 @@ function greeting(node: Awaited<ReturnType<typeof import('./node.ts')['startNode
       `  admin token ${'token' in node.adminToken ? node.adminToken.token : ''}\n              (shown once; kept in ${node.dataDir}/admin.token)`,
     kept: () => `  admin token in ${node.dataDir}/admin.token`,
     set: () => '  admin token from STOWAGE_TOKEN',
+    renewed: () =>
+      `  admin token in ${node.dataDir}/admin.token, a new one: the file was empty, and the token before is valid no more`,
+    damaged: () =>
+      `  admin token is not in ${node.dataDir}/admin.token, whose content is damaged; set STOWAGE_TOKEN to that token, or to a new one`,
     elsewhere: () =>
       '  admin token is not in this folder: another node made it; set STOWAGE_TOKEN to that one, or to a new one',
   }[node.adminToken.kind]()

@@ -1,9 +1,8 @@
 import { memoryUsage, pid, uptime } from 'node:process'
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
-import { settleKeysSecret } from './auth/keys-secret.ts'
-import { type AdminToken, createAuth, settleAdminToken } from './auth/token.ts'
-import { tokenFile } from './auth/token-file.ts'
+import { settleSecrets } from './auth/settle.ts'
+import { type AdminToken, createAuth } from './auth/token.ts'
 import { cached } from './blocks/cached.ts'
 import { inline } from './blocks/inline.ts'
 import { RoutedBlockstore } from './blocks/routed.ts'
@@ -35,12 +34,12 @@ import { uuidv7 } from './lib/uuid.ts'
 import { Conflicts } from './names/conflicts.ts'
 import { openNames } from './names/names.ts'
 import { Projector } from './names/projector.ts'
-import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats } from './nats/connection.ts'
 import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, sourcePeer } from './nats/event-stream.ts'
 import { createMessaging } from './nats/messaging.ts'
 import { openPlace, withoutCredentials } from './nats/place.ts'
+import { watchStreams } from './nats/stream-troubles.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
 import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
 import { denylistLog } from './observability/denylist-log.ts'
@@ -160,20 +159,22 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const { checkName } = served
     const ipns = createIpnsResolver({ names, limits, lookupDnsLink, checkName })
     const resolveIpns = ipnsPathOf(ipns)
-    const secretFile = place.server === undefined ? undefined : tokenFile(place.dataDir, 'keys.secret')
+    const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
+    const auth = createAuth(hashes)
+    const { adminToken, keysSecret } = await settleSecrets(config, {
+      ...{ dataDir: place.dataDir, embedded: place.server !== undefined, hashes, log },
+      hasKeys: async () => (await names.keys.list(signal)).length > 0,
+    })
     const publishing = createPublishing({
       names,
       change: verbs.changeIpns,
       resolveName: verbs.resolveName,
-      secret: await settleKeysSecret(config.keysSecret, secretFile),
+      secret: keysSecret,
       onFailure: (err) => log.warn({ err }, 'an IPNS record could not be signed anew'),
     })
     opened.push(() => publishing.close())
     projector.onNames = publishing.namesChanged
     const inspect = createInspect({ blocks: served.blocks, limits })
-    const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
-    const auth = createAuth(hashes)
-    const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))
 
     const surface = placement?.surface(verbs.resolveName)
     const objectStatus = placement?.propagation.statusOf.bind(placement.propagation)
@@ -189,6 +190,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       { listen: config.gateway, hosts: config.hosts, limits },
     )
     const urls = { gateway: '', api: '' }
+    const streams = watchStreams(nats, stored.buckets, domain)
     const status = async (): Promise<NodeStatus> => ({
       version,
       node: { pid, uptimeSeconds: Math.round(uptime()), rssBytes: memoryUsage.rss(), dataDir: place.dataDir },
@@ -210,7 +212,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         name: config.layout.store,
         shards: config.layout.shards,
         replicas: stored.buckets[0]?.replicas ?? 1,
-        ...(await storeUsage(nats, stored.buckets)),
+        ...(await streams.usage()),
       },
       cache: cache.stats,
       limitHits: limitHits.counts(),
@@ -220,7 +222,6 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
           ? undefined
           : { freeBytes: freeSpace.bytes, reserveBytes: config.nats.diskReserveBytes },
     })
-    const ready = async (): Promise<void> => void (await storeUsage(nats, stored.buckets))
     const api = createApi(
       {
         verbs,
@@ -240,7 +241,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         inspect,
         auth,
         status,
-        ready,
+        ready: streams.ready,
         log: log.child({ part: 'api' }),
       },
       { listen: config.api, limits },

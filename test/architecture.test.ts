@@ -120,3 +120,30 @@ test('no file below src is longer than 300 lines', () => {
     .filter(([file, lines]) => lines > 300 && file !== 'config.ts')
   expect(long).toEqual([])
 })
+
+/** What else imports functions that can write a file, and why what it writes needs no `writeDurably`. */
+const otherWriters: Readonly<Record<string, readonly string[]>> = {
+  // A tree under a temporary name, synced file by file, then renamed with `renameDurably` (or moved aside what was there).
+  'client/download.ts': ['open', 'rename'],
+  // Reads only.
+  'client/local-file.ts': ['openSync', 'open'],
+  'nats/server-log.ts': ['open'],
+  // What the server says while it starts: lost with the machine, and nobody misses it.
+  'nats/server-process.ts': ['open'],
+  // Into a folder of its own; `install` syncs what was verified and gives it its name.
+  'nats/server-sources.ts': ['writeFile'],
+}
+
+test('files are written by lib/durable-file.ts, so that a power cut leaves none empty', () => {
+  const writing =
+    /^(?:writeFile|appendFile|copyFile|rename|link|cp|open|truncate)(?:Sync)?$|^createWriteStream$|^(?:promises|default)$/
+  const found = sourceFiles(src).flatMap((file) => {
+    const imports = readFileSync(file, 'utf8').matchAll(/^import (?!type)([^'"]+) from 'node:fs(?:\/promises)?'/gm)
+    const names = Array.from(imports, ([, clause = '']) => clause.split(/[{},]/)).flat()
+    const able = names.map((name) => name.trim().split(' as ')[0] ?? '').filter((name) => writing.test(name))
+    return able.length === 0 ? [] : [[relative(src, file), able] as const]
+  })
+  const { 'lib/durable-file.ts': ours, ...others } = Object.fromEntries(found)
+  expect(ours?.length).toBeGreaterThan(3)
+  expect(others).toEqual(otherWriters)
+})

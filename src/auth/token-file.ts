@@ -1,6 +1,7 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError } from '../errors.ts'
+import { writeDurably } from '../lib/durable-file.ts'
 import type { TokenFile } from './token.ts'
 
 /** Readable by its owner alone; never half written. @throws AppError DATA_FOLDER_UNUSABLE, from every method */
@@ -14,19 +15,17 @@ export function tokenFile(dataDir: string, name = 'admin.token'): TokenFile {
   return {
     read: async () => {
       try {
-        return (await readFile(path, 'utf8')).trim() || undefined
+        const text = (await readFile(path, 'utf8')).trim()
+        // A power cut can leave an empty file, or one of NUL bytes.
+        return /^[\x21-\x7e]+$/.test(text) ? text : ''
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
         throw failed('read', error)
       }
     },
     write: async (token) => {
-      const temporary = `${path}.new`
       try {
-        // One that a crash left could be readable by others.
-        await rm(temporary, { force: true })
-        await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx' })
-        await rename(temporary, path)
+        await writeDurably(path, `${token}\n`, { mode: 0o600 })
       } catch (error) {
         throw failed('write', error)
       }

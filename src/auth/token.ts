@@ -13,7 +13,7 @@ export interface TokenHashes {
 
 /** `admin.token` in the data folder: the only place where the token itself is kept. */
 export interface TokenFile {
-  /** Undefined when there is none. */
+  /** Undefined when there is no file; empty when it holds nothing that could be a token. */
   read(): Promise<string | undefined>
   write(token: string): Promise<void>
   remove(): Promise<void>
@@ -30,17 +30,24 @@ export const makeToken = (): string => `stw_${randomBytes(24).toString('base64ur
 /** What the node found or did about the admin token when it started. */
 export type AdminToken =
   | { readonly kind: 'made' | 'kept' | 'set'; readonly token: string }
+  /** The file was empty, so nobody had the token: this one is valid in its place. */
+  | { readonly kind: 'renewed'; readonly token: string }
   /** The store has a hash, made by another node or before this data folder: the token itself is not here. */
   | { readonly kind: 'elsewhere' }
+  /** The file is empty, or holds another token than the valid one. */
+  | { readonly kind: 'damaged' }
 
 /**
- * Makes the admin token at the first start. Two nodes that start at once agree on one.
+ * Makes the admin token at the first start. Two nodes that start at once agree on one. Where the file is empty a new one is made,
+ * but not over the token of other nodes, which may well know it.
  * @param given STOWAGE_TOKEN: replaces whatever was valid before
+ * @param alone no other node has its token in these hashes: the server is our own
  */
 export async function settleAdminToken(
   hashes: TokenHashes,
   given: string | undefined,
   file: TokenFile,
+  alone: boolean,
 ): Promise<AdminToken> {
   const present = await hashes.get(adminId)
   const kept = await file.read()
@@ -49,15 +56,24 @@ export async function settleAdminToken(
     if (hashOf(given) !== present) await hashes.set(adminId, hashOf(given))
     return { kind: 'set', token: given }
   }
+  if (kept === '' && present !== undefined) return alone ? renew(hashes, file) : { kind: 'damaged' }
   if (kept === undefined && present !== undefined) return { kind: 'elsewhere' }
-  const token = kept ?? makeToken()
+  const isNew = kept === undefined || kept === ''
+  const token = isNew ? makeToken() : kept
   // The file first: a crash in between leaves a token that the next start takes, never one that nobody knows.
-  if (kept === undefined) await file.write(token)
+  if (isNew) await file.write(token)
   const hash = hashOf(token)
-  if ((present ?? (await hashes.create(adminId, hash))) === hash)
-    return { kind: kept === undefined ? 'made' : 'kept', token }
-  if (kept === undefined) await file.remove()
-  return { kind: 'elsewhere' }
+  if ((present ?? (await hashes.create(adminId, hash))) === hash) return { kind: isNew ? 'made' : 'kept', token }
+  if (isNew) await file.remove()
+  return { kind: alone ? 'damaged' : 'elsewhere' }
+}
+
+/** The hash first: a crash in between leaves the file empty, and the next start makes another one. */
+async function renew(hashes: TokenHashes, file: TokenFile): Promise<AdminToken> {
+  const token = makeToken()
+  await hashes.set(adminId, hashOf(token))
+  await file.write(token)
+  return { kind: 'renewed', token }
 }
 
 /** The one principal of this stage: whoever holds the admin token. */

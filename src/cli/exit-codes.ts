@@ -68,6 +68,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   FORBIDDEN: exitCodes.notAuthorized,
   STORE_UNAVAILABLE: exitCodes.failure,
   STORE_FULL: exitCodes.storageFull,
+  STORE_REFUSED: exitCodes.failure,
   STORE_MISMATCH: exitCodes.failure,
   SETTING_INVALID: exitCodes.usage,
   SERVER_NOT_FOUND: exitCodes.failure,

@@ -3,6 +3,7 @@ import { flagOf, type SettingFlags, type SettingName, settings } from '../config
 
 const placeholders: Readonly<Record<string, string>> = {
   bytes: '<size>',
+  memory: '<size|auto|off>',
   text: '<text>',
   secret: '<secret>',
   switch: '<on|off>',

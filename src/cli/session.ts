@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { type Client, createClient } from '../client/client.ts'
 import { type LocatedNode, locateNode } from '../client/node-address.ts'
-import { type Config, readConfig, type SettingFlags } from '../config.ts'
+import { type Config, givenSetting, readConfig } from '../config.ts'
 import type { Io } from './io.ts'
 import { createOutput, type Output } from './output.ts'
 import { settingFlags, settingOption } from './serve-options.ts'
@@ -34,17 +34,16 @@ export async function withSession(
 ): Promise<void> {
   const flags = settingFlags(options)
   const config = readConfig(io.env, flags)
-  const node = await locateNode(config, io.env, { cwd: io.cwd, given: (name) => isGiven(io, flags, name) })
+  const node = await locateNode(config, io.env, {
+    cwd: io.cwd,
+    given: (name) => givenSetting(io.env, flags, name) !== undefined,
+  })
   const client = createClient(node)
   const out = createOutput(io, options.json === true)
+  for (const text of config.strayVariables.unknown) out.notice(text)
   try {
     await act({ io, out, config, node, client, signal: io.signal })
   } finally {
     client.close()
   }
-}
-
-function isGiven(io: Io, flags: SettingFlags, name: 'DATA' | 'API_HOST' | 'API_PORT'): boolean {
-  const value = flags[name] ?? io.env[`STOWAGE_${name}`]
-  return value !== undefined && value !== ''
 }

@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events'
 import { chmod, lstat, lutimes, mkdir, open, rename, rm, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { AppError } from '../errors.ts'
+import { renameDurably, syncPath } from '../lib/durable-file.ts'
 import { mapAhead } from '../lib/streams.ts'
 import type { Client } from './client.ts'
 import type { ClientPath } from './content-path.ts'
@@ -101,7 +102,10 @@ class Run {
     else await this.#file(source, path, file)
     for (const link of this.#links) await this.#symlink(link.source, link.file)
     // A folder's time changes with its entries, and its mode may forbid them: last, from the deepest up.
-    for (const directory of this.#directories.reverse()) await restore(directory.file, directory.source)
+    for (const directory of this.#directories.reverse()) {
+      await syncPath(directory.file)
+      await restore(directory.file, directory.source)
+    }
   }
 
   async #drain(files: AsyncIterable<WantedFile>): Promise<void> {
@@ -147,6 +151,7 @@ class Run {
         bytes += chunk.byteLength
         await handle.writeFile(chunk)
       }
+      await handle.sync()
     } finally {
       await handle.close()
     }
@@ -197,7 +202,7 @@ async function restore(file: string, source: Source): Promise<void> {
 
 /** What lay at the target is moved aside first, so that there is never half of each. */
 async function replace(temporary: string, target: string): Promise<void> {
-  if (!(await exists(target))) return rename(temporary, target)
+  if (!(await exists(target))) return renameDurably(temporary, target)
   const aside = `${temporary}.old`
   await rename(target, aside)
   try {
@@ -206,6 +211,7 @@ async function replace(temporary: string, target: string): Promise<void> {
     await rename(aside, target)
     throw error
   }
+  await syncPath(dirname(target))
   await rm(aside, { recursive: true, force: true })
 }
 

@@ -1,8 +1,10 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { homedir, platform } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
 import { AppError } from '../errors.ts'
+import { writeDurably } from '../lib/durable-file.ts'
+import { makeFolder } from '../lib/make-folder.ts'
 
 /** What a running node tells clients of the same user on the same machine. */
 export interface NodeAddress {
@@ -128,15 +130,12 @@ function isUrl(value: unknown): boolean {
 }
 
 async function replaceFile(file: string, address: NodeAddress): Promise<boolean> {
-  const temporary = `${file}.${address.pid}.tmp`
   try {
-    await mkdir(resolve(file, '..'), { recursive: true, mode: 0o700 })
-    await writeFile(temporary, `${JSON.stringify(address)}\n`, { mode: 0o600 })
-    await rename(temporary, file)
+    await makeFolder(resolve(file, '..'), 0o700)
+    await writeDurably(file, `${JSON.stringify(address)}\n`, { mode: 0o600 })
     return true
   } catch {
     // A read-only home (containers) is common; the node must start all the same.
-    await rm(temporary, { force: true }).catch(() => undefined)
     return false
   }
 }

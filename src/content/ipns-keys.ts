@@ -64,7 +64,7 @@ export function createIpnsKeys({ store, secret, domain }: IpnsKeysParts): IpnsKe
   const unlocked = (): Buffer => {
     if (secret === undefined) {
       throw new AppError('REQUEST_INVALID', 'this node has no secret to seal keys under', {
-        hint: 'set STOWAGE_KEYS_SECRET, the same at all nodes of the domain',
+        hint: 'set STOWAGE_KEYS_SECRET, the same at all nodes of the domain; where keys.secret in the data folder was lost, put it back',
       })
     }
     sealingKey ??= scryptSync(secret, `stowage keys ${domain}`, 32)

@@ -5,14 +5,8 @@ import type { Nats } from '../nats/connection.ts'
 import { directGetFrom } from '../nats/direct-get.ts'
 import { eventsPerBatchMax } from '../nats/layout.ts'
 import { messagesAtLeader } from '../nats/leader-get.ts'
-import {
-  isDuplicate,
-  isStorageFull,
-  isTransient,
-  isUnderWay,
-  isWrongLastSequence,
-  type Publication,
-} from '../nats/publish.ts'
+import { isDuplicate, isTransient, isUnderWay, isWrongLastSequence, type Publication } from '../nats/publish.ts'
+import { refusedWrite } from '../nats/refusal.ts'
 import type { Encoded } from './envelope.ts'
 
 /** What has to be true of the log for an event to be taken: the last event on `filter` (wildcards allowed) has this sequence. */
@@ -244,6 +238,5 @@ function failureOf(error: unknown): unknown {
   }
   if (isDuplicate(error))
     return new AppError('COMMAND_REPEATED', 'this command was carried out before', { cause: error })
-  if (isStorageFull(error)) return new AppError('STORE_FULL', 'the event log is full', { cause: error })
-  return error
+  return refusedWrite(error) ?? error
 }

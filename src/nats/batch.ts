@@ -51,9 +51,10 @@ export async function publishBatch(
   const [first, final] = await Promise.allSettled([begun, Promise.race([committed, full])])
   asking.abort()
   // What the server says first is the cause; the refusal of the commit is then only its consequence.
-  if (first.status === 'fulfilled' && first.value !== undefined && first.value.data.byteLength > 0) pubAck(first.value)
+  if (first.status === 'fulfilled' && first.value !== undefined && first.value.data.byteLength > 0)
+    pubAck(first.value, subjectOf(publications))
   if (final.status === 'rejected') throw final.reason
-  return pubAck(final.value)
+  return pubAck(final.value, subjectOf(publications))
 }
 
 /**
@@ -75,7 +76,7 @@ async function refusalAfterSilence(
     const reply = await requests
       .one(publication.subject, publication.payload, headers, batchTimeoutMs)
       .catch(() => undefined)
-    if (reply !== undefined && reply.data.byteLength > 0) pubAck(reply)
+    if (reply !== undefined && reply.data.byteLength > 0) pubAck(reply, publication.subject)
   }
   return new Promise<never>(() => undefined)
 }
@@ -87,3 +88,5 @@ function send(connection: Channel, subject: string, headers: Buffer | undefined,
     throw new TransientError('cannot publish to NATS', { cause: error })
   }
 }
+
+const subjectOf = (publications: readonly Publication[]): string => publications[0]?.subject ?? ''

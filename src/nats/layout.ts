@@ -104,6 +104,15 @@ export const removalKeptSeconds = 24 * 3600
 
 export const tokenBucket = (domain: string): string => `${domain}_tokens`
 
+/** Beside those of blocks, the streams without which a node cannot do its work. */
+export const neededStreams = (domain: string): string[] => [
+  eventStream(domain),
+  queueStream(domain),
+  ...[nameBucket, refBucket, deletedBucket, keyBucket, ipnsBucket, outcomeBucket, tokenBucket].map((bucket) =>
+    kvStream(bucket(domain)),
+  ),
+]
+
 /** What a bucket's metadata records; a store opened with other parameters would not find its blocks. */
 export function bucketMetadata(layout: LayoutConfig, shard: number): Record<string, string> {
   return {

@@ -1,13 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
-import { isStorageFull, isTransient } from './publish.ts'
+import { isTransient } from './publish.ts'
+import { refusedWrite } from './refusal.ts'
 
 const firstPauseMs = 50
 const longestPauseMs = 1_000
 
 /**
  * The one layer that tries again. Only for idempotent work: every block write and read is.
- * @throws AppError STORE_FULL at once; STORE_UNAVAILABLE when `waitMs` have passed; the signal's reason; anything else
+ * @throws AppError STORE_FULL and STORE_REFUSED at once; STORE_UNAVAILABLE when `waitMs` have passed; the signal's reason; anything else
  * unchanged
  */
 export async function patiently<T>(waitMs: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
@@ -17,13 +18,7 @@ export async function patiently<T>(waitMs: number, signal: AbortSignal, work: ()
     try {
       return await work()
     } catch (error) {
-      if (isStorageFull(error)) {
-        throw new AppError('STORE_FULL', 'the store is full', {
-          cause: error,
-          hint: 'free space or raise its limit; what was stored before is still readable',
-        })
-      }
-      if (!isTransient(error)) throw error
+      if (!isTransient(error)) throw refusedWrite(error) ?? error
       if (performance.now() + pauseMs > endMs) {
         throw new AppError('STORE_UNAVAILABLE', 'NATS does not answer', {
           cause: error,

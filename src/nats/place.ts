@@ -32,6 +32,7 @@ export async function openPlace(config: Config, { log, env, signal }: PlaceParts
     leaf: { ...config.nats.leaf, domain: config.layout.domain },
     binary: config.nats.serverBinary,
     storeBytesMax: config.nats.storeBytesMax,
+    memoryBytes: config.nats.memoryBytes,
     log: log.child({ part: 'nats' }),
     env,
     signal,

@@ -14,14 +14,19 @@ export interface Publication {
   readonly encodedHeaders?: Buffer | undefined
 }
 
-/** JetStream refused: `code` is its err_code (facts/nats.md §13). */
+/** JetStream refused: `code` is its err_code. */
 export class JetStreamRefusal extends Error {
   readonly code: number
+  readonly description: string
+  /** That was published to; of a batch the first one. */
+  readonly subject: string
 
-  constructor(code: number, description: string) {
+  constructor(code: number, description: string, subject: string) {
     super(`JetStream error ${code}: ${description}`)
     this.name = 'JetStreamRefusal'
     this.code = code
+    this.description = description
+    this.subject = subject
   }
 }
 
@@ -39,9 +44,9 @@ export function isDuplicate(error: unknown): boolean {
   return error instanceof JetStreamRefusal && error.code === 10201
 }
 
-/** 10047 account or server limit, 10023 file system full, 10077 bucket's max_bytes, 10122 its max messages. */
+/** 10047 and 10002 account or server limit, 10023 and 10028 no resources, 10077 bounds of the stream, 10122 its size is above the account's. */
 export function isStorageFull(error: unknown): boolean {
-  return error instanceof JetStreamRefusal && [10023, 10028, 10047, 10077, 10122].includes(error.code)
+  return error instanceof JetStreamRefusal && [10002, 10023, 10028, 10047, 10077, 10122].includes(error.code)
 }
 
 /** Worth another try: the request may never have been carried out, or the server asks to slow down. */
@@ -72,7 +77,7 @@ const ackTimeoutMs = 10_000
 /** Resolves once the message is durable in the stream. @throws JetStreamRefusal | TransientError */
 export async function publish(requests: Requests, publication: Publication): Promise<PubAck> {
   const reply = await requests.one(publication.subject, publication.payload, headersOf(publication), ackTimeoutMs)
-  return pubAck(reply)
+  return pubAck(reply, publication.subject)
 }
 
 /** What takes messages without a reply subject, as they go over the wire. */
@@ -99,7 +104,7 @@ export async function publishRun(
   } catch (error) {
     throw new TransientError('cannot publish to NATS', { cause: error })
   }
-  return pubAck(await requests.one(last.subject, last.payload, last.headers, ackTimeoutMs))
+  return pubAck(await requests.one(last.subject, last.payload, last.headers, ackTimeoutMs), last.subject)
 }
 
 export function headersOf(publication: Publication, extra: readonly [string, string][] = []): Buffer | undefined {
@@ -112,11 +117,12 @@ export function headersOf(publication: Publication, extra: readonly [string, str
   return encodeHeaders(extra.length === 0 ? pairs : [...pairs, ...extra])
 }
 
-export function pubAck(reply: WireMessage): PubAck {
+/** @param subject that was published to, for the refusal */
+export function pubAck(reply: WireMessage, subject: string): PubAck {
   const text = reply.data.toString('utf8')
   const body: unknown = text.startsWith('{') ? JSON.parse(text) : undefined
   if (!isRecord(body)) throw new TransientError(`not a publish acknowledgement: ${text.slice(0, 100)}`)
-  refuse(body)
+  refuse(body, subject)
   if (typeof body.stream !== 'string' || typeof body.seq !== 'number') {
     throw new TransientError('a publish acknowledgement without stream and sequence')
   }
@@ -124,11 +130,11 @@ export function pubAck(reply: WireMessage): PubAck {
 }
 
 /** @throws JetStreamRefusal when the body says so */
-export function refuse(body: Record<string, unknown>): void {
+function refuse(body: Record<string, unknown>, subject: string): void {
   const error = body.error
   if (!isRecord(error)) return
   const code = typeof error.err_code === 'number' ? error.err_code : Number(error.code)
-  throw new JetStreamRefusal(code, String(error.description ?? 'no description'))
+  throw new JetStreamRefusal(code, String(error.description ?? 'no description'), subject)
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,10 +1,12 @@
 import { execFile } from 'node:child_process'
-import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { arch, homedir, platform as os } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { AppError } from '../errors.ts'
+import { renameDurably, syncPath } from '../lib/durable-file.ts'
+import { makeFolder } from '../lib/make-folder.ts'
 import { type ServerPlatform, serverPlatform, serverVersionPinned } from './server-pins.ts'
 import { causeOf, type Environment, type ServerSource, serverSources, sha256 } from './server-sources.ts'
 import { minimumServerVersion, olderThan } from './server-version.ts'
@@ -110,7 +112,7 @@ async function fetchedBinary(
   for (const source of options.sources ?? serverSources) {
     let folder: string | undefined
     try {
-      await mkdir(cacheDir, { recursive: true })
+      await makeFolder(cacheDir)
       // Within the cache folder, so that the rename stays on one file system.
       folder = await mkdtemp(join(cacheDir, '.fetch-'))
       options.onFetch?.(source.name)
@@ -135,10 +137,9 @@ async function install(
   await chmod(fetched, 0o755)
   const version = await versionOf(fetched, env)
   if (version !== serverVersionPinned) throw new Error(`it is version ${version}, not ${serverVersionPinned}`)
-  const file = await open(fetched, 'r')
-  const sum = sha256(await file.readFile().finally(() => file.sync().finally(() => file.close())))
-  const path = join(cacheDir, cachedName(platform, sum))
-  await rename(fetched, path)
+  await syncPath(fetched)
+  const path = join(cacheDir, cachedName(platform, sha256(await readFile(fetched))))
+  await renameDurably(fetched, path)
   return { path, version, foundBy: 'fetch' }
 }
 

@@ -1,13 +1,14 @@
-import { writeFileSync } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { kill } from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
+import { writeDurably, writeDurablySync } from '../lib/durable-file.ts'
 import { commandLineOf, startTimeOf } from '../lib/process-identity.ts'
 
 const stopMsMax = 20_000
 const killMsMax = 5_000
+const recordMode = 0o600
 
 interface RecordedServer {
   readonly pid: number
@@ -21,10 +22,10 @@ const recordFile = (dataDir: string): string => join(dataDir, 'nats-server.pid')
  * moment after it started a server must still be able to find it.
  */
 export function recordServer(dataDir: string, pid: number): Promise<void> {
-  writeFileSync(recordFile(dataDir), JSON.stringify({ pid } satisfies RecordedServer))
-  return startTimeOf(pid).then((started) => {
-    const record: RecordedServer = { pid, started }
-    return writeFile(recordFile(dataDir), JSON.stringify(record))
+  const textOf = (record: RecordedServer) => `${JSON.stringify(record)}\n`
+  writeDurablySync(recordFile(dataDir), textOf({ pid }), recordMode)
+  return startTimeOf(pid).then(async (started) => {
+    await writeDurably(recordFile(dataDir), textOf({ pid, started }), { mode: recordMode })
   })
 }
 
@@ -63,7 +64,8 @@ async function readRecord(dataDir: string): Promise<RecordedServer | undefined> 
 async function isOurs(record: RecordedServer, configFile: string): Promise<boolean> {
   const started = await startTimeOf(record.pid)
   if (started === undefined || (record.started !== undefined && record.started !== started)) return false
-  return (await commandLineOf(record.pid)).includes(configFile)
+  // The whole last argument: the path of another data folder may end with ours.
+  return (await commandLineOf(record.pid)).endsWith(` -c ${configFile}`)
 }
 
 async function hasEnded(record: RecordedServer, msMax: number): Promise<boolean> {

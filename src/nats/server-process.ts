@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { open, readdir, readFile, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
+import { writeDurably } from '../lib/durable-file.ts'
+import { makeFolder } from '../lib/make-folder.ts'
 import { renderServerConfig, serverLogFile } from './server-config.ts'
 import type { LeafNodes } from './server-leaf.ts'
 import { GrowingLog, lastLines } from './server-log.ts'
@@ -18,6 +20,8 @@ const infoMsMax = 5_000
 export interface ServerRun {
   readonly binary: string
   readonly env: Environment | undefined
+  /** Put into `env`; undefined = that stays as it is. */
+  readonly goMemLimit?: string | undefined
   /** Absolute. */
   readonly dataDir: string
   readonly port: number
@@ -72,8 +76,8 @@ export async function runServer(run: ServerRun, options: { signal: AbortSignal }
 }
 
 async function prepare(run: ServerRun): Promise<void> {
-  await mkdir(run.dataDir, { recursive: true, mode: 0o700 })
-  await writeFile(serverConfigFile(run.dataDir), renderServerConfig(run), { mode: 0o600 })
+  await makeFolder(run.dataDir, 0o700)
+  await writeDurably(serverConfigFile(run.dataDir), renderServerConfig(run), { mode: 0o600 })
   const left = (await readdir(run.dataDir)).filter((name) => name.endsWith('.ports'))
   await Promise.all(left.map((name) => rm(join(run.dataDir, name), { force: true })))
 }
@@ -88,7 +92,7 @@ async function spawnServer(run: ServerRun): Promise<{ child: ChildProcess; ended
     const child = spawn(run.binary, ['-c', serverConfigFile(run.dataDir)], {
       detached: true,
       stdio: ['ignore', errors.fd, errors.fd],
-      ...(run.env === undefined ? {} : { env: { ...run.env } }),
+      ...(run.env === undefined ? {} : { env: environmentOf(run.env, run.goMemLimit) }),
     })
     // Before anything is awaited: a server that ends at once would not be heard.
     return { child, ended: endOf(child) }
@@ -96,6 +100,9 @@ async function spawnServer(run: ServerRun): Promise<{ child: ChildProcess; ended
     await errors.close()
   }
 }
+
+const environmentOf = (env: Environment, goMemLimit: string | undefined): Environment =>
+  goMemLimit === undefined ? { ...env } : { ...env, GOMEMLIMIT: goMemLimit }
 
 function endOf(child: ChildProcess): Promise<string> {
   return new Promise((resolve) => {

@@ -3,11 +3,13 @@ import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { AppError } from '../errors.ts'
+import { memoryLimit } from '../lib/memory-limit.ts'
 import { MiB } from '../lib/units.ts'
 import { openDataFolder } from './data-folder.ts'
 import { resolveServerBinary } from './server-binary.ts'
 import type { LeafNodes } from './server-leaf.ts'
 import { lastLines } from './server-log.ts'
+import { serverMemoryLimit } from './server-memory.ts'
 import { stopOrphan } from './server-orphan.ts'
 import { portTaken, runServer, type ServerProcess, type ServerRun, serverConfigFile } from './server-process.ts'
 import type { Environment } from './server-sources.ts'
@@ -31,6 +33,8 @@ export interface EmbeddedServerOptions {
   /** STOWAGE_NATS_SERVER. */
   readonly binary?: string | undefined
   readonly storeBytesMax?: number | undefined
+  /** Of the server; see `serverMemoryLimit`. Nothing is set where `env` is not given. */
+  readonly memoryBytes?: number | 'auto' | 'off'
   readonly log: Logger
   /** The process's environment; without it PATH is the process's own, and the cache folder the user's default. */
   readonly env?: Environment
@@ -71,7 +75,18 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     await checkPort(port)
     const storeBytesMax = options.storeBytesMax ?? (await storeBytesMaxOf(folder.path))
     const { readyMsMax } = options
-    const run = { binary: binary.path, env, dataDir: folder.path, port, site, leaf, storeBytesMax, readyMsMax }
+    const goMemLimit = await goMemoryLimit(options)
+    const run = {
+      binary: binary.path,
+      env,
+      goMemLimit,
+      dataDir: folder.path,
+      port,
+      site,
+      leaf,
+      storeBytesMax,
+      readyMsMax,
+    }
     const slow = setTimeout(() => log.info('nats-server is still reading its store'), slowStartMs)
     const first = await runServer(run, { signal: options.signal ?? new AbortController().signal }).finally(() =>
       clearTimeout(slow),
@@ -82,6 +97,14 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     await folder.close()
     throw error
   }
+}
+
+async function goMemoryLimit({ memoryBytes, env, log }: EmbeddedServerOptions): Promise<string | undefined> {
+  if (memoryBytes === undefined || env === undefined) return undefined
+  const memory = await memoryLimit()
+  const goMemoryLimit = serverMemoryLimit(memoryBytes, env.GOMEMLIMIT, memory)
+  log.debug({ goMemoryLimit, memoryBytes: memory.bytes, memoryFrom: memory.from }, 'memory of nats-server')
+  return goMemoryLimit
 }
 
 class SupervisedServer implements EmbeddedServer {

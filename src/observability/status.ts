@@ -30,6 +30,8 @@ export interface NodeStatus {
     /** Two messages a block. */
     readonly messages: number
     readonly bytes: number
+    /** What keeps streams from taking writes, each in a few words; empty = nothing. */
+    readonly troubles: readonly string[]
   }
   readonly cache: { readonly bytes: number; readonly bytesMax: number; readonly hits: number; readonly misses: number }
   /** How often each limit was met since the start. */

@@ -116,7 +116,7 @@ async function killAtRandom(state: RunState, options: KillRunOptions, random: ()
   }
 }
 
-async function serverPid(dataDir: string): Promise<number | undefined> {
+export async function serverPid(dataDir: string): Promise<number | undefined> {
   const text = await readFile(join(dataDir, 'nats-server.pid'), 'utf8').catch(() => '')
   // {"pid":…,"started":…}
   const pid = Number(/\d+/.exec(text)?.[0])
@@ -183,10 +183,10 @@ async function cidOf(attempt: Attempt): Promise<string> {
   return (await put.file(source, { signal, profile: 'unixfs-v1-2025' })).cid.toString()
 }
 
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 /** Bytes from a seed: any length, no two alike, made again instead of kept. */
-function contentOf({ bytes, seed }: Attempt): Buffer {
+export function contentOf({ bytes, seed }: Pick<Attempt, 'bytes' | 'seed'>): Buffer {
   const out = createHash('shake256', { outputLength: 4096 }).update(`upload ${seed}`).digest()
   const content = Buffer.alloc(bytes, out)
   // Blocks of one upload differ as well.
@@ -195,7 +195,7 @@ function contentOf({ bytes, seed }: Attempt): Buffer {
 }
 
 /** mulberry32: small, good enough, and the same everywhere. */
-function randomOf(seed: number): () => number {
+export function randomOf(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

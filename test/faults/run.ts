@@ -5,20 +5,25 @@ import { parseArgs } from 'node:util'
 import { resolveServerBinary } from '../../src/nats/server-binary.ts'
 import { killRun } from './kill-run.ts'
 import { placementRounds } from './placement-rounds.ts'
+import { powerCutRun } from './power-cut-run.ts'
 
 // npm run faults -- --minutes 10 --seed 7
 // npm run faults -- --placement --minutes 10 --seed 7
+// npm run faults -- --powercut --minutes 10 --seed 7 [--cuts 100] [--late]   (root, Linux; --late: the control, which must lose)
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '5' },
     placement: { type: 'boolean', default: false },
+    powercut: { type: 'boolean', default: false },
+    cuts: { type: 'string', default: '1000000' },
+    late: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
 })
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 if (!(minutes > 0) || !Number.isInteger(seed))
-  throw new Error('usage: npm run faults -- [--placement] --minutes <n> --seed <n>')
+  throw new Error('usage: npm run faults -- [--placement|--powercut] --minutes <n> --seed <n>')
 
 const { path: natsServer } = await resolveServerBinary()
 const endMs = Date.now() + minutes * 60_000
@@ -27,6 +32,14 @@ console.log(`seed ${seed}, ${minutes} minutes`)
 if (values.placement) {
   const isWell = await placementRounds({ seed, endMs, natsServer, log: console.log })
   process.exit(isWell ? 0 : 1)
+}
+if (values.powercut) {
+  const sync = values.late ? 'late' : 'always'
+  const options = { natsServer, seed, cutsMax: Number(values.cuts), untilMs: endMs, sync, log: console.log } as const
+  const result = await powerCutRun(options)
+  console.log(JSON.stringify(result))
+  const { lost, wrong, files, notStarted } = result
+  process.exit(lost.length + wrong.length + files.length + notStarted.length === 0 ? 0 : 1)
 }
 for (let round = 0; Date.now() < endMs; round++) {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-faults-'))

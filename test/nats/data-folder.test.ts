@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process'
-import { chmod, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdtemp, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
+import type { AppError } from '../../src/errors.ts'
 import { startTimeOf } from '../../src/lib/process-identity.ts'
 import { openDataFolder } from '../../src/nats/data-folder.ts'
 
@@ -120,4 +121,62 @@ test.skipIf(userInfo().uid === 0)('a folder that may not be written to is told s
     message: expect.stringContaining('may not write'),
     hint: expect.stringContaining('STOWAGE_DATA'),
   })
+})
+
+test('a folder where none can be made is told so, and does not keep anybody waiting', async () => {
+  // Of /proc only Linux knows; elsewhere it is a folder that root may make.
+  const places = ['/dev/null', '/dev/null/x', ...(process.platform === 'linux' ? ['/proc/foo', '/proc/foo/bar'] : [])]
+  for (const place of places) {
+    await expect(open(place)).rejects.toMatchObject({
+      code: 'DATA_FOLDER_UNUSABLE',
+      message: expect.stringContaining(place),
+      hint: expect.stringContaining('STOWAGE_DATA'),
+    })
+  }
+  const at = await temporaryFolder()
+  await symlink('circle', join(at, 'circle'))
+  for (const name of ['circle', 'n'.repeat(300)]) {
+    await expect(open(join(at, name, 'data'))).rejects.toMatchObject({ code: 'DATA_FOLDER_UNUSABLE' })
+  }
+})
+
+test('a copy of a folder in use says where the lock is from, and how to go on', async () => {
+  const at = await temporaryFolder()
+  const original = await open(join(at, 'original'))
+  await cp(original.path, join(at, 'copy'), { recursive: true })
+  const refused = open(join(at, 'copy'))
+  await expect(refused).rejects.toMatchObject({
+    code: 'DATA_FOLDER_LOCKED',
+    message: expect.stringMatching(
+      new RegExp(`process ${process.pid} on ${hostname()} since 20.*${original.path}.*a copy`),
+    ),
+    hint: expect.stringMatching(/remove .*copy\/node\.lock/),
+  })
+  await rm(lockOf(join(at, 'copy')))
+  await open(join(at, 'copy'))
+})
+
+test('the same folder by another path is in use, and no copy', async () => {
+  const at = await temporaryFolder()
+  const held = JSON.parse(await readFile(lockOf((await open(at)).path), 'utf8'))
+  // As a bind mount shows it: another path, the same folder.
+  await leaveLock(at, { ...held, path: '/elsewhere' })
+  const error = await open(at).catch((error: unknown) => error as AppError)
+  expect(error).toMatchObject({ code: 'DATA_FOLDER_LOCKED', message: expect.stringMatching(/as \/elsewhere$/) })
+  expect(String((error as AppError).hint)).not.toContain('copy')
+})
+
+test('the lock of another host says how long it is waited for', async () => {
+  const path = await temporaryFolder()
+  await leaveLock(path, { pid: 1, started: '1', host: 'elsewhere', path: '/srv/a', since: '2026-01-02T03:04:05.000Z' })
+  await expect(open(path)).rejects.toMatchObject({
+    message: expect.stringContaining('process 1 on elsewhere since 2026-01-02T03:04:05.000Z as /srv/a'),
+    hint: expect.stringMatching(/wait 30 s or remove .*node\.lock/),
+  })
+})
+
+test('an empty lock, as a power cut left them once, is taken over', async () => {
+  const path = await temporaryFolder()
+  await writeFile(lockOf(path), '')
+  await open(path)
 })

@@ -23,7 +23,7 @@ test('without an end to it, it is STORE_UNAVAILABLE with its cause', async () =>
 })
 
 test('a full store is told at once', async () => {
-  const full = new JetStreamRefusal(10047, 'insufficient storage')
+  const full = new JetStreamRefusal(10047, 'insufficient storage', '$O.bucket.C.key')
   await expect(patiently(60_000, signal, () => Promise.reject(full))).rejects.toMatchObject({ code: 'STORE_FULL' })
 })
 

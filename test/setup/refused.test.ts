@@ -7,6 +7,7 @@ import { expect, inject, onTestFinished, test } from 'vitest'
 import { startTimeOf } from '../../src/lib/process-identity.ts'
 import { startTestNats } from '../support/nats.ts'
 import { type NodeProcessOptions, program, runNodeToItsEnd } from '../support/node-process.ts'
+import { serviceLinks } from '../support/service-links.ts'
 import { serverPid, startServing, temporaryFolder } from '../support/serving.ts'
 
 const nobody = 65_534
@@ -132,11 +133,6 @@ test('no server to be found is one line that says what was tried and what to ins
   await expectNothingLeft(dataDir)
 })
 
-test('an unknown setting is one line', async () => {
-  const { exitCode, line } = await refused({ env: { STOWAGE_GATEWAY_PROT: '80' } })
-  expect([exitCode, line]).toEqual([2, expect.stringContaining('STOWAGE_GATEWAY_PROT: unknown setting')])
-})
-
 test('bad settings are all named in one line, and no secret is', async () => {
   const { exitCode, line } = await refused({
     env: {
@@ -231,4 +227,25 @@ test('a store that was made with other shards is one line that says how to open 
   expect([exitCode, line]).toEqual([1, expect.stringMatching(/4 shards, not 8.*STOWAGE_SHARDS=4/)])
   await expectNothingLeft(dataDir)
   expect(await startTimeOf(node.pid)).toBeUndefined()
+})
+
+test('in a pod with Services of our name a node starts, says what it passed over, and a flag that is unknown still ends it', async () => {
+  const links = serviceLinks({
+    stowage: { ip: '10.0.0.1', ports: [{ port: 8080, name: 'http' }] },
+    'stowage-nats': { ip: '10.0.0.2', ports: [{ port: 4222 }] },
+    'stowage-api': { ip: '10.0.0.3', ports: [{ port: 8081 }] },
+  })
+  const { STOWAGE_NATS_PORT, STOWAGE_API_PORT, ...others } = links
+  expect([STOWAGE_NATS_PORT, STOWAGE_API_PORT]).toEqual(['tcp://10.0.0.2:4222', 'tcp://10.0.0.3:8081'])
+  // Their ports come as flags, as the line in the log says; the defaults may be taken on the machine of the test.
+  const args = ['--nats-port', '0', '--api-port', '0', '--gateway-port', '0']
+  const node = await startServing(onTestFinished, { env: { ...links, STOWAGE_GATEWAY_PROT: '80' }, args })
+  expect((await fetch(`${node.apiUrl}/readyz`)).status).toBe(200)
+  expect(node.output()).toMatch(/"msg":"STOWAGE_NATS_PORT is a link that Kubernetes made for a Service/)
+  expect(node.output()).toMatch(
+    new RegExp(`"msg":"${Object.keys(others).length} variables STOWAGE_… that Kubernetes made`),
+  )
+  expect(node.output()).toMatch(/"level":40[^\n]*STOWAGE_GATEWAY_PROT[^\n]*did you mean STOWAGE_GATEWAY_PORT/)
+  const { exitCode, line } = await refused({ args: ['--gateway-prot', '80'] })
+  expect([exitCode, line]).toEqual([2, expect.stringMatching(/--gateway-prot.*--gateway-port/)])
 })

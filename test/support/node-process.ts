@@ -24,6 +24,8 @@ export interface NodeProcessOptions {
   readonly dataDir: string
   readonly natsServer: string
   readonly env?: Readonly<Record<string, string>>
+  /** After `serve`. */
+  readonly args?: readonly string[]
   /** As which user; only root may choose. */
   readonly uid?: number
   readonly readyMsMax?: number
@@ -66,8 +68,8 @@ export async function runNodeToItsEnd(options: NodeProcessOptions): Promise<{
   return { exitCode: child.exitCode, output: output(), stdout: stdout(), stderr: stderr() }
 }
 
-function spawnNode({ dataDir, natsServer, env, uid }: NodeProcessOptions) {
-  const child = spawn(process.execPath, [program, 'serve'], {
+function spawnNode({ dataDir, natsServer, env, args = [], uid }: NodeProcessOptions) {
+  const child = spawn(process.execPath, [program, 'serve', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
     env: {

@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto'
-import { lstat, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { lstat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { readFile } from '../../client/local-file.ts'
 import { fileError, localEntry } from '../../client/local-tree.ts'
 import { type Resolved, resolveReference } from '../../client/reference.ts'
 import { AppError } from '../../errors.ts'
+import { writeDurably } from '../../lib/durable-file.ts'
 import { formatBytes } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
 import { printable } from '../printable.ts'
@@ -90,7 +90,6 @@ async function exportCar(text: string, options: ExportOptions, session: Session)
   }
 }
 
-/** Under its name only when it is complete. */
 async function exportToFile(
   { path, label }: Resolved,
   output: string,
@@ -101,32 +100,15 @@ async function exportToFile(
   if (!force && (await lstat(file).catch(() => undefined)) !== undefined) {
     throw new AppError('FILE_UNUSABLE', `${output} exists already`, { hint: 'choose another name, or use --force' })
   }
-  const temporary = join(dirname(file), `.${basename(file).slice(0, 100)}.${randomBytes(6).toString('hex')}.part`)
   const progress = session.out.progress(`exporting ${output}`, undefined)
   try {
     const { content } = await session.client.car(path, { signal: session.signal, onProgress: progress.add })
-    const bytes = await writeAll(temporary, content)
-    await rename(temporary, file)
+    const bytes = await writeDurably(file, content, { existing: force ? 'replace' : 'keep' })
     progress.stop()
     await session.out.result({ path: label, output, bytes }, `exported ${printable(output)} (${formatBytes(bytes)})`)
   } catch (error) {
     throw error instanceof Error && 'syscall' in error ? fileError(output, error) : error
   } finally {
     progress.stop()
-    await rm(temporary, { force: true })
   }
-}
-
-async function writeAll(file: string, content: AsyncIterable<Uint8Array>): Promise<number> {
-  const handle = await open(file, 'wx')
-  let bytes = 0
-  try {
-    for await (const chunk of content) {
-      await handle.writeFile(chunk)
-      bytes += chunk.byteLength
-    }
-  } finally {
-    await handle.close()
-  }
-  return bytes
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { readConfig } from '../../config.ts'
 import { isAppError } from '../../errors.ts'
-import { type Check, fail, ok } from '../doctor/check.ts'
+import { type Check, fail, ok, warn } from '../doctor/check.ts'
 import { checkDataFolder } from '../doctor/data-folder.ts'
 import { checkNodeVersion, checkOpenFiles, checkServerBinary } from '../doctor/machine.ts'
 import { checkNatsUrl, checkNode } from '../doctor/network.ts'
@@ -42,8 +42,12 @@ export function doctorCommand(io: Io, setExitCode: (exitCode: number) => void): 
 /** Without settings that can be read there is nothing more to look at. */
 function checkSettings(io: Io, options: Readonly<Record<string, unknown>>): Check[] {
   try {
-    readConfig(io.env, settingFlags(options))
-    return [ok('settings', 'can be read')]
+    const { strayVariables } = readConfig(io.env, settingFlags(options))
+    return [
+      ok('settings', 'can be read'),
+      ...strayVariables.unknown.map((text) => warn('settings', text)),
+      ...strayVariables.links.map((text) => ok('settings', text)),
+    ]
   } catch (error) {
     if (!isAppError(error, 'SETTING_INVALID')) throw error
     return error.message.split('; ').map((problem) => fail('settings', problem, error.hint))

@@ -1,10 +1,10 @@
-import { writeFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { Command } from 'commander'
 import type { IpnsReply } from '../../client/ipns.ts'
 import { readFile } from '../../client/local-file.ts'
 import { fileError, localEntry } from '../../client/local-tree.ts'
 import { AppError } from '../../errors.ts'
+import { writeDurably } from '../../lib/durable-file.ts'
 import { collect } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
@@ -122,7 +122,7 @@ function getCommand(io: Io): Command {
 
 async function writeRecord({ name, record }: IpnsReply, file: string): Promise<void> {
   if (record === undefined) throw new AppError('REQUEST_INVALID', `${name} has no signed record`)
-  await writeFile(file, record).catch((cause: unknown) => Promise.reject(fileError(file, cause)))
+  await writeDurably(file, record).catch((cause: unknown) => Promise.reject(fileError(file, cause)))
 }
 
 function listCommand(io: Io): Command {

@@ -1,10 +1,10 @@
-import { writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import type { KeyReply } from '../../client/keys.ts'
 import { readFile } from '../../client/local-file.ts'
 import { fileError, localEntry } from '../../client/local-tree.ts'
 import { AppError } from '../../errors.ts'
+import { writeDurably } from '../../lib/durable-file.ts'
 import { collect } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
@@ -75,7 +75,7 @@ function exportCommand(io: Io): Command {
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
         const file = resolve(io.cwd, output)
         const pem = await client.keys.export(label, { signal })
-        await writeFile(file, pem, { mode: 0o600, flag: 'wx' }).catch((cause: unknown) =>
+        await writeDurably(file, pem, { mode: 0o600, existing: 'keep' }).catch((cause: unknown) =>
           Promise.reject(fileError(file, cause)),
         )
         await out.result({ label, file }, `wrote ${printable(output)}`)

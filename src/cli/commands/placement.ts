@@ -1,6 +1,7 @@
-import { writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { fileError } from '../../client/local-tree.ts'
+import { writeDurably } from '../../lib/durable-file.ts'
 import type { Io } from '../io.ts'
 import { placementTable } from '../placement-table.ts'
 import { clientCommand, withSession } from '../session.ts'
@@ -28,7 +29,7 @@ export function placementCommand(io: Io): Command {
         }
         const picture = await client.placement.picture({ signal })
         const file = resolve(io.cwd, svg)
-        await writeFile(file, picture)
+        await writeDurably(file, picture).catch((cause: unknown) => Promise.reject(fileError(file, cause)))
         await out.result({ file, bytes: Buffer.byteLength(picture) }, file)
       }),
     )

@@ -13,6 +13,7 @@ export async function checkDataFolder(config: Config, folder: string, running: b
     await checkFolder(folder),
     ...(await checkLock(folder, running)),
     await checkToken(folder),
+    ...(await checkKeysSecret(folder)),
     await checkDisk(folder, config.nats.diskReserveBytes),
   ]
 }
@@ -74,7 +75,17 @@ async function checkToken(folder: string): Promise<Check> {
     )
   }
   if (!(await isReadable(file))) return warn(name, `${file} is not readable by this user`, 'set STOWAGE_TOKEN to write')
+  if (stats.size === 0) return fail(name, `${file} is empty`, 'start the node again, or set STOWAGE_TOKEN at its start')
   return ok(name, file)
+}
+
+async function checkKeysSecret(folder: string): Promise<Check[]> {
+  const file = join(folder, 'keys.secret')
+  const stats = await stat(file).catch(() => undefined)
+  if (stats === undefined) return []
+  if (stats.size > 0) return [ok('keys secret', file)]
+  const hint = 'put it back from a backup; where no key was made yet the next start makes a new one'
+  return [fail('keys secret', `${file} is empty: keys that were sealed under it cannot be used`, hint)]
 }
 
 async function checkDisk(folder: string, reserveBytes: number): Promise<Check> {

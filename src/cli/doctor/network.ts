@@ -40,7 +40,17 @@ export async function checkNode(
 async function checkStatus(client: Client, signal: AbortSignal): Promise<Check[]> {
   const status = await client.status({ signal }).catch((error: unknown) => error)
   if (status instanceof Error) return [warn('status', `not to be had: ${status.message}`)]
-  return checkNats((status as Readonly<Record<string, unknown>>).nats)
+  const { nats, store } = status as Readonly<Record<string, unknown>>
+  return [...checkNats(nats), ...checkStore(store)]
+}
+
+/** What the node says of its streams: `{ troubles }`, none of a node that is older. */
+export function checkStore(store: unknown): Check[] {
+  const { troubles } = (typeof store === 'object' && store !== null ? store : {}) as { readonly troubles?: unknown }
+  if (!Array.isArray(troubles)) return []
+  if (troubles.length === 0) return [ok('streams', 'take writes')]
+  const hint = 'look at `nats stream info`; what the stream holds can still be read'
+  return troubles.map((trouble) => fail('streams', String(trouble), hint))
 }
 
 /** What the node says of its NATS server: `{ version, durability, payloadBytesMax }`. */
