@@ -120,3 +120,24 @@ test('no file below src is longer than 300 lines', () => {
     .filter(([file, lines]) => lines > 300 && file !== 'config.ts')
   expect(long).toEqual([])
 })
+
+/** What puts a URL together from parts: a base with something behind it, an encoded part, a query of its own. */
+const urlMaking = /Url\}\/|\/api\/v1|encodeURIComponent|new URLSearchParams|as NodeUrl|\.origin\}/
+
+test('what talks to a node makes its URLs in one place', () => {
+  const made = ['client', 'cli'].flatMap((folder) =>
+    sourceFiles(join(src, folder))
+      .filter((file) => urlMaking.test(withoutComments(readFileSync(file, 'utf8'))))
+      .map((file) => relative(src, file)),
+  )
+  expect(made).toEqual(['client/node-url.ts'])
+})
+
+test('the check itself sees URLs that are put together elsewhere', () => {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: code that the check looks at
+  const templates = ['`${apiUrl}/names/${name}`', '`${access.apiUrl}/api/v1/${path}`', 'url as NodeUrl']
+  for (const code of templates) expect(urlMaking.test(code)).toBe(true)
+  expect(urlMaking.test(withoutComments('/** Below `/api/v1/`. */'))).toBe(false)
+})
+
+const withoutComments = (code: string): string => code.replace(/\/\*[\s\S]*?\*\//g, '')
