@@ -119,7 +119,7 @@ async function requestsOf(argv: readonly string[], url: string, seen: string[], 
 /** The segments of what was asked for, with the benign or hostile text in its place. */
 const shape = (requests: readonly string[], text: string): string[] => {
   const plain = text
-    .replace(/^name:/, '')
+    .replace(/^(name:|\/names\/|\/ipfs\/|ipfs:\/\/)/, '')
     .split('/')
     .map(encodeURIComponent)
   const whole = [plain.join('/'), encodeURIComponent(text)]
