@@ -1,3 +1,4 @@
+import { only } from '../lib/streams.ts'
 import type { CallOptions } from './client.ts'
 import { jsonBody, type NodeCall } from './node-call.ts'
 import type { Query } from './node-url.ts'
@@ -111,7 +112,3 @@ export function ipnsReplyOf(value: unknown): IpnsReply {
 }
 
 const ipnsPath = (name: string): readonly string[] => ['ipns', name]
-
-async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
-}

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { AppError } from '../errors.ts'
+import { only } from '../lib/streams.ts'
 import { MiB } from '../lib/units.ts'
 import { type Http, type HttpRequest, jsonOf } from './http.ts'
 import { nodeUrl, type Query } from './node-url.ts'
@@ -62,10 +63,6 @@ export function jsonBody(value: unknown): Required<Pick<HttpRequest, 'headers' |
     headers: { 'content-type': 'application/json', 'content-length': String(bytes.byteLength) },
     body: only(bytes),
   }
-}
-
-async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
 }
 
 /** A refused token is explained by where it came from, never by itself. */
