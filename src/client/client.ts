@@ -39,7 +39,7 @@ export interface PutOptions extends CallOptions, NameCondition {
   /** `policy`, `local` or a number of copies: what the answer waits for; undefined = as the policy says. */
   readonly wait?: string | undefined
   readonly waitSeconds?: number | undefined
-  /** Of a tar: keep those of its headers. Of a file: octal permission bits, and an RFC 3339 time. */
+  /** Of a tar: keep those of its headers. Of a file: octal permission bits, and seconds since 1970 or an RFC 3339 time. */
   readonly mode?: string | undefined
   readonly mtime?: string | undefined
   /** Bytes of the body, where known. */

@@ -185,7 +185,7 @@ class Run {
     }
     await symlink(target, file)
     this.files++
-    if (source.mtime !== undefined) await lutimes(file, source.mtime, source.mtime)
+    await setTime(file, source)
   }
 }
 
@@ -200,5 +200,14 @@ function rootPath(source: Source): ClientPath {
 
 async function restore(file: string, source: Source): Promise<void> {
   if (source.mode !== undefined) await chmod(file, source.mode & 0o777)
-  if (source.mtime !== undefined) await lutimes(file, source.mtime, source.mtime)
+  await setTime(file, source)
+}
+
+/** To the microsecond, which is what Node sets; before 1970 to the millisecond, since it takes a negative number for now. */
+async function setTime(file: string, { mtime }: Source): Promise<void> {
+  if (mtime === undefined) return
+  const { secs, nsecs } = mtime
+  const seconds = Number(secs)
+  const time = secs < 0n ? new Date(seconds * 1000 + Math.trunc(nsecs / 1e6)) : seconds + Math.trunc(nsecs / 1e3) / 1e6
+  await lutimes(file, time, time)
 }

@@ -125,7 +125,7 @@ describe('well-known CIDs', () => {
   })
 
   test('files with mode and mtime as Kubo 0.43 makes them', async () => {
-    const attributes = { mode: 0o600, mtime: new Date('2024-01-02T03:04:05Z') }
+    const attributes = { mode: 0o600, mtime: { secs: 1_704_164_645n, nsecs: 0 } }
     const cid = async (kept: object) => (await importFile(streamOf('hello'), kept, forgetful(), v0)).cid.toString()
     expect(await cid({ mode: attributes.mode })).toBe('QmY4RtjMMYm44QZizCn1wJr2oySXJJdmsoZfQGJQH8WyfV')
     expect(await cid({ mtime: attributes.mtime })).toBe('QmQb96UnyjZEvhRLzJfwcahECUWWW5NQJ4vVJF7ZRBKsiX')

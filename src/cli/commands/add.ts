@@ -8,6 +8,7 @@ import type { NameCondition } from '../../client/names.ts'
 import type { PutReply } from '../../client/replies.ts'
 import { tarBytes, tarStream } from '../../client/tar-stream.ts'
 import { AppError } from '../../errors.ts'
+import { formatSeconds } from '../../lib/unix-time.ts'
 import type { Io } from '../io.ts'
 import { changeText } from '../name-lines.ts'
 import { positiveNumber } from '../number-option.ts'
@@ -195,7 +196,7 @@ function streamUpload(path: string, { body }: LocalInput, options: AddOptions, {
 
 function fileUpload(name: string, entry: LocalEntry, options: AddOptions, { client }: Session): Upload {
   const mode = options.mode === true ? `0${(entry.mode & 0o7777).toString(8).padStart(3, '0')}` : undefined
-  const mtime = options.mtime === true ? new Date(entry.mtimeMs).toISOString() : undefined
+  const mtime = options.mtime === true ? formatSeconds(entry.mtime) : undefined
   return {
     name,
     totalBytes: entry.size,
