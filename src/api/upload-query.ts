@@ -60,11 +60,14 @@ export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): Uplo
   }
   const mode = keeps || kind === 'car' ? undefined : value('mode', modeOf)
   const mtime = keeps || kind === 'car' ? undefined : value('mtime', timeOf)
+  const keep = { mode: keeps && flag('mode') === true, mtime: keeps && flag('mtime') === true }
+  const hasAttributes = mode !== undefined || mtime !== undefined || keep.mode || keep.mtime
   return {
     profile: value('profile', (text) => profiles.find((profile) => profile === text)) ?? 'unixfs-v1-2025',
     ...defined({
       chunkBytes: value('chunk', chunkOf),
-      rawLeaves: flag('raw-leaves'),
+      // As in Kubo, where attributes switch raw leaves off.
+      rawLeaves: flag('raw-leaves') ?? (hasAttributes ? false : undefined),
       trickle: flag('trickle'),
       wrap,
       hidden: flag('hidden'),
@@ -72,7 +75,7 @@ export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): Uplo
     }),
     attributes: defined({ mode, mtime }),
     partial: kind === 'car' && flag('partial') === true,
-    keep: { mode: keeps && flag('mode') === true, mtime: keeps && flag('mtime') === true },
+    keep,
   }
 }
 

@@ -40,7 +40,7 @@ test.each([
     mtime: { secs: 1_700_000_000n, nsecs: 123_456_789 },
   },
   { type: 'file', data: Buffer.from('x'), fileBytes: 1, mtime: { secs: -1n, nsecs: 0 } },
-] as const)('ipfs-unixfs reads back %j', (fields) => {
+] as const)('ipfs-unixfs reads back $type', (fields) => {
   const read = UnixFS.unmarshal(encodeUnixfs(fields))
   expect(read.type).toBe(fields.type === 'hamt' ? 'hamt-sharded-directory' : fields.type)
   expect(Buffer.from(read.data ?? [])).toEqual(Buffer.from('data' in fields ? fields.data : []))
