@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { runCli } from './cli/main.ts'
 import { readConfig, type SettingFlags } from './config.ts'
+import { AppError } from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 const stop = new AbortController()
@@ -9,15 +10,24 @@ const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => stop.abort(new Error(signal)))
 }
+// The terminal is closed: the shell and the kernel say so one after the other, and what is open must still be cleaned up.
+process.on('SIGHUP', () => stop.abort(new Error('SIGHUP')))
+// A terminal that is gone takes no messages: no reason to end with a stack, and with files half written.
+process.stderr.on('error', () => undefined)
 // `stowage ls … | head` closes the pipe early: not an error worth a stack.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Of a terminal that is gone, SIGHUP tells as well: then there is something to clean up.
+  if (error.code !== 'EIO') process.exit(error.code === 'EPIPE' ? 0 : 1)
+})
 
 process.exitCode = await runCli(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
-  cwd: process.cwd(),
+  get cwd() {
+    return workingFolder()
+  },
   signal: stop.signal,
   version,
   serve,
@@ -34,9 +44,22 @@ process.exitCode = await runCli(process.argv.slice(2), {
 // Sockets kept alive for a next request must not hold a finished command, nor a write that waits for NATS a node that is closed.
 process.exit()
 
-/** Runs a node until SIGINT or SIGTERM. The parts of a node are loaded here, so that `stowage cat` starts fast. */
+/** @throws AppError FILE_UNUSABLE when somebody has removed it */
+function workingFolder(): string {
+  try {
+    return process.cwd()
+  } catch (cause) {
+    throw new AppError('FILE_UNUSABLE', 'the current folder does not exist any more', {
+      cause,
+      hint: 'go to another one with cd',
+    })
+  }
+}
+
+/** Runs a node until SIGINT, SIGTERM or SIGHUP. The parts of a node are loaded here, so that `stowage cat` starts fast. */
 async function serve(flags: SettingFlags): Promise<number> {
   const config = readConfig(process.env, flags)
+  workingFolder()
   const [{ startNode }, { createLog }, { writeNodeAddress, removeNodeAddress }] = await Promise.all([
     import('./node.ts'),
     import('./observability/log.ts'),

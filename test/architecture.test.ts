@@ -123,10 +123,14 @@ test('no file below src is longer than 300 lines', () => {
 
 /** What else imports functions that can write a file, and why what it writes needs no `writeDurably`. */
 const otherWriters: Readonly<Record<string, readonly string[]>> = {
-  // A tree under a temporary name, synced file by file, then renamed with `renameDurably` (or moved aside what was there).
-  'client/download.ts': ['open', 'rename'],
+  // Files of the user's, under a temporary name, synced, then renamed: one keeps the bits of what it replaces, and pipes stay.
+  'client/write-output.ts': ['link', 'open', 'rename'],
   // Reads only.
   'client/local-file.ts': ['openSync', 'open'],
+  // A tree that was written and synced elsewhere goes into one that is there, file by file; its folders are synced then.
+  'client/merge-tree.ts': ['rename'],
+  // Pipes that are there: nothing on a disk.
+  'client/pipes.ts': ['openSync'],
   'nats/server-log.ts': ['open'],
   // What the server says while it starts: lost with the machine, and nobody misses it.
   'nats/server-process.ts': ['open'],
@@ -147,3 +151,24 @@ test('files are written by lib/durable-file.ts, so that a power cut leaves none 
   expect(ours?.length).toBeGreaterThan(3)
   expect(others).toEqual(otherWriters)
 })
+
+/** What puts a URL together from parts: a base with something behind it, an encoded part, a query of its own. */
+const urlMaking = /Url\}\/|\/api\/v1|encodeURIComponent|new URLSearchParams|as NodeUrl|\.origin\}/
+
+test('what talks to a node makes its URLs in one place', () => {
+  const made = ['client', 'cli'].flatMap((folder) =>
+    sourceFiles(join(src, folder))
+      .filter((file) => urlMaking.test(withoutComments(readFileSync(file, 'utf8'))))
+      .map((file) => relative(src, file)),
+  )
+  expect(made).toEqual(['client/node-url.ts'])
+})
+
+test('the check itself sees URLs that are put together elsewhere', () => {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: code that the check looks at
+  const templates = ['`${apiUrl}/names/${name}`', '`${access.apiUrl}/api/v1/${path}`', 'url as NodeUrl']
+  for (const code of templates) expect(urlMaking.test(code)).toBe(true)
+  expect(urlMaking.test(withoutComments('/** Below `/api/v1/`. */'))).toBe(false)
+})
+
+const withoutComments = (code: string): string => code.replace(/\/\*[\s\S]*?\*\//g, '')

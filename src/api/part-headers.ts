@@ -1,10 +1,11 @@
 import { AppError } from '../errors.ts'
+import type { UnixTime } from '../lib/unix-time.ts'
 
 export interface PartHeaders {
   readonly path: string
   readonly mediaType: string
   readonly mode: number | undefined
-  readonly mtime: Date | undefined
+  readonly mtime: UnixTime | undefined
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -90,9 +91,9 @@ function attributesOf(name: string): Pick<PartHeaders, 'mode' | 'mtime'> {
   const mode = query.get('mode') ?? ''
   const seconds = query.get('mtime') ?? ''
   const nanoseconds = query.get('mtime-nsecs') ?? ''
-  const milliseconds = /^\d{1,9}$/.test(nanoseconds) ? Math.trunc(Number(nanoseconds) / 1e6) : 0
+  const nsecs = /^\d{1,9}$/.test(nanoseconds) ? Number(nanoseconds) : 0
   return {
     mode: /^[0-7]{3,6}$/.test(mode) ? Number.parseInt(mode, 8) & 0o7777 : undefined,
-    mtime: /^-?\d{1,12}$/.test(seconds) ? new Date(Number(seconds) * 1000 + milliseconds) : undefined,
+    mtime: /^-?\d{1,12}$/.test(seconds) ? { secs: BigInt(seconds), nsecs } : undefined,
   }
 }

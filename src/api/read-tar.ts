@@ -2,7 +2,9 @@ import type { Abortable, Attributes, ImportEntry } from '../content/put.ts'
 import { AppError } from '../errors.ts'
 import { ByteReader } from '../lib/byte-reader.ts'
 import { KiB, MiB } from '../lib/units.ts'
-import { parsePax, parseTarHeader, paxNumber, type TarHeader, tarRecordBytes, tarText } from './tar-header.ts'
+import { parseSeconds, type UnixTime } from '../lib/unix-time.ts'
+import { type PaxFields, readPax } from './pax-header.ts'
+import { compressed, parseTarHeader, type TarHeader, tarRecordBytes, tarText } from './tar-header.ts'
 
 /** Of a pax header or a GNU long name. */
 const metaBytesMax = MiB
@@ -15,7 +17,7 @@ export interface Keep {
 
 /** What the headers before an entry say about it. */
 interface Extension {
-  readonly pax: Map<string, string>
+  readonly pax: PaxFields
   longPath?: string
   longTarget?: string
 }
@@ -31,17 +33,17 @@ export async function* readTar(
   { signal }: Abortable,
 ): AsyncGenerator<ImportEntry> {
   const reader = new ByteReader(source, signal)
-  const global = new Map<string, string>()
+  const global: PaxFields = {}
   try {
-    let extension: Extension = { pax: new Map(global) }
+    let extension: Extension = { pax: { ...global } }
     for (let header = await nextHeader(reader); header !== undefined; header = await nextHeader(reader)) {
       if (await readExtension(reader, header, extension, global)) continue
-      const size = extension.pax.has('size') ? paxNumber(extension.pax, 'size') : header.size
-      const content = new EntryContent(reader, size)
+      const size = extension.pax.size ?? header.size
+      const content = new EntryContent(reader, header.hasContent ? size : 0)
       const entry = entryOf(header, extension, keep, content)
       if (entry !== undefined) yield entry
       await content.finish()
-      extension = { pax: new Map(global) }
+      extension = { pax: { ...global } }
     }
     while (await reader.fill(1)) await reader.skip(reader.available)
   } finally {
@@ -55,6 +57,9 @@ async function nextHeader(reader: ByteReader): Promise<TarHeader | undefined> {
     if (reader.position === 0) throw new AppError('REQUEST_INVALID', 'the tar is empty')
     return undefined
   }
+  if (!(await reader.fill(tarRecordBytes))) {
+    throw (reader.position === 0 ? compressed(reader.peek(reader.available)) : undefined) ?? cutShort()
+  }
   const record = await reader.take(tarRecordBytes)
   if (record === undefined) throw cutShort()
   return record.every((byte) => byte === 0) ? undefined : parseTarHeader(record)
@@ -67,7 +72,7 @@ async function readExtension(
   reader: ByteReader,
   header: TarHeader,
   extension: Extension,
-  global: Map<string, string>,
+  global: PaxFields,
 ): Promise<boolean> {
   if (!'xgLKV'.includes(header.type)) return false
   if (header.size > metaBytesMax) throw new AppError('REQUEST_INVALID', 'the tar has an oversized header')
@@ -76,10 +81,8 @@ async function readExtension(
   if (header.type === 'L') extension.longPath = tarText(bytes)
   if (header.type === 'K') extension.longTarget = tarText(bytes)
   if (header.type === 'x' || header.type === 'g') {
-    for (const [key, value] of parsePax(bytes)) {
-      extension.pax.set(key, value)
-      if (header.type === 'g') global.set(key, value)
-    }
+    readPax(bytes, extension.pax)
+    if (header.type === 'g') readPax(bytes, global)
   }
   return true
 }
@@ -90,15 +93,14 @@ function entryOf(
   keep: Keep,
   content: EntryContent,
 ): ImportEntry | undefined {
-  const path = pax.get('path') ?? longPath ?? header.path
-  const target = pax.get('linkpath') ?? longTarget ?? header.target
-  const seconds = pax.has('mtime') ? paxNumber(pax, 'mtime') : header.mtime
+  const path = pax.path ?? longPath ?? header.path
+  const target = pax.linkpath ?? longTarget ?? header.target
   const attributes: Attributes = {
     ...(keep.mode ? { mode: header.mode } : {}),
-    ...(keep.mtime ? { mtime: timeOf(seconds) } : {}),
+    ...(keep.mtime ? { mtime: timeOf(pax.mtime ?? String(header.mtime)) } : {}),
   }
-  const sparse = [...pax.keys()].some((key) => key.startsWith('GNU.sparse'))
-  switch (sparse ? 'S' : header.type) {
+  if (pax.sparse === true || header.type === 'S') throw sparse(path)
+  switch (header.type) {
     case '0':
     case '7':
       // Old archives mark a directory by its slash alone.
@@ -120,10 +122,18 @@ function entryOf(
   }
 }
 
-function timeOf(seconds: number): Date {
-  const time = new Date(seconds * 1000)
-  if (!Number.isNaN(time.getTime())) return time
-  throw new AppError('REQUEST_INVALID', 'the tar has a time beyond all bounds')
+/** What follows its header is a map of its parts and those parts: as content it would be another file. */
+function sparse(path: string): AppError {
+  return new AppError('REQUEST_INVALID', `tar entry ${JSON.stringify(path.slice(0, 200))} is a sparse file`, {
+    hint: 'make the tar without holes: tar without --sparse (-S), bsdtar with --no-read-sparse',
+  })
+}
+
+/** @throws AppError REQUEST_INVALID */
+function timeOf(seconds: string): UnixTime {
+  const time = parseSeconds(seconds)
+  if (time !== undefined) return time
+  throw new AppError('REQUEST_INVALID', `the tar has a time beyond all bounds, or none: ${seconds.slice(0, 50)}`)
 }
 
 const padding = (bytes: number): number => (tarRecordBytes - (bytes % tarRecordBytes)) % tarRecordBytes

@@ -9,8 +9,10 @@ export interface TarHeader {
   readonly size: number
   /** Permission bits. */
   readonly mode: number
-  /** Seconds since 1970. */
+  /** Whole seconds since 1970. */
   readonly mtime: number
+  /** Whether content follows: links and directories may give a size, but have none. */
+  readonly hasContent: boolean
   /** The type flag; that of old files without one is `0`. */
   readonly type: string
 }
@@ -30,7 +32,7 @@ export function parseTarHeader(record: Uint8Array): TarHeader {
   return {
     path: prefix === '' ? name : `${prefix}/${name}`,
     target: tarText(record.subarray(157, 257)),
-    // Links and directories may give a size, but have no content.
+    hasContent,
     size: hasContent ? tarSize(record.subarray(124, 136)) : 0,
     mode: tarNumber(record.subarray(100, 108)) & 0o7777,
     mtime: tarNumber(record.subarray(136, 148)),
@@ -40,12 +42,37 @@ export function parseTarHeader(record: Uint8Array): TarHeader {
 
 /** The sum of all bytes, its own field counted as spaces. */
 function checkSum(record: Uint8Array): void {
-  if (record[0] === 0x1f && record[1] === 0x8b) {
-    throw new AppError('REQUEST_INVALID', 'the tar is compressed', { hint: 'send it uncompressed' })
-  }
   let sum = 0
   for (const [index, byte] of record.entries()) sum += index >= 148 && index < 156 ? 0x20 : byte
-  if (sum !== tarNumber(record.subarray(148, 156))) throw notATar()
+  if (sum !== sumIn(record)) throw compressed(record) ?? notATar()
+}
+
+/** Undefined where the field holds no number, so that it is no header at all. */
+function sumIn(record: Uint8Array): number | undefined {
+  try {
+    return tarNumber(record.subarray(148, 156))
+  } catch {
+    return undefined
+  }
+}
+
+/** What compressed tars begin with. A tar may as well, by the name of its first file: so this is asked of what is none. */
+const magics: readonly (readonly [string, Buffer])[] = [
+  ['gzip', Buffer.from('1f8b', 'hex')],
+  ['zstd', Buffer.from('28b52ffd', 'hex')],
+  ['xz', Buffer.from('fd377a585a00', 'hex')],
+  ['bzip2', Buffer.from('BZh')],
+  ['lz4', Buffer.from('04224d18', 'hex')],
+  ['lzip', Buffer.from('LZIP')],
+  ['compress', Buffer.from('1f9d', 'hex')],
+  ['zip', Buffer.from('PK\x03\x04', 'latin1')],
+]
+
+/** Undefined where the bytes begin like no compressed file. */
+export function compressed(bytes: Uint8Array): AppError | undefined {
+  const found = magics.find(([, magic]) => magic.equals(bytes.subarray(0, magic.byteLength)))
+  if (found === undefined) return undefined
+  return new AppError('REQUEST_INVALID', `the tar is compressed (${found[0]})`, { hint: 'send it uncompressed' })
 }
 
 const notATar = () =>
@@ -86,37 +113,11 @@ export function tarText(field: Uint8Array): string {
   return decodeText(end === -1 ? field : field.subarray(0, end))
 }
 
-function decodeText(bytes: Uint8Array): string {
+/** @throws AppError REQUEST_INVALID when it is not UTF-8 */
+export function decodeText(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes)
   } catch (cause) {
     throw new AppError('REQUEST_INVALID', 'a name in the tar is not UTF-8', { cause })
   }
-}
-
-/** The records of a pax header: `<length> <key>=<value>\n`, the length in bytes and counting itself. */
-export function parsePax(bytes: Uint8Array): Map<string, string> {
-  const records = new Map<string, string>()
-  for (let at = 0; at < bytes.byteLength; ) {
-    const space = bytes.indexOf(0x20, at)
-    const digits = space === -1 ? '' : Buffer.from(bytes.subarray(at, space)).toString('latin1')
-    const end = at + Number(digits)
-    const equals = bytes.indexOf(0x3d, space)
-    if (!/^\d{1,7}$/.test(digits) || end > bytes.byteLength || equals <= space || equals >= end) {
-      // GNU tar pads some headers with NULs.
-      if (bytes.subarray(at).every((byte) => byte === 0)) break
-      throw new AppError('REQUEST_INVALID', 'the tar has a damaged pax header')
-    }
-    records.set(decodeText(bytes.subarray(space + 1, equals)), decodeText(bytes.subarray(equals + 1, end - 1)))
-    at = end
-  }
-  return records
-}
-
-/** @throws AppError REQUEST_INVALID */
-export function paxNumber(pax: ReadonlyMap<string, string>, key: string): number {
-  const text = pax.get(key) ?? ''
-  const value = /^-?\d{1,16}(\.\d{1,20})?$/.test(text) ? Number(text) : Number.NaN
-  if (Number.isFinite(value) && (key !== 'size' || (Number.isSafeInteger(value) && value >= 0))) return value
-  throw new AppError('REQUEST_INVALID', `the tar has a damaged pax header: ${key}`)
 }

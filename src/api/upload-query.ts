@@ -1,6 +1,7 @@
 import { type Attributes, chunkBytesMax, chunkBytesMin, type Profile, profiles } from '../content/put.ts'
 import { AppError } from '../errors.ts'
 import { parseBytes } from '../lib/units.ts'
+import { parseRfc3339, parseSeconds, type UnixTime } from '../lib/unix-time.ts'
 
 export type UploadKind = 'file' | 'archive' | 'car'
 
@@ -32,7 +33,7 @@ const takes: Readonly<Record<UploadKind, Readonly<Record<string, string>>>> = {
     filename: 'one name, without slashes; needs wrap=true',
     hidden: 'true or false',
     mode: 'octal permission bits, like 0644',
-    mtime: 'an RFC 3339 time or whole seconds since 1970',
+    mtime: 'an RFC 3339 time or seconds since 1970, with up to nine digits of a fraction',
   },
   archive: {
     profile: profiles.join(' or '),
@@ -59,11 +60,14 @@ export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): Uplo
   }
   const mode = keeps || kind === 'car' ? undefined : value('mode', modeOf)
   const mtime = keeps || kind === 'car' ? undefined : value('mtime', timeOf)
+  const keep = { mode: keeps && flag('mode') === true, mtime: keeps && flag('mtime') === true }
+  const hasAttributes = mode !== undefined || mtime !== undefined || keep.mode || keep.mtime
   return {
     profile: value('profile', (text) => profiles.find((profile) => profile === text)) ?? 'unixfs-v1-2025',
     ...defined({
       chunkBytes: value('chunk', chunkOf),
-      rawLeaves: flag('raw-leaves'),
+      // As in Kubo, where attributes switch raw leaves off.
+      rawLeaves: flag('raw-leaves') ?? (hasAttributes ? false : undefined),
       trickle: flag('trickle'),
       wrap,
       hidden: flag('hidden'),
@@ -71,7 +75,7 @@ export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): Uplo
     }),
     attributes: defined({ mode, mtime }),
     partial: kind === 'car' && flag('partial') === true,
-    keep: { mode: keeps && flag('mode') === true, mtime: keeps && flag('mtime') === true },
+    keep,
   }
 }
 
@@ -121,11 +125,9 @@ function modeOf(text: string): number | undefined {
   return /^[0-7]{3,5}$/.test(text) && Number.parseInt(text, 8) <= 0o7777 ? Number.parseInt(text, 8) : undefined
 }
 
-function timeOf(text: string): Date | undefined {
-  const seconds = /^-?\d{1,12}$/.test(text)
-  if (!seconds && !/^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d))?$/.test(text)) return undefined
-  const time = new Date(seconds ? Number(text) * 1000 : text)
-  return Number.isNaN(time.getTime()) ? undefined : time
+/** Digits that would be lost are refused: the CID would be that of another time. */
+function timeOf(text: string): UnixTime | undefined {
+  return /\.\d{10}/.test(text) ? undefined : (parseSeconds(text) ?? parseRfc3339(text))
 }
 
 /** The same without what is undefined. */

@@ -13,8 +13,9 @@ export interface Io {
   readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean }
   readonly stderr: ProgressStream
   readonly env: Readonly<Record<string, string | undefined>>
+  /** @throws AppError FILE_UNUSABLE when it has been removed */
   readonly cwd: string
-  /** Aborts at SIGINT or SIGTERM. */
+  /** Aborts at SIGINT, SIGTERM or SIGHUP. */
   readonly signal: AbortSignal
   readonly version: string
   /** Runs a node until it is told to stop; @returns the exit code. */

@@ -65,7 +65,8 @@ export async function runCli(argv: readonly string[], io: Io): Promise<number> {
   return state.exitCode
 }
 
-function createProgram(io: Io, state: { exitCode: number }): Command {
+/** The tree of all commands. */
+export function createProgram(io: Io, state: { exitCode: number }): Command {
   const program = new Command('stowage')
     .description('Content-addressed storage on NATS JetStream, with an IPFS gateway.')
     .version(io.version, '-V, --version')

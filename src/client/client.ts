@@ -1,13 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import { AppError } from '../errors.ts'
-import { type ClientPath, gatewayPath, urlPath } from './content-path.ts'
+import { type ClientPath, gatewayPath } from './content-path.ts'
 import { createEventsClient, type EventsClient } from './events.ts'
 import { contentOf, createHttp, type Http, type HttpRequest, type OnProgress } from './http.ts'
 import { createIpnsClient, type IpnsClient } from './ipns.ts'
 import { createKeysClient, type KeysClient } from './keys.ts'
 import { createMaintenanceClient, type MaintenanceClient } from './maintenance.ts'
 import { conditionHeaders, createNamesClient, type NameCondition, type NamesClient } from './names.ts'
-import { createNodeCall, type NodeAccess, type NodeCall, queryText } from './node-call.ts'
+import { createNodeCall, type NodeAccess, type NodeCall } from './node-call.ts'
+import { nodeUrl, originUrl, type Query } from './node-url.ts'
 import { createPlacementClient, type PlacementClient } from './placement.ts'
 import { createPlacesClient, type PlacesClient } from './places.ts'
 import { createPoliciesClient, type PoliciesClient } from './policies.ts'
@@ -38,7 +39,7 @@ export interface PutOptions extends CallOptions, NameCondition {
   /** `policy`, `local` or a number of copies: what the answer waits for; undefined = as the policy says. */
   readonly wait?: string | undefined
   readonly waitSeconds?: number | undefined
-  /** Of a tar: keep those of its headers. Of a file: octal permission bits, and an RFC 3339 time. */
+  /** Of a tar: keep those of its headers. Of a file: octal permission bits, and seconds since 1970 or an RFC 3339 time. */
   readonly mode?: string | undefined
   readonly mtime?: string | undefined
   /** Bytes of the body, where known. */
@@ -98,7 +99,8 @@ export function createClient(options: ClientOptions): Client {
   const http = createHttp(socketsMax)
   const { apiUrl, gatewayUrl } = options
   const call = createNodeCall(http, options)
-  const getJson = (path: string, { signal }: CallOptions) => call.json({ method: 'GET', path, signal })
+  const getJson = (path: readonly string[], { signal }: CallOptions, query: Query = {}) =>
+    call.json({ method: 'GET', path, query, signal })
   return {
     apiUrl,
     gatewayUrl,
@@ -114,18 +116,17 @@ export function createClient(options: ClientOptions): Client {
     putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),
     putTar: (body, options_) => put(call, 'application/x-tar', body, options_),
     putCar: (body, options_) => put(call, 'application/vnd.ipld.car', body, options_),
-    stat: async (path, options_) =>
-      statReplyOf(await getJson(`objects/${urlPath(path)}${queryText({ name: path.name })}`, options_)),
-    list: (path, options_) => listPages(path, (page) => getJson(page, options_)),
+    stat: async (path, options_) => statReplyOf(await getJson(objectPath(path), options_, { name: path.name })),
+    list: (path, options_) => listPages(path, (query) => getJson(objectPath(path), options_, query)),
     read: (path, read) => download(http, gatewayUrl, path, { ...read, format: read.raw === true ? 'raw' : undefined }),
     car: (path, read) => download(http, gatewayUrl, path, { ...read, format: 'car' }),
     status: async (options_) => {
-      const status = await getJson('status', options_)
+      const status = await getJson(['status'], options_)
       return typeof status === 'object' && status !== null ? (status as Record<string, unknown>) : {}
     },
-    objectStatus: async (cid, options_) => fieldsOf(await getJson(`status/${cid}`, options_)),
+    objectStatus: async (cid, options_) => fieldsOf(await getJson(['status', cid], options_)),
     health: async (path, { signal }) => {
-      const response = await http.request({ method: 'GET', url: `${apiUrl}/${path}`, signal })
+      const response = await http.request({ method: 'GET', url: nodeUrl(apiUrl, [path]), signal })
       response.resume()
     },
     close: () => http.close(),
@@ -141,7 +142,8 @@ async function put(
   const length: Record<string, string> = options.bytes === undefined ? {} : { 'content-length': String(options.bytes) }
   const request = {
     method: 'POST',
-    path: `objects${putQuery(options)}`,
+    path: ['objects'],
+    query: putQuery(options),
     headers: { ...length, ...conditionHeaders(options), ...preferHeaders(options), 'content-type': mediaType },
     body,
     signal: options.signal,
@@ -157,8 +159,7 @@ async function download(
   options: ReadOptions & { readonly format: 'raw' | 'car' | undefined },
 ): Promise<Download> {
   const { range, format } = options
-  const plainUrl = `${gatewayUrl}/${gatewayPath(path)}`
-  const url = format === undefined ? plainUrl : `${plainUrl}?format=${format}`
+  const url = nodeUrl(gatewayUrl, gatewayPath(path), { format })
   // Errors as JSON where that does not change the answer: `format` beats Accept, and without it Accept chooses a codec.
   const accept = format === undefined ? '*/*' : 'application/json'
   const ranged: Record<string, string> = range === undefined ? {} : { range: `bytes=${range.start}-${range.end}` }
@@ -195,27 +196,26 @@ async function download(
   return { bytes: length === undefined ? undefined : Number(length), content: contentOf(response, request) }
 }
 
-/** A gateway may serve each content at a host of its own below its own: there it sends us, and nowhere else. */
+/** The answer of the host that the gateway sends us to, if it may; else the one that is here. */
 async function atOrigin(http: Http, request: HttpRequest, response: IncomingMessage): Promise<IncomingMessage> {
   const { location } = response.headers
-  if (response.statusCode !== 301 || location === undefined || !URL.canParse(location)) return response
-  const gateway = new URL(request.url)
-  const origin = new URL(location)
-  if (!origin.host.endsWith(`.ipfs.${gateway.host}`)) return response
+  const onward = response.statusCode === 301 && location !== undefined ? originUrl(request.url, location) : undefined
+  if (onward === undefined) return response
   response.resume()
-  // Few systems look up names below localhost.
-  if (gateway.hostname !== 'localhost') return await http.request({ ...request, url: location })
-  const url = `${gateway.origin}${origin.pathname}${origin.search}`
-  return await http.request({ ...request, url, headers: { ...request.headers, host: origin.host } })
+  const { url, host } = onward
+  return await http.request({
+    ...request,
+    url,
+    headers: { ...request.headers, ...(host === undefined ? {} : { host }) },
+  })
 }
 
-async function* listPages(path: ClientPath, getJson: (url: string) => Promise<unknown>): AsyncGenerator<EntryReply> {
+const objectPath = ({ cid, segments }: ClientPath): readonly string[] => ['objects', cid, ...segments]
+
+async function* listPages(path: ClientPath, getJson: (query: Query) => Promise<unknown>): AsyncGenerator<EntryReply> {
   let after: string | undefined
   do {
-    const query = new URLSearchParams({ entries: 'true', detail: 'true' })
-    if (path.name !== undefined) query.set('name', path.name)
-    if (after !== undefined) query.set('after', after)
-    const page = entriesOf(await getJson(`objects/${urlPath(path)}?${query}`))
+    const page = entriesOf(await getJson({ entries: true, detail: true, name: path.name, after }))
     yield* page.entries
     // A node that answers the same page for ever must not keep us here.
     if (page.next !== undefined && page.next === after) throw new AppError('INTERNAL', 'the listing does not advance')
@@ -230,8 +230,8 @@ function preferHeaders({ wait, waitSeconds }: PutOptions): Record<string, string
   return parts.length === 0 ? {} : { prefer: parts.join(', ') }
 }
 
-function putQuery(options: PutOptions): string {
-  return queryText({
+function putQuery(options: PutOptions): Query {
+  return {
     name: options.name,
     profile: options.profile,
     chunk: options.chunk,
@@ -242,7 +242,7 @@ function putQuery(options: PutOptions): string {
     hidden: options.hidden,
     mode: options.mode,
     mtime: options.mtime,
-  })
+  }
 }
 
 function progressOf(options: { readonly onProgress?: OnProgress | undefined }): { readonly onProgress?: OnProgress } {

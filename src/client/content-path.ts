@@ -5,6 +5,7 @@ import { base58btc, base58flickr } from 'multiformats/bases/base58'
 import { base64, base64url } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
+import { checkSegment, segmentsOf } from './node-url.ts'
 
 const anyBase = base58btc.decoder
   .or(base32.decoder)
@@ -43,22 +44,17 @@ export function parseContentPath(text: string): ClientPath {
   }
   const decoded = isUrl ? segments.map((segment) => decodeSegment(segment, text)) : segments
   for (const segment of decoded) {
-    if (segment === '.' || segment === '..' || segment.includes('\0') || segment.includes('/')) {
+    if (segment.includes('/')) {
       throw new AppError('PATH_INVALID', `a path may not hold the segment ${JSON.stringify(segment)}`)
     }
+    checkSegment(segment, [root, ...decoded])
   }
   return { cid: root, segments: decoded }
 }
 
-/** The path below `/ipfs/` or `/api/v1/objects/`, encoded for a URL. */
-export function urlPath(path: ClientPath): string {
-  return [path.cid, ...path.segments.map(encodeURIComponent)].join('/')
-}
-
-/** Below the gateway's URL: `ipfs/…`, or `names/…` where a name led there. */
-export function gatewayPath({ cid, segments, name }: ClientPath): string {
-  const start = name === undefined ? ['ipfs', cid] : ['names', ...name.split('/')]
-  return [...start, ...segments].map(encodeURIComponent).join('/')
+/** Its segments below the gateway's URL: `ipfs/…`, or `names/…` where a name led there. */
+export function gatewayPath({ cid, segments, name }: ClientPath): readonly string[] {
+  return [...(name === undefined ? ['ipfs', cid] : ['names', ...segmentsOf(name)]), ...segments]
 }
 
 /** As a person reads it: `<cid>/a/b`. */

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
-import { chmod, lstat, lutimes, mkdir, open, rename, rm, symlink } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { chmod, lutimes, mkdir, rm, symlink } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import { AppError } from '../errors.ts'
 import { renameDurably, syncPath } from '../lib/durable-file.ts'
 import { mapAhead } from '../lib/streams.ts'
@@ -9,11 +8,12 @@ import type { Client } from './client.ts'
 import type { ClientPath } from './content-path.ts'
 import type { OnProgress } from './http.ts'
 import { fileError } from './local-tree.ts'
+import { mergeTree } from './merge-tree.ts'
+import { checkFileName, type OutputPlace } from './output-place.ts'
 import type { EntryReply, StatReply } from './replies.ts'
+import { partFile, putInPlace, writeNew, writeOutput } from './write-output.ts'
 
 export interface DownloadOptions {
-  /** Replace what lies at the target. */
-  readonly force: boolean
   readonly signal: AbortSignal
   readonly onProgress?: OnProgress | undefined
 }
@@ -38,43 +38,68 @@ const filesAhead = 16
 const depthMax = 256
 
 /**
- * Fetches `path` to `target`. Everything is written under a temporary name beside the target, which gets its name when it
- * is complete: a cut connection leaves nothing there. Symlinks are made after everything else and every file and folder
- * is created anew (never opened), so no entry can be written through a link, not even one of the same directory.
- * @throws AppError FILE_UNUSABLE when the target exists and `force` is off | DAG_INVALID for a name that would leave the
- * target | CONNECTION_LOST | as the node answers
+ * Fetches `path` to `place`. Everything is written under a temporary name beside the target, and put in its place when it
+ * is complete: a cut connection leaves nothing there, and what was there as it was. Symlinks are made after everything else
+ * and every file and folder is created anew (never opened), so no entry can be written through a link, not even one of the
+ * same directory.
+ * @throws AppError FILE_UNUSABLE | DAG_INVALID for a name that would leave the target | CONNECTION_LOST | as the node answers
  */
 export async function download(
   client: Client,
   path: ClientPath,
   stat: StatReply,
-  target: string,
+  place: OutputPlace,
   options: DownloadOptions,
 ): Promise<Downloaded> {
-  if (!options.force && (await exists(target))) {
-    throw new AppError('FILE_UNUSABLE', `${target} exists already`, {
-      hint: 'choose another name with -o, or replace it with --force',
-    })
-  }
-  const temporary = join(dirname(target), `.${basename(target).slice(0, 100)}.${randomBytes(6).toString('hex')}.part`)
+  if (place.isStream) return await intoStream(client, path, stat, place, options)
+  const part = partFile(place.file)
   const run = new Run(client, options)
   try {
-    await run.fetch(stat, path, temporary)
-    await replace(temporary, target)
+    await run.fetch(stat, path, part)
+    options.signal.throwIfAborted()
+    await putTreeInPlace(part, place, stat.kind)
+    await run.restoreFolders(part, place.file)
     return { files: run.files, bytes: run.bytes }
   } catch (error) {
-    await makeRemovable(temporary)
-    throw error instanceof Error && 'syscall' in error ? fileError(inTarget(error, temporary, target), error) : error
+    throw error instanceof Error && 'syscall' in error ? fileError(inTarget(error, part, place), error) : error
   } finally {
-    await rm(temporary, { recursive: true, force: true })
+    await rm(part, { recursive: true, force: true })
   }
 }
 
+async function intoStream(
+  client: Client,
+  path: ClientPath,
+  stat: StatReply,
+  place: OutputPlace,
+  options: DownloadOptions,
+): Promise<Downloaded> {
+  const { content } = await client.read(path, { ...options, raw: stat.kind === 'node' })
+  const bytes = await writeOutput(place, content, options)
+  checkWhole(stat, bytes)
+  return { files: 1, bytes }
+}
+
+async function putTreeInPlace(part: string, place: OutputPlace, kind: StatReply['kind']): Promise<void> {
+  if (kind === 'directory' && place.replaces) return await mergeTree(part, place.file)
+  if (kind !== 'directory' && kind !== 'symlink') return await putInPlace(part, place)
+  await renameDurably(part, place.file)
+}
+
 /** The file that failed, under the name that the user knows. */
-function inTarget(error: Error & { path?: unknown; dest?: unknown }, temporary: string, target: string): string {
+function inTarget(
+  error: Error & { path?: unknown; dest?: unknown },
+  part: string,
+  { file, shown }: OutputPlace,
+): string {
   // Of a symlink, `path` is what it points to and `dest` the link.
-  const file = error.dest ?? error.path
-  return typeof file === 'string' ? file.replace(temporary, target) : target
+  const failed = error.dest ?? error.path
+  return typeof failed === 'string' ? failed.replace(part, shown).replace(file, shown) : shown
+}
+
+function checkWhole(source: Pick<Source, 'cid' | 'size'>, bytes: number, announced?: number): void {
+  if (bytes === source.size && (announced === undefined || announced === bytes)) return
+  throw new AppError('CONNECTION_LOST', `${source.cid}: ${bytes} bytes arrived of ${source.size}`)
 }
 
 /** One download: what has been written, and what is left for the end. */
@@ -101,11 +126,14 @@ class Run {
     else if (source.kind === 'directory') await this.#drain(this.#directory(source, path, file, 0))
     else await this.#file(source, path, file)
     for (const link of this.#links) await this.#symlink(link.source, link.file)
-    // A folder's time changes with its entries, and its mode may forbid them: last, from the deepest up.
-    for (const directory of this.#directories.reverse()) {
-      await syncPath(directory.file)
-      await restore(directory.file, directory.source)
-    }
+    // What is renamed next must not come before what is in it, should the machine stop.
+    for (const directory of this.#directories) await syncPath(directory.file)
+  }
+
+  /** A folder's time changes with its entries, and its mode may forbid them: last, from the deepest up. */
+  async restoreFolders(part: string, target: string): Promise<void> {
+    for (const { file, source } of this.#directories.reverse())
+      await restore(join(target, relative(part, file)), source)
   }
 
   async #drain(files: AsyncIterable<WantedFile>): Promise<void> {
@@ -130,7 +158,7 @@ class Run {
     await mkdir(file)
     this.#directories.push({ file, source })
     for await (const entry of this.#client.list(path, this.#call)) {
-      checkName(entry.name)
+      checkFileName(entry.name)
       const child = join(file, entry.name)
       if (entry.kind === 'symlink') this.#links.push({ file: child, source: entry })
       else if (entry.kind === 'directory') yield* this.#directory(entry, below(path, entry), child, depth + 1)
@@ -143,21 +171,8 @@ class Run {
       ...this.#call,
       raw: source.kind === 'node',
     })
-    // wx: never opens what is there, so never follows a link.
-    const handle = await open(file, 'wx')
-    let bytes = 0
-    try {
-      for await (const chunk of content) {
-        bytes += chunk.byteLength
-        await handle.writeFile(chunk)
-      }
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    if (bytes !== source.size || (announced !== undefined && announced !== bytes)) {
-      throw new AppError('CONNECTION_LOST', `${source.cid}: ${bytes} bytes arrived of ${source.size}`)
-    }
+    const bytes = await writeNew(file, content)
+    checkWhole(source, bytes, announced)
     await restore(file, source)
     this.files++
     this.bytes += bytes
@@ -170,7 +185,7 @@ class Run {
     }
     await symlink(target, file)
     this.files++
-    if (source.mtime !== undefined) await lutimes(file, source.mtime, source.mtime)
+    await setTime(file, source)
   }
 }
 
@@ -183,49 +198,16 @@ function rootPath(source: Source): ClientPath {
   return { cid: source.cid, segments: [] }
 }
 
-/** @throws AppError DAG_INVALID for a name that is no single name of this disk */
-function checkName(name: string): void {
-  if (name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name) && basename(name) === name) return
-  throw new AppError(
-    'DAG_INVALID',
-    `the directory has an entry named ${JSON.stringify(name)}, which would leave the target`,
-    {
-      hint: 'nothing was kept; fetch single files with `stowage cat`, or the blocks with `stowage car export`',
-    },
-  )
-}
-
 async function restore(file: string, source: Source): Promise<void> {
   if (source.mode !== undefined) await chmod(file, source.mode & 0o777)
-  if (source.mtime !== undefined) await lutimes(file, source.mtime, source.mtime)
+  await setTime(file, source)
 }
 
-/** What lay at the target is moved aside first, so that there is never half of each. */
-async function replace(temporary: string, target: string): Promise<void> {
-  if (!(await exists(target))) return renameDurably(temporary, target)
-  const aside = `${temporary}.old`
-  await rename(target, aside)
-  try {
-    await rename(temporary, target)
-  } catch (error) {
-    await rename(aside, target)
-    throw error
-  }
-  await syncPath(dirname(target))
-  await rm(aside, { recursive: true, force: true })
-}
-
-async function exists(file: string): Promise<boolean> {
-  return lstat(file).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false
-      throw fileError(file, error)
-    },
-  )
-}
-
-/** A restored mode may forbid removing what is below. */
-async function makeRemovable(directory: string): Promise<void> {
-  await chmod(directory, 0o700).catch(() => undefined)
+/** To the microsecond, which is what Node sets; before 1970 to the millisecond, since it takes a negative number for now. */
+async function setTime(file: string, { mtime }: Source): Promise<void> {
+  if (mtime === undefined) return
+  const { secs, nsecs } = mtime
+  const seconds = Number(secs)
+  const time = secs < 0n ? new Date(seconds * 1000 + Math.trunc(nsecs / 1e6)) : seconds + Math.trunc(nsecs / 1e3) / 1e6
+  await lutimes(file, time, time)
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { AppError, type ErrorCode, isAppError } from '../errors.ts'
 import type { CallOptions } from './client.ts'
 import { contentOf } from './http.ts'
-import { type NodeCall, queryText } from './node-call.ts'
+import type { NodeCall } from './node-call.ts'
 import { type Fields, fieldsOf } from './reply-fields.ts'
 import { serverSentEvents } from './server-sent.ts'
 
@@ -87,7 +87,8 @@ async function* oneConnection(
   const resume: Record<string, string> = last === undefined ? {} : { 'last-event-id': last }
   const { response, request } = await call.open({
     method: 'GET',
-    path: `events${queryText({ ...filter, follow, since: last === undefined ? since : undefined })}`,
+    path: ['events'],
+    query: { ...filter, follow, since: last === undefined ? since : undefined },
     headers: { accept: 'text/event-stream', ...resume },
     signal,
   })

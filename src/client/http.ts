@@ -4,13 +4,14 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { AppError, type ErrorCode, statusOf } from '../errors.ts'
 import { collect } from '../lib/streams.ts'
 import { MiB } from '../lib/units.ts'
+import type { NodeUrl } from './node-url.ts'
 
 /** Called with the bytes that have passed since the last call. */
 export type OnProgress = (bytes: number) => void
 
 export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
-  readonly url: string
+  readonly url: NodeUrl
   readonly headers?: Readonly<Record<string, string>>
   /** Pulled as fast as the node takes it. */
   readonly body?: AsyncIterable<Uint8Array>

@@ -1,5 +1,7 @@
+import { only } from '../lib/streams.ts'
 import type { CallOptions } from './client.ts'
-import { jsonBody, type NodeCall, queryText } from './node-call.ts'
+import { jsonBody, type NodeCall } from './node-call.ts'
+import type { Query } from './node-url.ts'
 import { count, type Fields, fieldsOf, text, unexpected } from './reply-fields.ts'
 
 /** What stands below `/ipns/` for a name, as the node answers. */
@@ -53,21 +55,25 @@ export interface IpnsClient {
 }
 
 export function createIpnsClient(call: NodeCall): IpnsClient {
-  const put = async (path: string, type: string, bytes: Uint8Array, { signal }: CallOptions) => {
+  const put = async (name: string, query: Query, type: string, bytes: Uint8Array, { signal }: CallOptions) => {
     const headers = { 'content-type': type, 'content-length': String(bytes.byteLength) }
-    return ipnsReplyOf(await call.json({ method: 'PUT', path, headers, body: only(bytes), signal }))
+    const path = ipnsPath(name)
+    return ipnsReplyOf(await call.json({ method: 'PUT', path, query, headers, body: only(bytes), signal }))
   }
   return {
-    importRecord: (key, record, options) => put(ipnsPath(key), 'application/vnd.ipfs.ipns-record', record, options),
+    importRecord: (key, record, options) => put(key, {}, 'application/vnd.ipfs.ipns-record', record, options),
     setDnsLink: (domain, value, { ttlSeconds: ttl, signal }) =>
-      put(`${ipnsPath(domain)}${queryText({ ttl })}`, 'text/plain', Buffer.from(value), { signal }),
+      put(domain, { ttl }, 'text/plain', Buffer.from(value), { signal }),
     publish: async (name, { signal, ...options }) => {
       const body = jsonBody({ publish: { name, ...options } })
-      return ipnsReplyOf(await call.json({ method: 'POST', path: 'ipns', signal, ...body }))
+      return ipnsReplyOf(await call.json({ method: 'POST', path: ['ipns'], signal, ...body }))
     },
     get: async (name, { signal }) => ipnsReplyOf(await call.json({ method: 'GET', path: ipnsPath(name), signal })),
     resolve: async (name, { signal }) =>
-      text(fieldsOf(await call.json({ method: 'GET', path: `${ipnsPath(name)}?resolve=true`, signal })), 'path'),
+      text(
+        fieldsOf(await call.json({ method: 'GET', path: ipnsPath(name), query: { resolve: true }, signal })),
+        'path',
+      ),
     remove: async (name, { signal }) => {
       await call.json({ method: 'DELETE', path: ipnsPath(name), signal })
     },
@@ -78,7 +84,7 @@ export function createIpnsClient(call: NodeCall): IpnsClient {
 async function* pages(call: NodeCall, { signal }: CallOptions): AsyncGenerator<IpnsReply> {
   let cursor: string | undefined
   do {
-    const page = fieldsOf(await call.json({ method: 'GET', path: `ipns${queryText({ cursor })}`, signal }))
+    const page = fieldsOf(await call.json({ method: 'GET', path: ['ipns'], query: { cursor }, signal }))
     if (!Array.isArray(page.entries)) throw unexpected('entries')
     for (const entry of page.entries) yield ipnsReplyOf(entry)
     const next = typeof page.next === 'string' ? page.next : undefined
@@ -105,8 +111,4 @@ export function ipnsReplyOf(value: unknown): IpnsReply {
   }
 }
 
-const ipnsPath = (name: string): string => `ipns/${encodeURIComponent(name)}`
-
-async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
-}
+const ipnsPath = (name: string): readonly string[] => ['ipns', name]

@@ -23,14 +23,14 @@ export interface KeysClient {
 
 export function createKeysClient(call: NodeCall): KeysClient {
   const create = async (value: object, { signal }: CallOptions) =>
-    keyReplyOf(await call.json({ method: 'POST', path: 'keys', signal, ...jsonBody(value) }))
+    keyReplyOf(await call.json({ method: 'POST', path: ['keys'], signal, ...jsonBody(value) }))
   return {
     generate: (label, options) => create({ label }, options),
     import: (label, pem, options) => create({ label, pem }, options),
     export: async (label, { signal }) =>
-      text(fieldsOf(await call.json({ method: 'POST', path: `${keyPath(label)}/export`, signal })), 'pem'),
+      text(fieldsOf(await call.json({ method: 'POST', path: [...keyPath(label), 'export'], signal })), 'pem'),
     list: async ({ signal }) => {
-      const { keys } = fieldsOf(await call.json({ method: 'GET', path: 'keys', signal }))
+      const { keys } = fieldsOf(await call.json({ method: 'GET', path: ['keys'], signal }))
       if (!Array.isArray(keys)) throw unexpected('keys')
       return keys.map(keyReplyOf)
     },
@@ -45,4 +45,4 @@ function keyReplyOf(value: unknown): KeyReply {
   return { label: text(fields, 'label'), name: text(fields, 'name'), json: fields }
 }
 
-const keyPath = (label: string): string => `keys/${encodeURIComponent(label)}`
+const keyPath = (label: string): readonly string[] => ['keys', label]

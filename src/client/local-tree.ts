@@ -1,6 +1,7 @@
-import { lstatSync, readdirSync, readlinkSync, type Stats, statSync } from 'node:fs'
+import { type BigIntStats, lstatSync, readdirSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { AppError } from '../errors.ts'
+import { type UnixTime, unixTime } from '../lib/unix-time.ts'
 
 /** One thing on disk that is about to be uploaded. */
 export interface LocalEntry {
@@ -12,7 +13,7 @@ export interface LocalEntry {
   /** Bytes of a file; 0 for others. */
   readonly size: number
   readonly mode: number
-  readonly mtimeMs: number
+  readonly mtime: UnixTime
   /** Symlink only, as stored on disk. */
   readonly target?: string
 }
@@ -28,7 +29,7 @@ export interface ScanOptions {
  * @throws AppError PATH_NOT_FOUND | FILE_UNUSABLE
  */
 export function localEntry(file: string, path: string): LocalEntry {
-  return entryOf(file, path, () => statSync(file))
+  return entryOf(file, path, () => statSync(file, { bigint: true }))
 }
 
 /**
@@ -41,7 +42,9 @@ export function* scanTree(directory: LocalEntry, options: ScanOptions): Generato
   for (const name of namesIn(directory.file)) {
     if (!options.hidden && name.startsWith('.')) continue
     const file = join(directory.file, name)
-    const entry = entryOf(file, directory.path === '' ? name : `${directory.path}/${name}`, () => lstatSync(file))
+    const entry = entryOf(file, directory.path === '' ? name : `${directory.path}/${name}`, () =>
+      lstatSync(file, { bigint: true }),
+    )
     if (entry.kind === 'directory') yield* scanTree(entry, options)
     else yield entry
   }
@@ -52,11 +55,11 @@ function namesIn(directory: string): string[] {
   return names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
 }
 
-function entryOf(file: string, path: string, stat: () => Stats): LocalEntry {
+function entryOf(file: string, path: string, stat: () => BigIntStats): LocalEntry {
   if (path.includes('\uFFFD')) notUtf8(file)
   const stats = attempt(file, stat)
-  const attributes = { path, file, mode: stats.mode & 0o7777, mtimeMs: stats.mtimeMs }
-  if (stats.isFile()) return { ...attributes, kind: 'file', size: stats.size }
+  const attributes = { path, file, mode: Number(stats.mode & 0o7777n), mtime: unixTime(stats.mtimeNs) }
+  if (stats.isFile()) return { ...attributes, kind: 'file', size: Number(stats.size) }
   if (stats.isDirectory()) return { ...attributes, kind: 'directory', size: 0 }
   if (stats.isSymbolicLink()) {
     return { ...attributes, kind: 'symlink', size: 0, target: attempt(file, () => readlinkSync(file)) }

@@ -1,5 +1,5 @@
 import type { CallOptions } from './client.ts'
-import { type NodeCall, queryText } from './node-call.ts'
+import type { NodeCall } from './node-call.ts'
 import { type Fields, fieldsOf } from './reply-fields.ts'
 
 /** What changes or checks a node as a whole. The shapes are for people and may grow. */
@@ -22,18 +22,20 @@ export function createMaintenanceClient(call: NodeCall): MaintenanceClient {
       fieldsOf(
         await call.json({
           method: 'DELETE',
-          path: `objects/${cid}${queryText({ force: force || undefined })}`,
+          path: ['objects', cid],
+          query: { force: force || undefined },
           signal,
         }),
       ),
     verifyIndex: async ({ signal, repair }) =>
       fieldsOf(
-        await call.json({ method: 'POST', path: `index/verify${queryText({ repair: repair || undefined })}`, signal }),
+        await call.json({ method: 'POST', path: ['index', 'verify'], query: { repair: repair || undefined }, signal }),
       ),
-    rebuildIndex: async ({ signal }) => fieldsOf(await call.json({ method: 'POST', path: 'index/rebuild', signal })),
+    rebuildIndex: async ({ signal }) =>
+      fieldsOf(await call.json({ method: 'POST', path: ['index', 'rebuild'], signal })),
     scrubStatus: async ({ signal, store }) =>
-      fieldsOf(await call.json({ method: 'GET', path: `scrub${queryText({ store })}`, signal })),
+      fieldsOf(await call.json({ method: 'GET', path: ['scrub'], query: { store }, signal })),
     scrub: async ({ signal, store }) =>
-      fieldsOf(await call.json({ method: 'POST', path: `scrub${queryText({ store })}`, signal })),
+      fieldsOf(await call.json({ method: 'POST', path: ['scrub'], query: { store }, signal })),
   }
 }

@@ -9,7 +9,8 @@ import {
   nameReplyOf,
   namesPageOf,
 } from './name-replies.ts'
-import { jsonBody, type NodeCall, queryText } from './node-call.ts'
+import { jsonBody, type NodeCall } from './node-call.ts'
+import { segmentsOf } from './node-url.ts'
 
 /** What has to be true of a name for a change of it to be made; nothing given = the last one wins. */
 export interface NameCondition {
@@ -46,7 +47,7 @@ const pageNames = 1000
 
 export function createNamesClient(call: NodeCall): NamesClient {
   const change = (value: unknown, signal: AbortSignal) =>
-    call.json({ method: 'POST', path: 'names', signal, ...jsonBody(value) })
+    call.json({ method: 'POST', path: ['names'], signal, ...jsonBody(value) })
   return {
     get: async (reference, { signal }) =>
       nameReplyOf(await call.json({ method: 'GET', path: namePath(reference), signal })),
@@ -54,7 +55,8 @@ export function createNamesClient(call: NodeCall): NamesClient {
       nameReplyOf(
         await call.json({
           method: 'PUT',
-          path: `${namePath(name)}${queryText({ cid })}`,
+          path: namePath(name),
+          query: { cid },
           headers: conditionHeaders(condition),
           signal,
         }),
@@ -78,22 +80,18 @@ export function createNamesClient(call: NodeCall): NamesClient {
       return entriesOf(await change({ undo }, signal))[0]
     },
     history: async (name, { signal }) =>
-      historyOf(await call.json({ method: 'GET', path: `${namePath(name)}?history=true`, signal })),
+      historyOf(await call.json({ method: 'GET', path: namePath(name), query: { history: true }, signal })),
     list: (prefix, { signal, limit }) =>
       pages((cursor, left) => {
-        const query = queryText({ prefix, cursor, limit: Math.min(pageNames, left) })
-        return call.json({ method: 'GET', path: `names${query}`, signal })
+        const query = { prefix, cursor, limit: Math.min(pageNames, left) }
+        return call.json({ method: 'GET', path: ['names'], query, signal })
       }, limit),
     ofCid: (cid, { signal }) =>
-      pages((cursor) => call.json({ method: 'GET', path: `names${queryText({ cid, cursor })}`, signal }), undefined),
+      pages((cursor) => call.json({ method: 'GET', path: ['names'], query: { cid, cursor }, signal }), undefined),
   }
 }
 
-/** A name in a URL: its slashes stay, and so does the `@` before a version. */
-function namePath(reference: string): string {
-  const segments = reference.split('/').map((segment) => encodeURIComponent(segment).replaceAll('%40', '@'))
-  return `names/${segments.join('/')}`
-}
+const namePath = (reference: string): readonly string[] => ['names', ...segmentsOf(reference)]
 
 export function conditionHeaders({ ifRevision, ifAbsent }: NameCondition): Record<string, string> {
   return {

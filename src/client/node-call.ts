@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { AppError } from '../errors.ts'
+import { only } from '../lib/streams.ts'
 import { MiB } from '../lib/units.ts'
 import { type Http, type HttpRequest, jsonOf } from './http.ts'
+import { nodeUrl, type Query } from './node-url.ts'
 
 /** Which node, and by what right. */
 export interface NodeAccess {
@@ -13,8 +15,9 @@ export interface NodeAccess {
 }
 
 export interface ApiRequest extends Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onProgress' | 'signal'> {
-  /** Below `/api/v1/`, with its query. */
-  readonly path: string
+  /** Its segments below `/api/v1/`. */
+  readonly path: readonly string[]
+  readonly query?: Query
 }
 
 /** Requests to the API of one node, with its token. Failures are the node's own, or NODE_UNREACHABLE | CONNECTION_LOST. */
@@ -30,10 +33,10 @@ const replyBytesMax = 64 * MiB
 export function createNodeCall(http: Http, access: NodeAccess): NodeCall {
   const authorization: Record<string, string> =
     access.token === undefined ? {} : { authorization: `Bearer ${access.token}` }
-  const open: NodeCall['open'] = async ({ path, headers, ...rest }) => {
+  const open: NodeCall['open'] = async ({ path, query, headers, ...rest }) => {
     const request: HttpRequest = {
       ...rest,
-      url: `${access.apiUrl}/api/v1/${path}`,
+      url: nodeUrl(access.apiUrl, ['api', 'v1', ...path], query),
       headers: { accept: 'application/json', ...authorization, ...headers },
     }
     const response = await http.request(request).catch((error: unknown) => Promise.reject(refused(error, access)))
@@ -60,17 +63,6 @@ export function jsonBody(value: unknown): Required<Pick<HttpRequest, 'headers' |
     headers: { 'content-type': 'application/json', 'content-length': String(bytes.byteLength) },
     body: only(bytes),
   }
-}
-
-async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
-}
-
-/** `?a=1&b=2`, without what is undefined; empty when nothing is left. */
-export function queryText(fields: Readonly<Record<string, string | number | boolean | undefined>>): string {
-  const query = new URLSearchParams()
-  for (const [name, value] of Object.entries(fields)) if (value !== undefined) query.set(name, String(value))
-  return query.size === 0 ? '' : `?${query}`
 }
 
 /** A refused token is explained by where it came from, never by itself. */

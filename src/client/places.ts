@@ -1,5 +1,6 @@
 import type { CallOptions } from './client.ts'
-import { jsonBody, type NodeCall, queryText } from './node-call.ts'
+import { jsonBody, type NodeCall } from './node-call.ts'
+import { type Query, segmentsOf } from './node-url.ts'
 import { type Fields, fieldsOf } from './reply-fields.ts'
 
 /** Sites and stores, and why content lies where it does. The shapes are the API's own; see docs/placement.md. */
@@ -24,30 +25,28 @@ export interface PlacesClient {
 
 export function createPlacesClient(call: NodeCall): PlacesClient {
   const list = async (path: 'sites' | 'stores', signal: AbortSignal) =>
-    listIn(await call.json({ method: 'GET', path, signal }), path)
-  const post = (path: string, signal: AbortSignal, value?: object) =>
-    call.json({ method: 'POST', path, signal, ...(value === undefined ? {} : jsonBody(value)) })
+    listIn(await call.json({ method: 'GET', path: [path], signal }), path)
+  const post = (path: readonly string[], signal: AbortSignal, value?: object, query: Query = {}) =>
+    call.json({ method: 'POST', path, query, signal, ...(value === undefined ? {} : jsonBody(value)) })
   return {
     sites: ({ signal }) => list('sites', signal),
     stores: ({ signal }) => list('stores', signal),
     addStore: async (store, { shards, signal }) =>
-      listIn(await post('stores', signal, { store, ...(shards === undefined ? {} : { shards }) }), 'stores'),
+      listIn(await post(['stores'], signal, { store, ...(shards === undefined ? {} : { shards }) }), 'stores'),
     drainStore: async (store, { site, signal }) =>
-      listIn(await post(`stores/${encodeURIComponent(store)}/drain${queryText({ site })}`, signal), 'stores'),
+      listIn(await post(['stores', store, 'drain'], signal, undefined, { site }), 'stores'),
     removeStore: async (store, { signal }) =>
-      listIn(await call.json({ method: 'DELETE', path: `stores/${encodeURIComponent(store)}`, signal }), 'stores'),
+      listIn(await call.json({ method: 'DELETE', path: ['stores', store], signal }), 'stores'),
     reshardStore: async (store, { shards, to, signal }) => {
       const change = { shards, ...(to === undefined ? {} : { to }) }
-      return listIn(await post(`stores/${encodeURIComponent(store)}/reshard`, signal, change), 'stores')
+      return listIn(await post(['stores', store, 'reshard'], signal, change), 'stores')
     },
     removeSite: async (site, { force, signal }) => {
-      const query = queryText({ force: force || undefined })
-      return fieldsOf(await post(`sites/${encodeURIComponent(site)}/remove${query}`, signal))
+      const query = { force: force || undefined }
+      return fieldsOf(await post(['sites', site, 'remove'], signal, undefined, query))
     },
-    why: async (reference, { signal }) => {
-      const path = reference.split('/').map(encodeURIComponent).join('/')
-      return fieldsOf(await call.json({ method: 'GET', path: `why/${path}`, signal }))
-    },
+    why: async (reference, { signal }) =>
+      fieldsOf(await call.json({ method: 'GET', path: ['why', ...segmentsOf(reference)], signal })),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { CallOptions } from './client.ts'
 import { conditionHeaders, type NameCondition } from './names.ts'
-import { jsonBody, type NodeCall, queryText } from './node-call.ts'
+import { jsonBody, type NodeCall } from './node-call.ts'
+import type { Query } from './node-url.ts'
 import { type Fields, fieldsOf } from './reply-fields.ts'
 
 type DocumentOptions = CallOptions & {
@@ -29,26 +30,32 @@ export interface PoliciesClient {
 }
 
 export function createPoliciesClient(call: NodeCall): PoliciesClient {
-  const post = async (path: string, document: unknown, signal: AbortSignal): Promise<Fields> => {
+  const policyPath = (space: string, ...below: string[]): readonly string[] => ['policies', space, ...below]
+  const post = async (
+    path: readonly string[],
+    query: Query,
+    document: unknown,
+    signal: AbortSignal,
+  ): Promise<Fields> => {
     const body = document === undefined ? {} : jsonBody(document)
-    return fieldsOf(await call.json({ method: 'POST', path: `policies/${path}`, signal, ...body }))
+    return fieldsOf(await call.json({ method: 'POST', path, query, signal, ...body }))
   }
   return {
     get: async (space, { at, signal }) =>
-      fieldsOf(await call.json({ method: 'GET', path: `policies/${space}${queryText({ at })}`, signal })),
+      fieldsOf(await call.json({ method: 'GET', path: policyPath(space), query: { at }, signal })),
     set: async (space, document, { signal, ...condition }) => {
       const { headers, body } = jsonBody(document)
       const all = { ...headers, ...conditionHeaders(condition) }
-      return fieldsOf(await call.json({ method: 'PUT', path: `policies/${space}`, headers: all, body, signal }))
+      return fieldsOf(await call.json({ method: 'PUT', path: policyPath(space), headers: all, body, signal }))
     },
     history: async (space, { signal }) => {
-      const { versions } = fieldsOf(await call.json({ method: 'GET', path: `policies/${space}/history`, signal }))
+      const { versions } = fieldsOf(await call.json({ method: 'GET', path: policyPath(space, 'history'), signal }))
       return Array.isArray(versions) ? versions.map(fieldsOf) : []
     },
-    undo: (space, { revision, signal }) => post(`${space}/undo${queryText({ revision })}`, undefined, signal),
-    check: (space, document, { signal }) => post(`${space}/check`, document, signal),
-    plan: (space, { document, limit, signal }) => post(`${space}/plan${queryText({ limit })}`, document, signal),
+    undo: (space, { revision, signal }) => post(policyPath(space, 'undo'), { revision }, undefined, signal),
+    check: (space, document, { signal }) => post(policyPath(space, 'check'), {}, document, signal),
+    plan: (space, { document, limit, signal }) => post(policyPath(space, 'plan'), { limit }, document, signal),
     backtest: (space, { document, since, until, signal }) =>
-      post(`${space}/backtest${queryText({ since, until })}`, document, signal),
+      post(policyPath(space, 'backtest'), { since, until }, document, signal),
   }
 }

@@ -18,10 +18,10 @@ export interface ProjectionsClient {
 }
 
 export function createProjectionsClient(call: NodeCall): ProjectionsClient {
-  const path = (id: string) => `projections/${encodeURIComponent(id)}`
+  const path = (id: string): readonly string[] => ['projections', id]
   return {
     list: async ({ signal }) => {
-      const { projections } = fieldsOf(await call.json({ method: 'GET', path: 'projections', signal }))
+      const { projections } = fieldsOf(await call.json({ method: 'GET', path: ['projections'], signal }))
       return Array.isArray(projections) ? projections.map(projectionOf) : []
     },
     set: async ({ id, ...body }, { signal }) =>

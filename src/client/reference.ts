@@ -3,6 +3,7 @@ import type { CallOptions } from './client.ts'
 import { type ClientPath, displayPath, isCid, parseContentPath } from './content-path.ts'
 import type { IpnsClient } from './ipns.ts'
 import type { NamesClient } from './names.ts'
+import { checkSegment, segmentsOf } from './node-url.ts'
 
 /** What a user typed, led back to a CID and the way below it. */
 export interface Resolved {
@@ -33,6 +34,7 @@ export async function resolveReference(
   { names, ipns }: Lookups,
   options: CallOptions,
 ): Promise<Resolved> {
+  checkNoDots(text)
   if (text.startsWith('/ipns/')) return await resolvePublished(text.slice('/ipns/'.length), ipns, options)
   const reference = nameReferenceOf(text)
   if (reference === undefined) {
@@ -55,6 +57,12 @@ export async function resolveReference(
   throw new AppError('NAME_NOT_FOUND', `${JSON.stringify(text)} is neither a CID nor a name`, {
     hint: 'see the names with `stowage names`',
   })
+}
+
+/** Before anything is looked up: a shorter name, with `..` below it, would be found. @throws AppError PATH_INVALID */
+function checkNoDots(text: string): void {
+  const segments = segmentsOf(text)
+  for (const segment of segments) if (segment === '.' || segment === '..') checkSegment(segment, segments)
 }
 
 async function resolvePublished(below: string, ipns: Lookups['ipns'], options: CallOptions): Promise<Resolved> {

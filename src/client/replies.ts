@@ -1,3 +1,4 @@
+import { parseRfc3339, type UnixTime } from '../lib/unix-time.ts'
 import { type NameReply, nameReplyOf } from './name-replies.ts'
 import { count, type Fields, fieldsOf, text, unexpected } from './reply-fields.ts'
 
@@ -24,7 +25,7 @@ interface NodeAttributes {
   readonly size: number
   /** POSIX permission bits. */
   readonly mode?: number
-  readonly mtime?: Date
+  readonly mtime?: UnixTime
   /** Symlink only. */
   readonly target?: string
 }
@@ -113,7 +114,7 @@ function modeOf(value: unknown): { readonly mode?: number } {
 }
 
 /** RFC 3339. */
-function mtimeOf(value: unknown): { readonly mtime?: Date } {
-  const mtime = typeof value === 'string' ? new Date(value) : undefined
-  return mtime === undefined || Number.isNaN(mtime.getTime()) ? {} : { mtime }
+function mtimeOf(value: unknown): { readonly mtime?: UnixTime } {
+  const mtime = typeof value === 'string' ? parseRfc3339(value) : undefined
+  return mtime === undefined ? {} : { mtime }
 }

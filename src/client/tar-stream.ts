@@ -8,7 +8,7 @@ const gatherBytes = 256 * KiB
 const smallFileBytesMax = 64 * KiB
 
 export interface TarOptions {
-  /** Keep times, to the millisecond. It costs 1 KiB an entry, and without it the same tree is the same bytes. */
+  /** Keep times, to the nanosecond. It costs 1 KiB an entry, and without it the same tree is the same bytes. */
   readonly mtime: boolean
 }
 
@@ -65,14 +65,12 @@ function padded(bytes: number): number {
 
 function headersOf(entry: LocalEntry, { mtime }: TarOptions): Buffer {
   const { kind, path, size, mode, target } = entry
-  const ms = mtime ? Math.floor(entry.mtimeMs) : 0
-  const secs = Math.floor(ms / 1000)
   return tarHeaders({
     kind,
     path: kind === 'directory' && path === '' ? '.' : path,
     size: BigInt(size),
     mode,
-    mtimeSeconds: { secs: BigInt(secs), nsecs: (ms - secs * 1000) * 1_000_000 },
+    mtimeSeconds: mtime ? entry.mtime : { secs: 0n, nsecs: 0 },
     target,
   })
 }

@@ -5,6 +5,7 @@ import { type Propagation, propagationFields, propagationHeaders } from '../cont
 import type { Inspect, ListedEntry, Stat } from '../content/stat.ts'
 import type { Context, NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
+import { formatRfc3339, type UnixTime } from '../lib/unix-time.ts'
 import type { Outgoing } from '../nats/messaging.ts'
 import { header, type Query } from './protocol.ts'
 import { type NameVerbs, type OpenParts, openReference, referenceOf, resolve } from './reference.ts'
@@ -173,10 +174,11 @@ function entryJson({ name, cid, dagBytes, description }: ListedEntry): object {
   return { ...link, ...rest, size: jsonNumber(size), ...attributesJson({ mode, mtime }) }
 }
 
-function attributesJson({ mode, mtime }: { mode: number | undefined; mtime: Date | undefined }): object {
+function attributesJson({ mode, mtime }: { mode: number | undefined; mtime: UnixTime | undefined }): object {
+  const time = mtime === undefined ? undefined : formatRfc3339(mtime)
   return {
     ...(mode === undefined ? {} : { mode: mode.toString(8).padStart(4, '0') }),
-    ...(mtime === undefined ? {} : { mtime: mtime.toISOString() }),
+    ...(time === undefined ? {} : { mtime: time }),
   }
 }
 

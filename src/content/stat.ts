@@ -7,6 +7,7 @@ import { decodeUnixfs } from '../dag/unixfs.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { mapAhead } from '../lib/streams.ts'
 import { KiB, MiB } from '../lib/units.ts'
+import type { UnixTime } from '../lib/unix-time.ts'
 
 /** Of one node, read from its own block. */
 export interface Description {
@@ -14,7 +15,7 @@ export interface Description {
   /** As `Target.size`, in bytes. */
   readonly size: bigint
   readonly mode?: number
-  readonly mtime?: Date
+  readonly mtime?: UnixTime
   /** Of a symlink. */
   readonly target?: string
 }
@@ -121,10 +122,9 @@ function describe(cid: CID, bytes: Uint8Array, limits: NodeLimits): Description 
   if (cid.code !== codecs.dagPb) return node
   try {
     const { type, size, data, mode, mtime } = decodeUnixfs(decodeDagPb(bytes, limits))
-    const time = mtime === undefined ? undefined : new Date(Number(mtime.secs) * 1000 + Math.trunc(mtime.nsecs / 1e6))
     const attributes = {
       ...(mode === undefined ? {} : { mode }),
-      ...(time === undefined || Number.isNaN(time.getTime()) ? {} : { mtime: time }),
+      ...(mtime === undefined ? {} : { mtime }),
     }
     if (type === 'symlink') {
       return { kind: 'symlink', size, target: Buffer.from(data).toString('utf8'), ...attributes }

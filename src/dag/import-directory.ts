@@ -93,7 +93,7 @@ async function writeEntry(
   { root, room }: { readonly root: Directory; readonly room: Room },
   layout: Layout,
   sink: BlockSink,
-  options: Abortable,
+  options: Abortable & Pick<DirectoryImportOptions, 'hidden'>,
 ): Promise<bigint> {
   switch (entry.kind) {
     case 'directory': {
@@ -106,7 +106,9 @@ async function writeEntry(
       return 0n
     }
     case 'copy': {
-      const leaf = leafAt(root, entrySegments(entry.source))
+      const source = entrySegments(entry.source)
+      if (options.hidden !== true && isHidden(source)) throw linkToHidden(entry)
+      const leaf = leafAt(root, source, entry.path)
       placeFor(root, segments, room).put(leaf)
       return leaf.size
     }
@@ -117,6 +119,14 @@ async function writeEntry(
       return file.size
     }
   }
+}
+
+/** Its content came with the first name, and was left out with it. */
+function linkToHidden({ path, source }: { readonly path: string; readonly source: string }): AppError {
+  const [shown, first] = [path, source].map((text) => JSON.stringify(text.slice(0, 200)))
+  return new AppError('REQUEST_INVALID', `${shown} is a link to ${first}, which is hidden and was left out`, {
+    hint: 'ask for hidden entries too (hidden=true)',
+  })
 }
 
 async function writeTree(directory: Directory, layout: Layout, sink: BlockSink): Promise<Written> {

@@ -2,6 +2,7 @@ import type { CID } from 'multiformats/cid'
 import type { Abortable, WriteStats } from '../blocks/blockstore.ts'
 import type { BufferPool } from '../lib/buffer-pool.ts'
 import { KiB, MiB } from '../lib/units.ts'
+import type { UnixTime } from '../lib/unix-time.ts'
 
 /** CID profiles of IPIP-499. */
 export const profiles = ['unixfs-v1-2025', 'unixfs-v0-2015'] as const
@@ -48,10 +49,10 @@ export type ImportEntry =
   /** The same file again; `source` is the path of one that came before. */
   | { readonly kind: 'copy'; readonly path: string; readonly source: string }
 
-/** Kept in the DAG only where the caller asked for them: they change the CID. */
+/** Kept in the DAG only where the caller asked for them: they change the CID. A symlink keeps no mode, as Kubo has it. */
 export interface Attributes {
   readonly mode?: number
-  readonly mtime?: Date
+  readonly mtime?: UnixTime
 }
 
 export interface ImportResult extends WriteStats {

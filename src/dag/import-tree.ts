@@ -75,12 +75,15 @@ export function placeFor(root: Directory, segments: readonly string[], room: Roo
   return { put: (leaf) => parent.children.set(name, leaf) }
 }
 
-/** The file that is already at `segments`. @throws AppError REQUEST_INVALID */
-export function leafAt(root: Directory, segments: readonly string[]): Leaf {
+/** The file that is already at `segments`, for a link to it at `path`. @throws AppError REQUEST_INVALID */
+export function leafAt(root: Directory, segments: readonly string[], path: string): Leaf {
   let node: TreeNode | undefined = root
   for (const segment of segments) node = node?.kind === 'directory' ? node.children.get(segment) : undefined
   if (node?.kind === 'leaf') return node
-  throw new AppError('REQUEST_INVALID', `a link to ${JSON.stringify(segments.join('/'))}, which is no earlier file`)
+  const [shown, first] = [path, segments.join('/')].map((text) => JSON.stringify(text.slice(0, 200)))
+  throw new AppError('REQUEST_INVALID', `${shown} is a link to ${first}, which is no earlier file of the upload`, {
+    hint: 'the file itself has to come before links to it',
+  })
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable } from '../blocks/blockstore.ts'
 import type { AppError } from '../errors.ts'
+import type { UnixTime } from '../lib/unix-time.ts'
 
 /** `/ipfs/<root>/<segments…>`, decoded, without `.`, `..`, empty segments or NUL. */
 export interface ContentPath {
@@ -54,7 +55,7 @@ export interface Target {
   readonly size: bigint
   /** POSIX permission bits and time of change, where the UnixFS node has them. */
   readonly mode: number | undefined
-  readonly mtime: { readonly secs: bigint; readonly nsecs: number } | undefined
+  readonly mtime: UnixTime | undefined
   /**
    * Every block that was read to get here, root first, HAMT shards included, the terminus last: what a CAR of this path
    * has to hold so that its reader can verify the way.

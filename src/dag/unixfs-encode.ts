@@ -1,3 +1,5 @@
+import type { UnixTime } from '../lib/unix-time.ts'
+
 /** A UnixFS Data message to be written, by https://specs.ipfs.tech/unixfs/; `undefined` leaves a field out. */
 export interface UnixfsFields {
   readonly type: 'raw' | 'directory' | 'file' | 'symlink' | 'hamt'
@@ -10,7 +12,7 @@ export interface UnixfsFields {
   readonly fanout?: number | undefined
   /** POSIX permission bits. */
   readonly mode?: number | undefined
-  readonly mtime?: Date | undefined
+  readonly mtime?: UnixTime | undefined
 }
 
 const typeNumbers = { raw: 0, directory: 1, file: 2, symlink: 4, hamt: 5 } as const
@@ -47,14 +49,11 @@ export function encodeUnixfs(fields: UnixfsFields): Uint8Array {
 }
 
 /** UnixTime: seconds as int64, nanoseconds as fixed32 where there are any. */
-function encodeTime(mtime: Date): number[] {
-  const ms = mtime.getTime()
-  const seconds = Math.floor(ms / 1000)
-  const nanoseconds = (ms - seconds * 1000) * 1_000_000
-  const out = [(1 << 3) | 0, ...varint(BigInt.asUintN(64, BigInt(seconds)))]
-  if (nanoseconds === 0) return out
+function encodeTime({ secs, nsecs }: UnixTime): number[] {
+  const out = [(1 << 3) | 0, ...varint(BigInt.asUintN(64, secs))]
+  if (nsecs === 0) return out
   const fixed = Buffer.alloc(4)
-  fixed.writeUInt32LE(nanoseconds)
+  fixed.writeUInt32LE(nsecs)
   return [...out, (2 << 3) | 5, ...fixed]
 }
 

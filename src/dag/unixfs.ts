@@ -1,4 +1,5 @@
 import { AppError } from '../errors.ts'
+import type { UnixTime } from '../lib/unix-time.ts'
 import { dagPbCode, decodeDagPb, PbLinks, type PbNode } from './dag-pb.ts'
 import { ProtobufReader } from './protobuf.ts'
 
@@ -13,7 +14,7 @@ export interface Unixfs {
   readonly hashType: bigint | undefined
   readonly fanout: bigint | undefined
   readonly mode: number | undefined
-  readonly mtime: { readonly secs: bigint; readonly nsecs: number } | undefined
+  readonly mtime: UnixTime | undefined
 }
 
 const types = ['raw', 'directory', 'file', 'metadata', 'symlink', 'hamt'] as const
@@ -118,7 +119,7 @@ function readPacked(field: Uint8Array, blockSizes: bigint[]): void {
   while (!reader.done) blockSizes.push(reader.uint64())
 }
 
-function readTime(field: Uint8Array): { readonly secs: bigint; readonly nsecs: number } {
+function readTime(field: Uint8Array): UnixTime {
   const reader = new ProtobufReader(field)
   let secs: bigint | undefined
   let nsecs = 0

@@ -36,9 +36,10 @@ export function writeSmallFile(
   return writeNode({ type, data, fileBytes: bytes.byteLength, ...permissions(attributes) }, [], layout, sink)
 }
 
-export function writeSymlink(target: string, attributes: Attributes, layout: Layout, sink: BlockSink) {
+/** It has a time, and no permission bits: those of links mean nothing, and Kubo keeps none. */
+export function writeSymlink(target: string, { mtime }: Attributes, layout: Layout, sink: BlockSink) {
   const data = new TextEncoder().encode(target)
-  return writeNode({ type: 'symlink', data, ...permissions(attributes) }, [], layout, sink)
+  return writeNode({ type: 'symlink', data, mtime }, [], layout, sink)
 }
 
 /** Writes a dag-pb node; the links are put into the order that dag-pb asks for. */

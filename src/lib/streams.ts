@@ -81,3 +81,8 @@ export async function collect(source: AsyncIterable<Uint8Array>, bytesMax: numbe
   }
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
 }
+
+/** Bytes that are here already, where a stream is asked for. */
+export async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}

@@ -1,3 +1,5 @@
+import { formatSeconds, type UnixTime } from './unix-time.ts'
+
 export const tarRecordBytes = 512
 
 /** Two empty records: where a tar ends. */
@@ -17,7 +19,7 @@ export interface TarEntry {
   /** Permission bits. */
   readonly mode: number
   /** Since 1970; may be negative, or have a fraction. */
-  readonly mtimeSeconds: { readonly secs: bigint; readonly nsecs: number }
+  readonly mtimeSeconds: UnixTime
   /** Symlink only. */
   readonly target?: string | undefined
 }
@@ -35,7 +37,7 @@ export function tarHeaders(entry: TarEntry): Buffer {
   if (!fits(target, 100)) records.push(['linkpath', target])
   if (entry.size > octalMax) records.push(['size', String(entry.size)])
   // Whole seconds fit the header; the rest of a time needs pax, and so do times before 1970.
-  if (secs < 0n || secs > octalMax || nsecs !== 0) records.push(['mtime', decimal(secs, nsecs)])
+  if (secs < 0n || secs > octalMax || nsecs !== 0) records.push(['mtime', formatSeconds(entry.mtimeSeconds)])
   const own = header(typeFlags[entry.kind], path, { ...entry, secs }, target)
   if (records.length === 0) return own
   const body = Buffer.from(records.map(([key, value]) => paxRecord(key, value)).join(''))
@@ -47,14 +49,6 @@ export function tarHeaders(entry: TarEntry): Buffer {
 export function tarPadding(bytes: number | bigint): number {
   const over = Number(BigInt(bytes) % BigInt(tarRecordBytes))
   return over === 0 ? 0 : tarRecordBytes - over
-}
-
-/** Of a negative time the nanoseconds still count upwards: -1 s and 250,000,000 ns is -0.75. */
-function decimal(secs: bigint, nsecs: number): string {
-  const total = secs * 1_000_000_000n + BigInt(nsecs)
-  const digits = (total < 0n ? -total : total).toString().padStart(10, '0')
-  const fraction = digits.slice(-9).replace(/0+$/, '')
-  return `${total < 0n ? '-' : ''}${digits.slice(0, -9)}${fraction === '' ? '' : `.${fraction}`}`
 }
 
 /** Whether an ustar field of `bytesMax` holds the text; other than ASCII goes to pax, which is UTF-8 by definition. */

@@ -2,9 +2,10 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { CarWriter } from '@ipld/car'
 import { CID } from 'multiformats/cid'
-import { describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, onTestFinished, type TestContext, test } from 'vitest'
 import { hashBlock } from '../../src/blocks/block.ts'
 import { importDirectory } from '../../src/dag/import-directory.ts'
 import type { ImportEntry } from '../../src/dag/import-options.ts'
@@ -32,6 +33,7 @@ async function cidOf(entries: ImportEntry[], options: object = {}): Promise<stri
 
 describe('application/x-tar', () => {
   const type = 'application/x-tar'
+  const good: TarEntry = { path: 'd/good', content: 'good' }
 
   test('files, directories, symlinks and hard links become one directory', async ({ onTestFinished }) => {
     const { send, stat } = await uploader(onTestFinished, type)
@@ -78,6 +80,70 @@ describe('application/x-tar', () => {
     expect(await stat(`${kept.json.cid}/a`)).toMatchObject({ mode: '0600', kind: 'file', size: 1 })
   })
 
+  /** Kubo 0.43: `printf hello | ipfs add --raw-leaves=false --mtime=… --mtime-nsecs=…` */
+  test.each([
+    ['1600000000.123456789', 'bafybeib7i5alfzs3jizhhscp5mwonb6cbdraqegzopzc2slqkii5lo25t4'],
+    ['1600000000.1234567899', 'bafybeib7i5alfzs3jizhhscp5mwonb6cbdraqegzopzc2slqkii5lo25t4'],
+    ['-4.999999993', 'bafybeiam22dtae4euj2tpv6m5tvgfgrtpc5t7frhuflatu2lywbw35iev4'],
+  ])('a pax time of %s is kept to the nanosecond, as in Kubo', async (mtime, cid) => {
+    const { send } = await uploader(onTestFinished, type)
+    const body = tar(paxEntry({ mtime }), { path: 'a', content: 'hello', mtime: 7 })
+    expect((await send(Buffer.from(body), '?mtime=true')).json.cid).toBe(cid)
+  })
+
+  test('what nobody reads in a pax header may be any bytes', async () => {
+    const { send } = await uploader(onTestFinished, type)
+    const value = Buffer.from([0, 4, 0x20, 0xff, 0xfe, 0x0a, 0x3d, 0x80])
+    const head = Buffer.from(' SCHILY.xattr.user.DOSATTRIB=')
+    const length = head.byteLength + value.byteLength + 3
+    const attribute = Buffer.concat([Buffer.from(String(length)), head, value, Buffer.from('\n')])
+    const path = paxEntry({ hdrcharset: 'BINARY', path: 'd/ü', 'LIBARCHIVE.xattr.x': 'AAA=' }).content ?? ''
+    for (const type of ['x', 'g']) {
+      const body = tar(
+        { path: 'p', type, content: Buffer.concat([attribute, Buffer.from(path)]) },
+        { path: 'd/a', content: 'A' },
+      )
+      expect((await send(Buffer.from(body))).json.cid).toBe(await cidOf([file('d/ü', 'A')]))
+    }
+  })
+
+  test('an empty pax value takes back what an earlier header said; a size is only for what has content', async () => {
+    const { send } = await uploader(onTestFinished, type)
+    const global = { ...paxEntry({ path: 'd/everywhere' }), type: 'g' }
+    const back = tar(global, paxEntry({ path: '' }), { path: 'd/a', content: 'A' })
+    expect((await send(Buffer.from(back))).json.cid).toBe(await cidOf([file('d/a', 'A')]))
+    const sized = tar(paxEntry({ size: '9' }), { path: 'd/', type: '5' }, { path: 'd/a', content: 'A' })
+    expect((await send(Buffer.from(sized))).json.cid).toBe(await cidOf([file('d/a', 'A')]))
+    const last = tar({ path: 'p', type: 'x', content: '12 path=d/x\n12 path=d/b\n' }, { path: 'd/a', content: 'A' })
+    expect((await send(Buffer.from(last))).json.cid).toBe(await cidOf([file('d/b', 'A')]))
+  })
+
+  test('a first file may be called like a compressed archive begins', async () => {
+    const { send } = await uploader(onTestFinished, type)
+    for (const name of ['BZhang.txt', 'PK\x03\x04', 'LZIP']) {
+      expect((await send(Buffer.from(tar({ path: name, content: 'A' })), '?wrap')).json.cid).toBe(
+        await cidOf([file(`d/${name}`, 'A')]),
+      )
+    }
+  })
+
+  test('a hard link to a hidden file needs hidden=true', async () => {
+    const { send } = await uploader(onTestFinished, type)
+    const body = tar({ path: 'd/.store/x', content: 'A' }, { path: 'd/x', type: '1', target: 'd/.store/x' })
+    expect(await send(Buffer.from(body))).toMatchObject({
+      status: 400,
+      json: {
+        message: '"d/x" is a link to "d/.store/x", which is hidden and was left out',
+        hint: expect.stringContaining('hidden=true'),
+      },
+    })
+    expect((await send(Buffer.from(body), '?hidden=true')).json.cid).toBe(
+      await cidOf([file('d/.store/x', 'A'), file('d/x', 'A')], { hidden: true }),
+    )
+    const both = tar({ path: 'd/.store/x', content: 'A' }, { path: 'd/.y', type: '1', target: 'd/.store/x' }, good)
+    expect((await send(Buffer.from(both))).json.cid).toBe(await cidOf([file('d/good', 'good')]))
+  })
+
   test('a time beyond what a date can hold is 400 where times are kept, and no matter where they are not', async ({
     onTestFinished,
   }) => {
@@ -118,10 +184,42 @@ describe('application/x-tar', () => {
     expect((await send(link)).json.cid).toBe(await cidOf([symlink('d/l', target)]))
   })
 
-  const good: TarEntry = { path: 'd/good', content: 'good' }
   test.each<[string, Buffer, RegExp]>([
     ['that is none', Buffer.from('hello world'.repeat(100)), /not a tar/],
     ['that is compressed', Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(1000, 1)]), /compressed/],
+    ['of less than a record that is gzip', gzipSync(tar(good)), /compressed \(gzip\)/],
+    ['that is zstd', Buffer.concat([Buffer.from('28b52ffd', 'hex'), Buffer.alloc(90)]), /compressed \(zstd\)/],
+    ['that is xz', Buffer.concat([Buffer.from('fd377a585a00', 'hex'), Buffer.alloc(900)]), /compressed \(xz\)/],
+    ['with a sparse file of GNU', tar(good, { path: 'd/s', type: 'S' }), /"d\/s" is a sparse file/],
+    [
+      'with a sparse file of pax 0.0',
+      tar(good, paxEntry({ 'GNU.sparse.size': '9' }), { path: 'd/s' }),
+      /a sparse file/,
+    ],
+    [
+      'with a sparse file of pax 0.1',
+      tar(good, paxEntry({ 'GNU.sparse.map': '0,9' }), { path: 'd/s' }),
+      /a sparse file/,
+    ],
+    [
+      'with a sparse file of pax 1.0',
+      tar(good, paxEntry({ 'GNU.sparse.major': '1' }), { path: 'd/s' }),
+      /a sparse file/,
+    ],
+    ['with a sparse file of star', tar(good, paxEntry({ 'SCHILY.realsize': '9' }), { path: 'd/s' }), /a sparse file/],
+    ['with a pax path that has a NUL', tar(paxEntry({ path: 'd/a\0b' }), good), /NUL/],
+    [
+      'with a pax path that is not UTF-8',
+      tar({ path: 'p', type: 'x', content: Buffer.from('13 path=d/\xff\xfe\n', 'latin1') }, good),
+      /UTF-8/,
+    ],
+    [
+      'with a pax record without its end',
+      tar({ path: 'p', type: 'x', content: '10 path=d/12 path=d/b\n' }, good),
+      /pax/,
+    ],
+    ['with a link to what comes later', tar({ path: 'd/l', type: '1', target: 'd/good' }, good), /no earlier file/],
+    ['with a link that goes up', tar(good, { path: 'd/l', type: '1', target: '../evil' }), /"\.\."/],
     ['without a byte', Buffer.alloc(0), /empty/],
     ['without an entry', tarEnd, /nothing to import/],
     ['cut in a header', tarEntry(good).subarray(0, 300), /cut short/],
@@ -281,6 +379,15 @@ describe('multipart/form-data', () => {
     await finished()
     expect([reply.status, reply.json.code]).toEqual([400, 'request_invalid'])
     expect(String(reply.json.message)).toMatch(why)
+  })
+
+  test('nanoseconds are kept as in Kubo', async () => {
+    const { send } = await uploader(onTestFinished, type)
+    const name = 'file?mtime=1600000000&mtime-nsecs=123456789'
+    const body = part(`Content-Disposition: form-data; name="${name}"; filename="a"`, 'hello') + end
+    expect((await send(body, '?mtime=true')).json.cid).toBe(
+      'bafybeib7i5alfzs3jizhhscp5mwonb6cbdraqegzopzc2slqkii5lo25t4',
+    )
   })
 
   test('an attribute that is no number is left out', async ({ onTestFinished }) => {

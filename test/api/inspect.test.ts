@@ -140,7 +140,7 @@ describe('entries', () => {
   }
 
   test('detail tells what each entry is', async ({ onTestFinished }) => {
-    const mtime = new Date('2024-01-02T03:04:05Z')
+    const mtime = { secs: 1_704_164_645n, nsecs: 0 }
     const old = { kind: 'file', path: 'd/old', content: streamOf('xyz'), attributes: { mode: 0o640, mtime } } as const
     const entries = [file('d/a', 'hello'), old, symlink('d/link', 'a'), directory('d/sub')]
     const { get, cid } = await stored(onTestFinished, entries)

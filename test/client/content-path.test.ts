@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { parseContentPath, urlPath } from '../../src/client/content-path.ts'
+import { gatewayPath, parseContentPath } from '../../src/client/content-path.ts'
 
 const cid = 'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'
 const v0 = 'QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o'
@@ -25,12 +25,15 @@ test.each([
   ['https://example.org', 'CID_INVALID'],
   [`${cid}x`, 'CID_INVALID'],
   [`${cid}/../x`, 'PATH_INVALID'],
+  [`${cid}/./x`, 'PATH_INVALID'],
+  [`ipfs://${cid}/%2e%2e/x`, 'PATH_INVALID'],
   [`ipfs://${cid}/a%2Fb`, 'PATH_INVALID'],
   [`ipfs://${cid}/%ff`, 'PATH_INVALID'],
 ])('%j is refused as %s', (text, code) => {
   expect(() => parseContentPath(text)).toThrow(expect.objectContaining({ code }))
 })
 
-test('a segment reaches the node as it is, whatever it holds', () => {
-  expect(urlPath({ cid, segments: ['a b', '100%?#', 'ü'] })).toBe(`${cid}/a%20b/100%25%3F%23/%C3%BC`)
+test('below the gateway it is content by its CID, or by the name that led there', () => {
+  expect(gatewayPath({ cid, segments: ['a b'] })).toEqual(['ipfs', cid, 'a b'])
+  expect(gatewayPath({ cid, segments: ['x'], name: 'docs/a@7' })).toEqual(['names', 'docs', 'a@7', 'x'])
 })

@@ -87,3 +87,12 @@ test('what is below /ipns/ is content at the place it leads to now', async () =>
     code: 'PATH_INVALID',
   })
 })
+
+test.each(['docs/x/../a.txt', 'docs/./a.txt', '../docs', 'name:docs/..', '/names/docs/../docs'])(
+  '%s is PATH_INVALID before any name is looked for',
+  async (text) => {
+    const names = knowing('docs', 'docs/a.txt', 'docs/x')
+    await expect(resolveReference(text, names, { signal })).rejects.toMatchObject({ code: 'PATH_INVALID' })
+    expect(names.asked).toEqual([])
+  },
+)

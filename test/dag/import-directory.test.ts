@@ -102,7 +102,7 @@ describe('reading back', () => {
   })
 
   test('the attributes of a directory are kept though its entry comes after its files', async () => {
-    const mtime = new Date('2024-01-02T03:04:05.500Z')
+    const mtime = { secs: 1_704_164_645n, nsecs: 500_000_000 }
     const { cid } = await put([
       file('d/x', 'x'),
       { kind: 'directory', path: 'd', attributes: { mode: 0o700, mtime } },

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { importDirectory } from '../../src/dag/import-directory.ts'
 import { importFile } from '../../src/dag/import-file.ts'
+import type { ImportEntry } from '../../src/dag/import-options.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { entriesOf, file, forgetful, keyStream, streamOf, vectorNames } from '../support/import-inputs.ts'
 
@@ -124,8 +125,49 @@ describe('well-known CIDs', () => {
     expect((await importFile(zeros, {}, forgetful(), v1)).cid.toString()).toBe(cid)
   })
 
+  const at = (secs: bigint, nsecs: number, mode: number) => ({ mode, mtime: { secs, nsecs } })
+  const tree = (): ImportEntry[] => [
+    { kind: 'directory', path: 'tree', attributes: at(1_600_000_006n, 1000, 0o755) },
+    {
+      kind: 'file',
+      path: 'tree/a.txt',
+      content: streamOf('hello'),
+      attributes: at(1_600_000_000n, 123_456_789, 0o644),
+    },
+    {
+      kind: 'file',
+      path: 'tree/big',
+      content: streamOf(Buffer.alloc(2_500_000)),
+      attributes: at(-2n, 750_000_000, 0o640),
+    },
+    { kind: 'symlink', path: 'tree/link', target: 'a.txt', attributes: at(1_600_000_003n, 1, 0o777) },
+    { kind: 'file', path: 'tree/none', content: streamOf(), attributes: at(1_600_000_002n, 500_000_000, 0o600) },
+    { kind: 'directory', path: 'tree/sub', attributes: at(1_600_000_005n, 250_000_000, 0o755) },
+    { kind: 'directory', path: 'tree/sub/empty', attributes: at(1_600_000_004n, 999_999_999, 0o2775) },
+    { kind: 'file', path: 'tree/sub/run', content: streamOf('exec'), attributes: at(1_600_000_001n, 0, 0o4755) },
+  ]
+
+  test.each([
+    [['mode'], 'bafybeibrkkzllqdjvy4rxi3mfc345bvpq5am7wegplr3a6p7gnzbozjvf4'],
+    [['mtime'], 'bafybeigjgblqs6ht2ozu3lnm3tqa3fxdvbhmjqsxv2cmmspmw4ksll4d7a'],
+    [['mode', 'mtime'], 'bafybeifci4yklcrrfdpeu5565rnt7o4vadkhkrkbkshc2shljuvdmia5aq'],
+  ] as const)(
+    'a tree with %j as Kubo 0.43 makes it (ipfs add -r --preserve-… --raw-leaves=false)',
+    async (kept, cid) => {
+      const entries = tree().map((entry) => {
+        if (entry.kind === 'copy') return entry
+        const attributes = Object.fromEntries(
+          Object.entries(entry.attributes).filter(([name]) => kept.some((one) => one === name)),
+        )
+        return { ...entry, attributes }
+      })
+      const made = await importDirectory(entriesOf(...entries), forgetful(), { ...v1, rawLeaves: false })
+      expect(made.cid.toString()).toBe(cid)
+    },
+  )
+
   test('files with mode and mtime as Kubo 0.43 makes them', async () => {
-    const attributes = { mode: 0o600, mtime: new Date('2024-01-02T03:04:05Z') }
+    const attributes = { mode: 0o600, mtime: { secs: 1_704_164_645n, nsecs: 0 } }
     const cid = async (kept: object) => (await importFile(streamOf('hello'), kept, forgetful(), v0)).cid.toString()
     expect(await cid({ mode: attributes.mode })).toBe('QmY4RtjMMYm44QZizCn1wJr2oySXJJdmsoZfQGJQH8WyfV')
     expect(await cid({ mtime: attributes.mtime })).toBe('QmQb96UnyjZEvhRLzJfwcahECUWWW5NQJ4vVJF7ZRBKsiX')

@@ -7,6 +7,7 @@ import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
 import type { IsDeleted, ReadLog, Verbs } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
+import { formatRfc3339 } from '../../lib/unix-time.ts'
 import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
 
@@ -153,11 +154,12 @@ function entryJson({ name, cid, dagBytes, description }: ListedEntry) {
 }
 
 function descriptionJson({ kind, size, mode, mtime, target }: Description) {
+  const time = mtime === undefined ? undefined : formatRfc3339(mtime)
   return {
     kind,
     size: jsonNumber(size),
     ...(mode === undefined ? {} : { mode: mode.toString(8).padStart(4, '0') }),
-    ...(mtime === undefined ? {} : { mtime: mtime.toISOString() }),
+    ...(time === undefined ? {} : { mtime: time }),
     ...(target === undefined ? {} : { target }),
   }
 }

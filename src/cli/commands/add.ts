@@ -2,11 +2,13 @@ import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { PutOptions } from '../../client/client.ts'
 import { readFile } from '../../client/local-file.ts'
+import { isStdin, type LocalInput, streamInput } from '../../client/local-input.ts'
 import { type LocalEntry, localEntry, scanTree } from '../../client/local-tree.ts'
 import type { NameCondition } from '../../client/names.ts'
 import type { PutReply } from '../../client/replies.ts'
 import { tarBytes, tarStream } from '../../client/tar-stream.ts'
 import { AppError } from '../../errors.ts'
+import { formatSeconds } from '../../lib/unix-time.ts'
 import type { Io } from '../io.ts'
 import { changeText } from '../name-lines.ts'
 import { positiveNumber } from '../number-option.ts'
@@ -48,7 +50,7 @@ interface AddOptions extends NameCondition {
 export function addCommand(io: Io): Command {
   return clientCommand('add')
     .description('add files and directories, and print their CIDs')
-    .argument('[paths...]', 'files, directories with -r, or - for stdin')
+    .argument('[paths...]', 'files, directories with -r, pipes, or - for stdin')
     .option('-r, --recursive', 'add directories with all that is in them')
     .option('-q, --quiet', 'print only CIDs')
     .option('-n, --name <name>', 'let this name stand for it, from the same moment on')
@@ -57,8 +59,8 @@ export function addCommand(io: Io): Command {
     .option('--as <filename>', 'put the content into a directory, as this file')
     .option('-w, --wrap', 'put all the paths into one directory')
     .option('--hidden', 'also what begins with a dot')
-    .option('--mode', 'keep permission bits (changes the CID)')
-    .option('--mtime', 'keep times of change (changes the CID)')
+    .option('--mode', 'keep permission bits (changes the CID; leaves are not raw then)')
+    .option('--mtime', 'keep times of change (changes the CID; leaves are not raw then)')
     .option('--profile <name>', 'CID profile: unixfs-v1-2025 (default) or unixfs-v0-2015')
     .option('--chunk <size>', 'bytes of a chunk, like 256KiB (default: of the profile)')
     .option('--raw-leaves', 'leaves as raw blocks (default: of the profile)')
@@ -109,7 +111,7 @@ function checkUsage(paths: readonly string[], options: AddOptions, { io }: Sessi
   if (paths.length === 0 && stdinIsTerminal) {
     throw new AppError('REQUEST_INVALID', 'nothing to add', { hint: 'name files, directories with -r, or - for stdin' })
   }
-  if (paths.filter((path) => path === '-').length > 1) throw new AppError('REQUEST_INVALID', 'stdin can be added once')
+  if (paths.filter(isStdin).length > 1) throw new AppError('REQUEST_INVALID', 'stdin can be added once')
   checkNameUsage(paths, options)
   if (options.as === undefined) return
   if (paths.length > 1) throw new AppError('REQUEST_INVALID', '--as is for one thing, and several paths were given')
@@ -157,9 +159,10 @@ function planned(paths: readonly string[], options: AddOptions, session: Session
   const { cwd } = session.io
   const entryOf = (path: string) => localEntry(resolve(cwd, path), options.as ?? basename(resolve(cwd, path)))
   const wrap = options.wrap === true || options.as !== undefined
-  if (paths.includes('-')) {
+  const streams = new Map(paths.map((path) => [path, streamInput(path, session.io)]))
+  if (paths.some((path) => streams.get(path) !== undefined)) {
     if (options.wrap === true && (paths.length > 1 || options.as === undefined)) {
-      throw new AppError('REQUEST_INVALID', 'stdin needs --as to be wrapped, and is wrapped alone')
+      throw new AppError('REQUEST_INVALID', 'stdin or a pipe needs --as to be wrapped, and is wrapped alone')
     }
   } else if (wrap) {
     const entries = paths.map((path) => checkedDirectory(entryOf(path), path, options))
@@ -167,7 +170,8 @@ function planned(paths: readonly string[], options: AddOptions, session: Session
     return [treeUpload(name, entries, options, session)]
   }
   return paths.map((path) => {
-    if (path === '-') return stdinUpload(options, session)
+    const stream = streams.get(path)
+    if (stream !== undefined) return streamUpload(path, stream, options, session)
     const entry = checkedDirectory(entryOf(path), path, options)
     if (entry.kind === 'file') return fileUpload(path, entry, options, session)
     return treeUpload(path, [{ ...entry, path: '' }], options, session)
@@ -181,18 +185,18 @@ function checkedDirectory(entry: LocalEntry, path: string, options: AddOptions):
   })
 }
 
-function stdinUpload(options: AddOptions, { io, client }: Session): Upload {
+function streamUpload(path: string, { body }: LocalInput, options: AddOptions, { client }: Session): Upload {
   const wrap = options.as === undefined ? {} : { wrap: true, filename: options.as }
   return {
-    name: options.as ?? '-',
+    name: options.as ?? path,
     totalBytes: undefined,
-    send: (put) => client.putFile(io.stdin as AsyncIterable<Uint8Array>, { ...put, ...wrap }),
+    send: (put) => client.putFile(body, { ...put, ...wrap }),
   }
 }
 
 function fileUpload(name: string, entry: LocalEntry, options: AddOptions, { client }: Session): Upload {
   const mode = options.mode === true ? `0${(entry.mode & 0o7777).toString(8).padStart(3, '0')}` : undefined
-  const mtime = options.mtime === true ? new Date(entry.mtimeMs).toISOString() : undefined
+  const mtime = options.mtime === true ? formatSeconds(entry.mtime) : undefined
   return {
     name,
     totalBytes: entry.size,

@@ -1,11 +1,9 @@
-import { lstat } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { readFile } from '../../client/local-file.ts'
-import { fileError, localEntry } from '../../client/local-tree.ts'
+import { localInput } from '../../client/local-input.ts'
+import { outputPlace } from '../../client/output-place.ts'
 import { type Resolved, resolveReference } from '../../client/reference.ts'
+import { writeOutput } from '../../client/write-output.ts'
 import { AppError } from '../../errors.ts'
-import { writeDurably } from '../../lib/durable-file.ts'
 import { formatBytes } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
 import { printable } from '../printable.ts'
@@ -41,7 +39,7 @@ export function carCommand(io: Io): Command {
   const exportCommand = clientCommand('export')
     .description('write a CAR (v1) of a DAG')
     .argument('<cid|name>', 'what to export, with a path below it or without')
-    .option('-o, --output <file>', 'where to (default: stdout, when that is no terminal)')
+    .option('-o, --output <file>', 'file or folder to write to (default: stdout, when that is no terminal)')
     .option('-f, --force', 'replace the file that is there')
     .addHelpText('after', exportExamples)
     .action((text: string, options: ExportOptions, command: Command) =>
@@ -56,12 +54,10 @@ export function carCommand(io: Io): Command {
 
 async function importCar(file: string, quiet: boolean, session: Session): Promise<void> {
   const { client, io, out, signal } = session
-  const entry = file === '-' ? undefined : localEntry(resolve(io.cwd, file), '')
-  if (entry?.kind === 'directory') throw new AppError('REQUEST_INVALID', `${file} is a directory, not a CAR`)
-  const progress = out.progress(`importing ${file}`, entry?.size)
+  const { bytes, body } = localInput(file, io)
+  const progress = out.progress(`importing ${file}`, bytes)
   try {
-    const body = entry === undefined ? (io.stdin as AsyncIterable<Uint8Array>) : readFile(entry)
-    const reply = await client.putCar(body, { bytes: entry?.size, signal, onProgress: progress.add })
+    const reply = await client.putCar(body, { bytes, signal, onProgress: progress.add })
     progress.stop()
     if (out.json) await out.result(reply, '')
     else for (const root of reply.roots) await out.result(root, quiet ? root : `imported ${root}`)
@@ -77,7 +73,7 @@ async function exportCar(text: string, options: ExportOptions, session: Session)
   }
   const resolved = await resolveReference(text, session.client, session)
   if (toFile) {
-    await exportToFile(resolved, options.output ?? '', options.force === true, session)
+    await exportToFile(resolved, options, session)
     return
   }
   const { path } = resolved
@@ -91,23 +87,19 @@ async function exportCar(text: string, options: ExportOptions, session: Session)
 }
 
 async function exportToFile(
-  { path, label }: Resolved,
-  output: string,
-  force: boolean,
-  session: Session,
+  { path, label, fileName }: Resolved,
+  { output, force }: ExportOptions,
+  { client, io, out, signal }: Session,
 ): Promise<void> {
-  const file = resolve(session.io.cwd, output)
-  if (!force && (await lstat(file).catch(() => undefined)) !== undefined) {
-    throw new AppError('FILE_UNUSABLE', `${output} exists already`, { hint: 'choose another name, or use --force' })
-  }
-  const progress = session.out.progress(`exporting ${output}`, undefined)
+  const content = { kind: 'file', name: `${fileName}.car` } as const
+  const place = await outputPlace(content, { cwd: io.cwd, output, force: force === true })
+  const progress = out.progress(`exporting ${place.shown}`, undefined)
   try {
-    const { content } = await session.client.car(path, { signal: session.signal, onProgress: progress.add })
-    const bytes = await writeDurably(file, content, { existing: force ? 'replace' : 'keep' })
+    const car = await client.car(path, { signal, onProgress: progress.add })
+    const bytes = await writeOutput(place, car.content, { signal })
     progress.stop()
-    await session.out.result({ path: label, output, bytes }, `exported ${printable(output)} (${formatBytes(bytes)})`)
-  } catch (error) {
-    throw error instanceof Error && 'syscall' in error ? fileError(output, error) : error
+    const { shown } = place
+    await out.result({ path: label, output: shown, bytes }, `exported ${printable(shown)} (${formatBytes(bytes)})`)
   } finally {
     progress.stop()
   }

@@ -1,11 +1,11 @@
-import { basename, resolve } from 'node:path'
+import { basename } from 'node:path'
 import { Command } from 'commander'
 import type { IpnsReply } from '../../client/ipns.ts'
-import { readFile } from '../../client/local-file.ts'
-import { fileError, localEntry } from '../../client/local-tree.ts'
+import { readInput } from '../../client/local-input.ts'
+import { type OutputOptions, outputPlace } from '../../client/output-place.ts'
+import { writeOutput } from '../../client/write-output.ts'
 import { AppError } from '../../errors.ts'
-import { writeDurably } from '../../lib/durable-file.ts'
-import { collect } from '../../lib/streams.ts'
+import { only } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
 import { positiveNumber } from '../number-option.ts'
@@ -79,11 +79,7 @@ async function importRecords(files: readonly string[], key: string | undefined, 
     throw new AppError('REQUEST_INVALID', '--key says whose record one file is, not several')
   }
   for (const file of files) {
-    const entry = localEntry(resolve(io.cwd, file), '')
-    if (entry.kind === 'directory' || entry.size > recordBytesMax) {
-      throw new AppError('IPNS_INVALID', `${printable(file)} is no IPNS record: it is too large or a directory`)
-    }
-    const record = await collect(readFile(entry), recordBytesMax)
+    const record = await readInput(file, recordBytesMax, io)
     const reply = await client.ipns.importRecord(key ?? keyOfFile(file), record, { signal })
     await out.result(reply.json, `${reply.kept ? 'kept' : 'took'} ${line(reply)}`)
   }
@@ -110,19 +106,26 @@ function getCommand(io: Io): Command {
   return clientCommand('get')
     .description('show what a key or a domain name stands for')
     .argument('<name>', 'a key (k51…, 12D3Koo…) or a domain name')
-    .option('-o, --output <file>', 'write the signed record to a file')
-    .action((name: string, { output }: { readonly output?: string }, command: Command) =>
+    .option('-o, --output <file>', 'write the signed record to a file, or into a folder')
+    .option('-f, --force', 'replace the file that is there')
+    .action((name: string, { output, force }: RecordOptions, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ io: { cwd }, client, out, signal }) => {
         const reply = await client.ipns.get(name, { signal })
-        if (output !== undefined) await writeRecord(reply, resolve(cwd, output))
+        if (output !== undefined) await writeRecord(reply, { cwd, output, force: force === true }, signal)
         await out.result(reply.json, line(reply))
       }),
     )
 }
 
-async function writeRecord({ name, record }: IpnsReply, file: string): Promise<void> {
+interface RecordOptions {
+  readonly output?: string
+  readonly force?: boolean
+}
+
+async function writeRecord({ name, record }: IpnsReply, options: OutputOptions, signal: AbortSignal): Promise<void> {
   if (record === undefined) throw new AppError('REQUEST_INVALID', `${name} has no signed record`)
-  await writeDurably(file, record).catch((cause: unknown) => Promise.reject(fileError(file, cause)))
+  const place = await outputPlace({ kind: 'file', name: `${name}.ipns-record` }, options)
+  await writeOutput(place, only(record), { signal })
 }
 
 function listCommand(io: Io): Command {

@@ -1,11 +1,9 @@
-import { resolve } from 'node:path'
 import { Command } from 'commander'
 import type { KeyReply } from '../../client/keys.ts'
-import { readFile } from '../../client/local-file.ts'
-import { fileError, localEntry } from '../../client/local-tree.ts'
-import { AppError } from '../../errors.ts'
-import { writeDurably } from '../../lib/durable-file.ts'
-import { collect } from '../../lib/streams.ts'
+import { readInput } from '../../client/local-input.ts'
+import { outputPlace } from '../../client/output-place.ts'
+import { writeOutput } from '../../client/write-output.ts'
+import { only } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
 import { printable } from '../printable.ts'
@@ -73,12 +71,11 @@ function exportCommand(io: Io): Command {
     .requiredOption('-o, --output <file>', 'a new file, readable by you alone')
     .action((label: string, { output }: { readonly output: string }, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
-        const file = resolve(io.cwd, output)
-        const pem = await client.keys.export(label, { signal })
-        await writeDurably(file, pem, { mode: 0o600, existing: 'keep' }).catch((cause: unknown) =>
-          Promise.reject(fileError(file, cause)),
-        )
-        await out.result({ label, file }, `wrote ${printable(output)}`)
+        // Looked at first: no key leaves the node for nothing.
+        const place = await outputPlace({ kind: 'file', name: `${label}.pem` }, { cwd: io.cwd, output, force: false })
+        const pem = Buffer.from(await client.keys.export(label, { signal }))
+        await writeOutput(place, only(pem), { signal, mode: 0o600 })
+        await out.result({ label, file: place.file }, `wrote ${printable(place.shown)}`)
       }),
     )
 }
@@ -90,11 +87,7 @@ function importCommand(io: Io): Command {
     .argument('<file>', 'as `stowage key export` and `ipfs key export --format=pem-pkcs8-cleartext` write it')
     .action((label: string, file: string, _options: object, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
-        const entry = localEntry(resolve(io.cwd, file), '')
-        if (entry.kind === 'directory' || entry.size > pemBytesMax) {
-          throw new AppError('REQUEST_INVALID', `${printable(file)} is no key: it is too large or a directory`)
-        }
-        const pem = Buffer.from(await collect(readFile(entry), pemBytesMax)).toString('utf8')
+        const pem = Buffer.from(await readInput(file, pemBytesMax, io)).toString('utf8')
         const key = await client.keys.import(label, pem, { signal })
         await out.result(key.json, line(key))
       }),

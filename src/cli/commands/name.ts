@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { readFile } from '../../client/local-file.ts'
+import { localInput, streamInput } from '../../client/local-input.ts'
 import { localEntry } from '../../client/local-tree.ts'
 import type { NameReply } from '../../client/name-replies.ts'
 import type { NameCondition, NameContent } from '../../client/names.ts'
@@ -181,15 +181,16 @@ function checkSetUsage(reference: string | undefined, options: SetOptions): void
 }
 
 function contentOf(file: string, name: string, { io, out }: Session): NameContent & { stop(): void } {
-  const entry = file === '-' ? undefined : localEntry(resolve(io.cwd, file), '')
+  const stream = streamInput(file, io)
+  const entry = stream === undefined ? localEntry(resolve(io.cwd, file), '') : undefined
   if (entry?.kind === 'directory') {
     throw new AppError('REQUEST_INVALID', `${file} is a directory`, {
       hint: `add it under the name: stowage add -r --name ${name} ${file}`,
     })
   }
-  const progress = out.progress(`adding ${file}`, entry?.size)
-  const body = entry === undefined ? (io.stdin as AsyncIterable<Uint8Array>) : readFile(entry)
-  return { body, bytes: entry?.size, onProgress: progress.add, stop: progress.stop }
+  const { bytes, body } = stream ?? localInput(file, io)
+  const progress = out.progress(`adding ${file}`, bytes)
+  return { body, bytes, onProgress: progress.add, stop: progress.stop }
 }
 
 /** `name:docs/a` as it may be typed elsewhere is `docs/a`. */

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { resolveReference } from '../../client/reference.ts'
 import type { StatReply } from '../../client/replies.ts'
 import { formatBytes } from '../../lib/units.ts'
+import { formatRfc3339 } from '../../lib/unix-time.ts'
 import { factLines } from '../facts.ts'
 import type { Io } from '../io.ts'
 import { printable } from '../printable.ts'
@@ -39,7 +40,8 @@ function factsOf(reply: StatReply): [string, string][] {
   facts.push(['links', String(reply.links)], ['root block', bytesText(reply.blockBytes)])
   if (reply.target !== undefined) facts.push(['target', printable(reply.target)])
   if (reply.mode !== undefined) facts.push(['mode', `0${reply.mode.toString(8)}`])
-  if (reply.mtime !== undefined) facts.push(['changed', reply.mtime.toISOString()])
+  const time = reply.mtime === undefined ? undefined : formatRfc3339(reply.mtime)
+  if (time !== undefined) facts.push(['changed', time])
   return facts
 }
 

@@ -21,11 +21,14 @@ export function whyCommand(io: Io): Command {
     .addHelpText('after', examples)
     .action((reference: string, _options: object, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
-        const why = await client.places.why(reference, { signal })
+        const why = await client.places.why(plain(reference), { signal })
         await out.result(why, whyText(why))
       }),
     )
 }
+
+/** `name:docs/a` and `/ipfs/<cid>` as they may be typed elsewhere are `docs/a` and `<cid>`. */
+const plain = (reference: string): string => reference.replace(/^(?:name:|\/names\/|\/?ipfs\/|ipfs:\/\/)(?=.)/, '')
 
 const record = (value: unknown): Fields => (typeof value === 'object' && value !== null ? (value as Fields) : {})
 const list = (value: unknown): readonly Fields[] => (Array.isArray(value) ? (value as Fields[]) : [])
