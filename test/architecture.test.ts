@@ -23,8 +23,10 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: ['client'],
   client: [],
-  gateway: ['content', 'auth'],
-  api: ['content', 'auth', 'placement'],
+  gateway: ['content', 'auth', 'http'],
+  api: ['content', 'auth', 'placement', 'http'],
+  // What every HTTP listener bounds; no domain word in it.
+  http: [],
   content: ['dag', 'blocks', 'names', 'events'],
   names: ['events', 'nats'],
   events: ['nats'],

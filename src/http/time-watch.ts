@@ -1,6 +1,8 @@
 import type { LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
-import type { Sent } from './send.ts'
+import type { Sent } from './work.ts'
+
+export type TimeLimits = Pick<LimitConfig, 'retrievalMs' | 'requestMs'>
 
 /** A request on its way, as far as its time is concerned. */
 export interface Timed {
@@ -22,12 +24,12 @@ interface Seen {
  * them now and then, so that a request costs no timer; one may so last a tenth longer than its limit.
  */
 export class TimeWatch {
-  readonly #limits: Pick<LimitConfig, 'retrievalMs' | 'requestMs'>
+  readonly #limits: TimeLimits
   readonly #seen = new Map<Timed, Seen>()
   readonly #lookMs: number
   #timer: NodeJS.Timeout | undefined
 
-  constructor(limits: Pick<LimitConfig, 'retrievalMs' | 'requestMs'>) {
+  constructor(limits: TimeLimits) {
     this.#limits = limits
     this.#lookMs = Math.max(10, Math.min(limits.retrievalMs, limits.requestMs, 10_000) / 10)
   }

@@ -1,0 +1,35 @@
+import { Admission, type AdmissionLimits } from './admission.ts'
+import { type TimeLimits, TimeWatch } from './time-watch.ts'
+import type { Work } from './work.ts'
+
+/** The requests of one listener that are worked on: how many, whose, and for how long. */
+export class Requests {
+  readonly #admission: Admission
+  readonly #timeWatch: TimeWatch
+
+  constructor(limits: AdmissionLimits & TimeLimits) {
+    this.#admission = new Admission(limits)
+    this.#timeWatch = new TimeWatch(limits)
+  }
+
+  /**
+   * From here on the connection is one that waits for us. Every work that has begun is ended, also one that is refused.
+   * @throws AppError RATE_LIMITED
+   */
+  begin(work: Work): void {
+    work.connection.working++
+    this.#admission.enter(work.client)
+    work.admitted = true
+    this.#timeWatch.add(work)
+  }
+
+  end(work: Work): void {
+    work.connection.working--
+    if (work.admitted) this.#admission.leave(work.client)
+    this.#timeWatch.remove(work)
+  }
+
+  close(): void {
+    this.#timeWatch.close()
+  }
+}
