@@ -16,6 +16,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
     'comms',
     'events',
     'gateway',
+    'http',
     'names',
     'nats',
     'observability',

@@ -151,7 +151,7 @@ class Handler {
   async #answer(work: ContentWork): Promise<void> {
     const { incoming, response, connection, sent } = work
     const { signal } = connection
-    this.#requests.begin(work)
+    this.#requests.begin(work, { timed: true })
     const reply = await this.#reply(work, signal)
     await send(response, reply, { head: incoming.method === 'HEAD', signal, sent })
   }

@@ -13,20 +13,26 @@ export class Requests {
   }
 
   /**
-   * From here on the connection is one that waits for us. Every work that has begun is ended, also one that is refused.
-   * @throws AppError RATE_LIMITED
+   * From here on the connection is one that waits for us. Every work that has begun is to be ended, also one that is refused.
+   * @param options.timed whether it ends when nothing comes for it, and when it takes too long @throws AppError RATE_LIMITED
    */
-  begin(work: Work): void {
+  begin(work: Work, { timed }: { readonly timed: boolean }): void {
     work.connection.working++
     this.#admission.enter(work.client)
     work.admitted = true
-    this.#timeWatch.add(work)
+    if (timed) this.#timeWatch.add(work)
   }
 
   end(work: Work): void {
     work.connection.working--
-    if (work.admitted) this.#admission.leave(work.client)
+    this.release(work)
     this.#timeWatch.remove(work)
+  }
+
+  /** It goes on, and takes no place any more. */
+  release(work: Work): void {
+    if (work.admitted) this.#admission.leave(work.client)
+    work.admitted = false
   }
 
   close(): void {

@@ -1,13 +1,13 @@
 import type { LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
-import type { Sent } from './work.ts'
 
 export type TimeLimits = Pick<LimitConfig, 'retrievalMs' | 'requestMs'>
 
 /** A request on its way, as far as its time is concerned. */
 export interface Timed {
   readonly beganMs: number
-  readonly sent: Sent
+  /** So far; whatever it counts, more of it is progress. */
+  sentBytes(): number
   /** Bytes that wait for the client to take them: then nobody waits for us. */
   waitingForClient(): boolean
   /** Ends it: with an answer as long as there is none, else by cutting the connection. */
@@ -35,7 +35,7 @@ export class TimeWatch {
   }
 
   add(request: Timed): void {
-    this.#seen.set(request, { bytes: 0, progressMs: request.beganMs })
+    this.#seen.set(request, { bytes: request.sentBytes(), progressMs: request.beganMs })
     this.#timer ??= setInterval(() => this.#look(performance.now()), this.#lookMs).unref()
   }
 
@@ -55,8 +55,9 @@ export class TimeWatch {
     }
     const { retrievalMs, requestMs } = this.#limits
     for (const [request, seen] of this.#seen) {
-      if (request.sent.bytes !== seen.bytes || request.waitingForClient()) {
-        seen.bytes = request.sent.bytes
+      const bytes = request.sentBytes()
+      if (bytes !== seen.bytes || request.waitingForClient()) {
+        seen.bytes = bytes
         seen.progressMs = nowMs
       }
       if (nowMs - request.beganMs > requestMs) this.#end(request, tookTooLong(requestMs))

@@ -27,6 +27,10 @@ export class Work implements Timed {
     this.client = client
   }
 
+  sentBytes(): number {
+    return this.sent.bytes
+  }
+
   waitingForClient(): boolean {
     return this.response.writableLength > 0
   }
