@@ -195,7 +195,7 @@ function contentOf({ bytes, seed }: Attempt): Buffer {
 }
 
 /** mulberry32: small, good enough, and the same everywhere. */
-function randomOf(seed: number): () => number {
+export function randomOf(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

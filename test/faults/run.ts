@@ -5,20 +5,23 @@ import { parseArgs } from 'node:util'
 import { resolveServerBinary } from '../../src/nats/server-binary.ts'
 import { killRun } from './kill-run.ts'
 import { placementRounds } from './placement-rounds.ts'
+import { soakRun, tellSoak } from './soak-run.ts'
 
 // npm run faults -- --minutes 10 --seed 7
+// npm run faults -- --soak --minutes 60 --seed 7
 // npm run faults -- --placement --minutes 10 --seed 7
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '5' },
     placement: { type: 'boolean', default: false },
+    soak: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
 })
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 if (!(minutes > 0) || !Number.isInteger(seed))
-  throw new Error('usage: npm run faults -- [--placement] --minutes <n> --seed <n>')
+  throw new Error('usage: npm run faults -- [--placement | --soak] --minutes <n> --seed <n>')
 
 const { path: natsServer } = await resolveServerBinary()
 const endMs = Date.now() + minutes * 60_000
@@ -27,6 +30,12 @@ console.log(`seed ${seed}, ${minutes} minutes`)
 if (values.placement) {
   const isWell = await placementRounds({ seed, endMs, natsServer, log: console.log })
   process.exit(isWell ? 0 : 1)
+}
+if (values.soak) {
+  const dataDir = await mkdtemp(join(tmpdir(), 'stowage-soak-'))
+  const result = await soakRun({ dataDir, natsServer, seed, untilMs: endMs, log: console.log })
+  await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
+  process.exit(tellSoak(result, minutes * 60_000, console.log) ? 0 : 1)
 }
 for (let round = 0; Date.now() < endMs; round++) {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-faults-'))
