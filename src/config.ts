@@ -80,6 +80,24 @@ export const settings = {
   },
   API_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the API listens on' },
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
+  API_READS: {
+    kind: 'choice',
+    default: 'open',
+    choices: ['open', 'token'],
+    help: 'reads of the API: open = they need no token, token = all but /healthz and /readyz need one (the gateway stays open)',
+  },
+  API_REQUESTS_MAX: {
+    kind: 'count',
+    default: '2048',
+    min: 1,
+    help: 'most requests that the API works on at a time, followers of events apart; more get 429',
+  },
+  API_CONNECTIONS_MAX: {
+    kind: 'count',
+    default: '4096',
+    min: 1,
+    help: 'most connections to the API; further ones are closed at once',
+  },
   NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
   NATS_SERVER: { kind: 'path', help: 'nats-server binary to embed instead of looking for one' },
   NATS_MEMORY_BYTES: {
@@ -249,7 +267,7 @@ export const settings = {
     kind: 'count',
     default: '256',
     min: 0,
-    help: 'most of them from one address (of IPv6: /64), requests from this machine itself apart; 0 = no bound',
+    help: 'most requests at a time from one address (of IPv6: /64), at the gateway and at the API each, those from this machine itself apart; 0 = no bound',
   },
   CONNECTIONS_MAX: {
     kind: 'count',
@@ -261,19 +279,19 @@ export const settings = {
     kind: 'seconds',
     default: '15',
     min: 1,
-    help: 'a client of the gateway that takes longer to send the head of a request gets 408',
+    help: 'a client that takes longer to send the head of a request gets 408',
   },
   RETRIEVAL_SECONDS: {
     kind: 'seconds',
     default: '30',
     min: 0.1,
-    help: 'a request of the gateway for which the store gives nothing for so long is ended: 504, or a cut after the first byte',
+    help: 'a request of the gateway, or a read of the API, for which nothing comes for so long is ended: 504, or a cut after the first byte',
   },
   REQUEST_SECONDS: {
     kind: 'seconds',
     default: '3600',
     min: 0.1,
-    help: 'longest that one request of the gateway may take: 504, or a cut after the first byte',
+    help: 'longest that one request of the gateway, or a read of the API, may take: 504, or a cut after the first byte',
   },
   FILE_BYTES_MAX: {
     kind: 'bytes',
@@ -285,7 +303,7 @@ export const settings = {
     kind: 'seconds',
     default: '30',
     min: 1,
-    help: 'a download whose client takes nothing for so long is ended',
+    help: 'a client that takes nothing of an answer for so long is cut, and so is a connection that asks nothing',
   },
   CAR_HEADER_BYTES_MAX: { kind: 'bytes', default: '1MiB', min: 64, help: 'largest CAR header' },
   CAR_ROOTS_MAX: { kind: 'count', default: '1000', min: 1, help: 'most roots a CAR may name' },
@@ -502,6 +520,13 @@ export interface LimitConfig {
   readonly eventFollowersMax: number
 }
 
+/** Where the API has bounds of its own. */
+export interface ApiBounds {
+  readonly readAccess: 'open' | 'token'
+  readonly requestsMax: number
+  readonly connectionsMax: number
+}
+
 export interface ReadLogConfig {
   readonly on: boolean
   readonly bytesMax: number
@@ -549,6 +574,7 @@ export interface Config {
   /** Patterns of the domain names that may be looked up in the DNS: see `DNS_LINKS`. */
   readonly dnsLinks: readonly string[]
   readonly api: ListenConfig
+  readonly apiBounds: ApiBounds
   readonly nats: NatsConfig
   readonly layout: LayoutConfig
   readonly store: StoreConfig
@@ -592,6 +618,11 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
     }),
     dnsLinks: listOf(read.text('DNS_LINKS')),
     api: Object.freeze({ host: read.text('API_HOST') ?? '', port: read.number('API_PORT') }),
+    apiBounds: Object.freeze({
+      readAccess: read.text('API_READS') as ApiBounds['readAccess'],
+      requestsMax: read.number('API_REQUESTS_MAX'),
+      connectionsMax: read.number('API_CONNECTIONS_MAX'),
+    }),
     nats: Object.freeze({
       url: natsUrl,
       user: read.text('NATS_USER'),

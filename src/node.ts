@@ -27,6 +27,7 @@ import { Feed } from './events/feed.ts'
 import { EventLog } from './events/log.ts'
 import { openReadLog } from './events/open-read-log.ts'
 import { createGateway } from './gateway/server.ts'
+import { fittingConnections } from './http/connection-shares.ts'
 import { BufferPool } from './lib/buffer-pool.ts'
 import { passBy, type Reach } from './lib/crash-point.ts'
 import { MiB } from './lib/units.ts'
@@ -124,7 +125,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     })
 
     const { limits } = config
-    const limitHits = new LimitHits()
+    const limitHits = { gateway: new LimitHits(), api: new LimitHits() }
     const get = createGet({ blocks, limits })
     const judge: JudgeFailure = async (root, failure, signal) => placement?.judge(root, failure, signal) ?? failure
     const served = await openServing(config.denylist, { blocks, limits, judge, ...denylistLog(log) })
@@ -180,14 +181,16 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const objectStatus = placement?.propagation.statusOf.bind(placement.propagation)
     const counted = placement?.around.counting(reads) ?? reads
     const recorded = counted === undefined ? {} : { reads: counted }
+    const wanted = { gateway: limits.connectionsMax, api: config.apiBounds.connectionsMax }
+    const connections = await fittingConnections(wanted, log)
     const gateway = createGateway(
       {
-        ...{ get: served.get, names: verbs, ipns, checkName, isDeleted: verbs.isDeleted, limitHits },
+        ...{ get: served.get, names: verbs, ipns, checkName, isDeleted: verbs.isDeleted, limitHits: limitHits.gateway },
         propagation: placement?.propagation,
         ...recorded,
         log: log.child({ part: 'gateway' }),
       },
-      { listen: config.gateway, hosts: config.hosts, limits },
+      { listen: config.gateway, hosts: config.hosts, limits: { ...limits, connectionsMax: connections.gateway } },
     )
     const urls = { gateway: '', api: '' }
     const streams = watchStreams(nats, stored.buckets, domain)
@@ -215,7 +218,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...(await streams.usage()),
       },
       cache: cache.stats,
-      limitHits: limitHits.counts(),
+      limitHits: { gateway: limitHits.gateway.counts(), api: limitHits.api.counts() },
       scrub: await placement?.upkeep.report(),
       disk:
         freeSpace === undefined
@@ -234,8 +237,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...recorded,
         scrub: placement?.upkeep,
         peers: placement?.peers,
-        limitHits,
-        placementCounts: placement === undefined ? undefined : () => placement.counts,
+        limitHits: limitHits.api,
+        metrics: { limitHits, placement: placement === undefined ? undefined : () => placement.counts },
         placement: surface === undefined ? undefined : { ...surface, site },
         get: served.get,
         inspect,
@@ -244,7 +247,11 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ready: streams.ready,
         log: log.child({ part: 'api' }),
       },
-      { listen: config.api, limits },
+      {
+        listen: config.api,
+        limits: { ...limits, ...config.apiBounds, connectionsMax: connections.api },
+        ...{ readAccess: config.apiBounds.readAccess, trustedProxies: config.hosts.trustedProxies },
+      },
     )
     const grace = { graceMs: config.shutdownMs }
     const entrances: (() => Promise<void>)[] = [() => gateway.close(grace), () => api.close(grace)]

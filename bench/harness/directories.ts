@@ -8,7 +8,8 @@ import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { readConfig } from '../../src/config.ts'
 import { createGet } from '../../src/content/get.ts'
 import { layoutOf } from '../../src/dag/profile.ts'
-import { writeDirectory } from '../../src/dag/write-directory.ts'
+import { type PackedEntry, packed, writeDirectory } from '../../src/dag/write-directory.ts'
+import { turnOver } from '../../src/lib/turn-over.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { nameOf, putHugeDirectory } from '../../test/support/huge-directory.ts'
 import { temporaryFolder } from './cleanup.ts'
@@ -33,16 +34,20 @@ export async function hugeDirectoryCar(count: number): Promise<DirectoryCar> {
 /** A CAR of a directory of so many files, each of its own. */
 export async function filesCar(count: number, fileBytes = KiB): Promise<DirectoryCar> {
   const store = new MemoryBlockstore()
-  const entries: { name: string; cid: CID; dagBytes: number }[] = []
+  const entries: PackedEntry[] = []
   for (const bytes of freshChunks(count * fileBytes, fileBytes)) {
     const block = hashBlock(bytes, 0x55)
     await store.put(block, { signal })
-    entries.push({ name: nameOf(entries.length), cid: block.cid, dagBytes: bytes.byteLength })
+    entries.push(packed(nameOf(entries.length), { cid: block.cid, dagBytes: bytes.byteLength }))
   }
   const put = async (block: ReturnType<typeof hashBlock>) => {
     await store.put(block, { signal })
   }
-  const { cid } = await writeDirectory(entries, {}, layoutOf({ profile: 'unixfs-v1-2025', signal }), { put })
+  const { cid } = await writeDirectory(
+    entries,
+    {},
+    { layout: layoutOf({ profile: 'unixfs-v1-2025', signal }), sink: { put }, pause: turnOver() },
+  )
   return await writeCar(store, cid)
 }
 

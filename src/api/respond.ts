@@ -37,12 +37,18 @@ export function sendFailure(request: FastifyRequest, reply: FastifyReply, { stat
     .header('content-type', 'application/json; charset=utf-8')
     .header('content-length', bytes.byteLength)
   if (status === 401) reply.header('www-authenticate', 'Bearer')
+  if (status === 429) reply.header('retry-after', '10')
   if (status === 503) reply.header('retry-after', '5')
   if (status === 507) reply.header('retry-after', '60')
-  if (request.raw.complete || !hasBody(request)) return reply.send(bytes)
+  if (isReadWhole(request)) return reply.send(bytes)
   reply.header('connection', 'close')
   if (isWaitingToSend(request)) return reply.send(bytes)
   return reply.send(Readable.from(answerThenDrain(request, bytes), { objectMode: false }))
+}
+
+/** Nothing of the request is still to come. */
+export function isReadWhole(request: FastifyRequest): boolean {
+  return request.raw.complete || !hasBody(request)
 }
 
 function hasBody({ headers }: FastifyRequest): boolean {

@@ -1,7 +1,7 @@
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Auth } from '../auth/principal.ts'
-import type { LimitConfig, ListenConfig } from '../config.ts'
+import type { ApiBounds, LimitConfig, ListenConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { IpnsKeys } from '../content/ipns-keys.ts'
@@ -10,23 +10,27 @@ import type { Propagation } from '../content/propagation.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
+import { boundConnections, boundedOptions } from '../http/bounded-listener.ts'
+import { Proxies } from '../http/proxies.ts'
+import { Requests } from '../http/requests.ts'
+import { Turns } from '../http/turns.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
-import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
+import { refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import type { Peers } from '../placement/peers.ts'
-import type { Placement } from '../placement/placement.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
+import { boundRequests } from './bounds.ts'
 import { needsToken } from './context.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
-import { failureOf, holdBody, sendFailure } from './respond.ts'
+import { failureOf, holdBody, isReadWhole, sendFailure } from './respond.ts'
 import { deleteHandler } from './routes/delete.ts'
 import { eventsHandler } from './routes/events.ts'
 import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
 import { type IpnsApi, ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
-import { metricsHandler } from './routes/metrics.ts'
+import { type Counted, metricsHandler } from './routes/metrics.ts'
 import { missingRoutes } from './routes/missing.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
@@ -65,7 +69,8 @@ export interface ApiParts {
   /** Resolves when the store answers. @throws AppError STORE_UNAVAILABLE */
   ready(): Promise<void>
   readonly limitHits?: LimitHits
-  readonly placementCounts?: (() => Placement['counts']) | undefined
+  /** What `/metrics` shows. */
+  readonly metrics?: Counted
   readonly log: Pick<Logger, 'error'>
 }
 
@@ -74,6 +79,10 @@ type ApiPeers = Pick<Peers, 'overview' | 'missing' | 'catchUp'>
 export interface ApiConfig {
   readonly listen: ListenConfig
   readonly limits: LimitConfig
+  /** Whether reads need a token; `/healthz` and `/readyz` never do. */
+  readonly readAccess: ApiBounds['readAccess']
+  /** As `Proxies` takes them. */
+  readonly trustedProxies: readonly string[]
 }
 
 export interface Api {
@@ -86,21 +95,23 @@ export interface Api {
 /** Long enough for every path that fits Node's 16 KiB of headers. */
 const paramLengthMax = 16_384
 
+/** Slices of lists that are read at a time: one core does not do more at once, it only keeps more in memory. */
+const listsAtOnce = 4
+
 /** The HTTP API: the objects of a node, and how it is. Reads are open, writes need a token. */
 export function createApi(parts: ApiParts, config: ApiConfig): Api {
   const closing = new AbortController()
+  const { limits } = config
+  const { limitHits } = parts
+  const requests = new Requests(limits)
   const app = Fastify({
-    logger: false,
+    ...boundedOptions(limits, limitHits),
     routerOptions: { maxParamLength: paramLengthMax },
-    forceCloseConnections: 'idle',
-    // Node's own answer to a request without a host has no body.
-    http: { requireHostHeader: false },
-    clientErrorHandler: (error, socket) => void answerMalformed(error, socket),
     frameworkErrors: (error, request, reply) => {
       sendFailure(request, reply, failureOf(error))
     },
   })
-  refuseExpectations(app.server)
+  boundConnections(app.server, limits, limitHits)
   refuseTunnels(app.server)
   app.server.on('checkContinue', (request, response) => {
     holdBody(request)
@@ -109,6 +120,8 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   // The body is read by the route itself, as it comes.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  boundRequests(app, { requests, proxies: new Proxies(config.trustedProxies), limitHits })
+  if (config.readAccess === 'token') readsNeedToken(app, parts.auth)
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-content-type-options', 'nosniff')
     refuseTokenInQuery(request)
@@ -117,8 +130,9 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
       throw new AppError('REQUEST_INVALID', 'the request names no host')
     }
   })
-  app.addHook('onSend', async (_request, reply) => {
-    if (closing.signal.aborted) reply.header('connection', 'close')
+  app.addHook('onSend', async (request, reply) => {
+    // A body that nobody reads would hold the connection for as long as its client likes.
+    if (closing.signal.aborted || !isReadWhole(request)) reply.header('connection', 'close')
   })
   app.setErrorHandler((error, request, reply) => handleError(error, request, reply, parts))
   addRoutes(app, parts, config, closing.signal)
@@ -127,8 +141,20 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
     close: async ({ graceMs }) => {
       closing.abort(new Error('the node stops'))
       await closeWithin(app, graceMs)
+      requests.close()
     },
   }
+}
+
+/** Those who look whether the node is well have no token. */
+const openPaths: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz'])
+
+function readsNeedToken(app: FastifyInstance, auth: Auth): void {
+  const check = needsToken(auth)
+  app.addHook('onRequest', async (request) => {
+    const isRead = request.method === 'GET' || request.method === 'HEAD'
+    if (isRead && !openPaths.has(request.routeOptions.url)) await check(request)
+  })
 }
 
 /** The paths and what they answer to; `addRoutes` and 405 read the same table. */
@@ -154,15 +180,16 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
 ]
 
 function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig, closing: AbortSignal): void {
-  const { verbs, feed, reads, isDeleted, propagation, get, inspect, auth, status, ready, limitHits, log } = parts
+  const { verbs, feed, reads, isDeleted, propagation, get, inspect, auth, status, ready, log } = parts
   const withToken = { onRequest: needsToken(auth) }
+  const turns = new Turns(listsAtOnce)
   app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits, propagation))
   app.get(
     `${objectPrefix}*`,
-    inspectHandler({ get, inspect, resolveName: verbs.resolveName, reads, isDeleted, propagation }, limits),
+    inspectHandler({ get, inspect, resolveName: verbs.resolveName, reads, isDeleted, propagation }, limits, turns),
   )
   app.delete(`${objectPrefix}*`, withToken, deleteHandler(verbs, limits))
-  const names = nameRoutes(verbs, limits, propagation)
+  const names = nameRoutes(verbs, limits, turns, propagation)
   app.get('/api/v1/names', names.list)
   app.post('/api/v1/names', withToken, names.change)
   app.get(`${namePrefix}*`, names.get)
@@ -170,7 +197,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   app.delete(`${namePrefix}*`, withToken, names.remove)
   app.get('/api/v1/events', { ...withToken, exposeHeadRoute: false }, eventsHandler({ feed, limits, log, closing }))
   if (parts.ipns !== undefined) {
-    const ipns = ipnsRoutes(parts.ipns, limits)
+    const ipns = ipnsRoutes(parts.ipns, limits, turns)
     app.get('/api/v1/ipns', ipns.list)
     app.get(`${ipnsPrefix}*`, ipns.get)
     app.put(`${ipnsPrefix}*`, withToken, ipns.put)
@@ -206,7 +233,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
-  if (limitHits !== undefined) app.get('/metrics', metricsHandler({ limitHits, placement: parts.placementCounts }))
+  if (parts.metrics !== undefined) app.get('/metrics', metricsHandler(parts.metrics))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {
     await ready()

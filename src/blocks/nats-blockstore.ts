@@ -2,6 +2,7 @@ import type { CID } from 'multiformats/cid'
 import type { LayoutConfig, StoreConfig } from '../config.ts'
 import { AppError, isAppError } from '../errors.ts'
 import { ByteBudget } from '../lib/byte-budget.ts'
+import { mapAhead } from '../lib/streams.ts'
 import { MiB } from '../lib/units.ts'
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import { openBlockBuckets } from '../nats/block-buckets.ts'
@@ -21,6 +22,9 @@ import { WindowedWriter } from './windowed-writer.ts'
 
 /** What an unknown block is taken for when bytes in flight are counted: a leaf of the default profile. */
 const wantBytesDefault = MiB
+
+/** Looks at the leader at a time. */
+const confirmationsAhead = 63
 
 interface Shard {
   readonly bucket: BlockBucket
@@ -90,6 +94,26 @@ export class NatsBlockstore implements Blockstore {
     return cids.map((cid) => present.has(blockKey(cid)))
   }
 
+  /** As `hasMany`, and a yes is the leader's own: whoever goes by it does not write the block. */
+  async #hasSurely(cids: readonly CID[], options: Abortable): Promise<boolean[]> {
+    const here = await this.hasMany(cids, options)
+    if (this.buckets.every(({ replicas }) => replicas === 1)) return here
+    const asked = cids.map((cid, index) => ({ cid, isHere: here[index] === true }))
+    const sure: boolean[] = []
+    const confirmed = mapAhead(
+      asked,
+      confirmationsAhead,
+      async ({ cid, isHere }) => isHere && (await this.#isAtLeader(cid, options)),
+    )
+    for await (const isSure of confirmed) sure.push(isSure)
+    return sure
+  }
+
+  async #isAtLeader(cid: CID, { signal }: Abortable): Promise<boolean> {
+    const { reader } = this.#shard(cid)
+    return (await patiently(this.#waitMs, signal, () => reader.metaAtLeader(cid))) !== undefined
+  }
+
   async size(cid: CID, { signal }: Abortable): Promise<number> {
     const meta = await this.#meta(cid, signal)
     if (meta === undefined) throw new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
@@ -139,7 +163,7 @@ export class NatsBlockstore implements Blockstore {
     return new WindowedWriter(
       this.#writes,
       (block) => this.#write(block),
-      (cid) => this.has(cid, { signal }),
+      (cids) => this.#hasSurely(cids, { signal }),
       signal,
     )
   }

@@ -66,7 +66,7 @@ export class ShardReader {
     const message = await directGetLast(this.#nats.requests, stream, metaSubject(bucket, blockKey(cid)))
     const meta = message === undefined ? undefined : decodeMeta(message.data)
     if (meta?.deleted === false) return meta
-    return replicas > 1 ? this.#metaAtLeader(cid) : undefined
+    return replicas > 1 ? this.metaAtLeader(cid) : undefined
   }
 
   /** Keys of those of `cids` that have a meta; any replica may answer. @throws TransientError */
@@ -126,7 +126,7 @@ export class ShardReader {
    * other; but the meta may come from the leader and the chunk be asked of a follower that has neither yet.
    */
   async #atLeader(cid: CID): Promise<Uint8Array> {
-    const meta = await this.#metaAtLeader(cid)
+    const meta = await this.metaAtLeader(cid)
     if (meta === undefined) throw notFound(cid)
     const { bucket, stream } = this.#bucket
     const parts: LeaderMessage[] = []
@@ -136,7 +136,7 @@ export class ShardReader {
       bytes += part.data.byteLength
       if (parts.length === meta.chunks || bytes > blockBytesMax) return concat(cid, parts)
     }
-    const now = await this.#metaAtLeader(cid)
+    const now = await this.metaAtLeader(cid)
     if (now === undefined) throw notFound(cid)
     if (now.nuid !== meta.nuid) throw new TransientError(`block ${cid} was replaced while it was read`)
     throw new AppError('BLOCK_LOST', `block ${cid} was stored, but its bytes are gone`, {
@@ -144,7 +144,7 @@ export class ShardReader {
     })
   }
 
-  async #metaAtLeader(cid: CID): Promise<ObjectMeta | undefined> {
+  async metaAtLeader(cid: CID): Promise<ObjectMeta | undefined> {
     const { bucket, stream } = this.#bucket
     const message = await lastMessageAtLeader(this.#nats, stream, metaSubject(bucket, blockKey(cid)))
     const meta = message === undefined ? undefined : decodeMeta(message.data)

@@ -1,5 +1,6 @@
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
+import { turnOver } from '../lib/turn-over.ts'
 import { writeFile } from './import-file.ts'
 import type { DirectoryImportOptions, ImportEntry, ImportResult } from './import-options.ts'
 import {
@@ -8,14 +9,16 @@ import {
   emptyDirectory,
   entrySegments,
   isHidden,
+  type Leaf,
   leafAt,
+  leafOf,
   placeFor,
   type Room,
   roomFor,
 } from './import-tree.ts'
-import { type Layout, layoutOf } from './profile.ts'
-import { type BlockSink, rootLast } from './root-last.ts'
-import { type NamedEntry, writeDirectory } from './write-directory.ts'
+import { layoutOf } from './profile.ts'
+import { rootLast } from './root-last.ts'
+import { type DirectoryWriting, unpacked, writeDirectory } from './write-directory.ts'
 import { type Written, writeSymlink } from './write-node.ts'
 
 /**
@@ -34,15 +37,16 @@ export async function importDirectory(
 ): Promise<ImportResult> {
   const layout = layoutOf(options)
   const sink = rootLast(blocks, options)
-  const tree = await writeLeaves(entries, layout, sink, options)
+  const writing = { layout, sink, pause: turnOver() }
+  const tree = await writeLeaves(entries, writing, options)
   const [only] = tree.root.children
   const single = only !== undefined && tree.root.children.size === 1 && !tree.rootGiven && options.wrap !== true
   if (!single) {
-    const { cid } = await writeTree(tree.root, layout, sink)
+    const { cid } = await writeTree(tree.root, writing)
     return { cid, size: tree.size, ...(await sink.finish(cid)) }
   }
   const [, node] = only
-  const { cid } = node.kind === 'leaf' ? node.written : await writeTree(node, layout, sink)
+  const { cid } = node.kind === 'leaf' ? unpacked(node) : await writeTree(node, writing)
   return { cid, size: tree.size, ...(await sink.finish(cid)) }
 }
 
@@ -55,10 +59,10 @@ interface WrittenTree {
 
 async function writeLeaves(
   entries: AsyncIterable<ImportEntry>,
-  layout: Layout,
-  sink: BlockSink,
+  writing: DirectoryWriting,
   options: DirectoryImportOptions,
 ): Promise<WrittenTree> {
+  const { pause } = writing
   const root = emptyDirectory()
   const room = roomFor(options.entriesMax)
   let rootGiven = false
@@ -66,13 +70,14 @@ async function writeLeaves(
   let hidden = 0
   for await (const entry of entries) {
     options.signal.throwIfAborted()
+    if (pause.isDue) await pause()
     const segments = entrySegments(entry.path)
     if (options.hidden !== true && isHidden(segments)) {
       hidden++
       continue
     }
     if (segments.length === 0) rootGiven = true
-    size += await writeEntry(entry, segments, { root, room }, layout, sink, options)
+    size += await writeEntry(entry, segments, { root, room }, writing, options)
   }
   if (root.children.size === 0 && !rootGiven) {
     throw new AppError(
@@ -91,8 +96,7 @@ async function writeEntry(
   entry: ImportEntry,
   segments: readonly string[],
   { root, room }: { readonly root: Directory; readonly room: Room },
-  layout: Layout,
-  sink: BlockSink,
+  { layout, sink }: DirectoryWriting,
   options: Abortable & Pick<DirectoryImportOptions, 'hidden'>,
 ): Promise<bigint> {
   switch (entry.kind) {
@@ -102,20 +106,20 @@ async function writeEntry(
     }
     case 'symlink': {
       const place = placeFor(root, segments, room)
-      place.put({ kind: 'leaf', written: await writeSymlink(entry.target, entry.attributes, layout, sink), size: 0n })
+      place.put(await writeSymlink(entry.target, entry.attributes, layout, sink), 0)
       return 0n
     }
     case 'copy': {
       const source = entrySegments(entry.source)
       if (options.hidden !== true && isHidden(source)) throw linkToHidden(entry)
       const leaf = leafAt(root, source, entry.path)
-      placeFor(root, segments, room).put(leaf)
-      return leaf.size
+      placeFor(root, segments, room).link(leaf)
+      return BigInt(leaf.size)
     }
     case 'file': {
       const place = placeFor(root, segments, room)
       const file = await writeFile(entry.content, entry.attributes, layout, sink, options)
-      place.put({ kind: 'leaf', written: { cid: file.cid, dagBytes: file.dagBytes }, size: file.size })
+      place.put(file, Number(file.size))
       return file.size
     }
   }
@@ -129,11 +133,14 @@ function linkToHidden({ path, source }: { readonly path: string; readonly source
   })
 }
 
-async function writeTree(directory: Directory, layout: Layout, sink: BlockSink): Promise<Written> {
-  const entries: NamedEntry[] = []
-  for (const [name, node] of directory.children) {
-    const { cid, dagBytes } = node.kind === 'leaf' ? node.written : await writeTree(node, layout, sink)
-    entries.push({ name, cid, dagBytes })
+async function writeTree(directory: Directory, writing: DirectoryWriting): Promise<Written> {
+  const { children } = directory
+  const entries: Leaf[] = []
+  for (const [name, node] of children) {
+    const leaf = node.kind === 'leaf' ? node : leafOf(name, await writeTree(node, writing), 0)
+    // What was below a directory that is written needs no memory any more.
+    if (leaf !== node) children.set(name, leaf)
+    entries.push(leaf)
   }
-  return writeDirectory(entries, directory.attributes, layout, sink)
+  return writeDirectory(entries, directory.attributes, writing)
 }

@@ -1,6 +1,7 @@
 import { AppError } from '../errors.ts'
 import { KiB } from '../lib/units.ts'
 import type { Attributes } from './import-options.ts'
+import { type PackedEntry, packed } from './write-directory.ts'
 import type { Written } from './write-node.ts'
 
 const pathBytesMax = 8 * KiB
@@ -8,13 +9,18 @@ const segmentsMax = 256
 
 export type TreeNode = Leaf | Directory
 
-/** A file or symlink whose blocks are written. */
-export interface Leaf {
+/** A file, a symlink or a directory whose blocks are written. A million of them lie in memory. */
+export interface Leaf extends PackedEntry {
   readonly kind: 'leaf'
-  readonly written: Written
   /** Bytes of content; of a symlink 0. */
-  readonly size: bigint
+  readonly size: number
 }
+
+export const leafOf = (name: string, written: Written, size: number): Leaf => ({
+  kind: 'leaf',
+  ...packed(name, written),
+  size,
+})
 
 export interface Directory {
   readonly kind: 'directory'
@@ -64,7 +70,11 @@ export const isHidden = (segments: readonly string[]): boolean => segments.some(
  * Refuses a leaf where something is already, before its content is read.
  * @throws AppError REQUEST_INVALID | LIMIT_EXCEEDED
  */
-export function placeFor(root: Directory, segments: readonly string[], room: Room): { put(leaf: Leaf): void } {
+export function placeFor(
+  root: Directory,
+  segments: readonly string[],
+  room: Room,
+): { put(written: Written, size: number): void; link(leaf: Leaf): void } {
   const name = segments.at(-1)
   if (name === undefined) throw new AppError('REQUEST_INVALID', 'the root of the upload is a file and has no name')
   const parent = directoryAt(root, segments.slice(0, -1), room)
@@ -72,7 +82,10 @@ export function placeFor(root: Directory, segments: readonly string[], room: Roo
     throw new AppError('REQUEST_INVALID', `entry ${JSON.stringify(segments.join('/'))} is given twice`)
   }
   takeRoom(room)
-  return { put: (leaf) => parent.children.set(name, leaf) }
+  return {
+    put: (written, size) => void parent.children.set(name, leafOf(name, written, size)),
+    link: (leaf) => void parent.children.set(name, { ...leaf, name }),
+  }
 }
 
 /** The file that is already at `segments`, for a link to it at `path`. @throws AppError REQUEST_INVALID */

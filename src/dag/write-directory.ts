@@ -1,6 +1,8 @@
 import type { PBLink } from '@ipld/dag-pb'
 import { murmur3128 } from '@multiformats/murmur3'
+import { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
+import type { Pause } from '../lib/turn-over.ts'
 import { KiB } from '../lib/units.ts'
 import type { Attributes } from './import-options.ts'
 import type { Layout } from './profile.ts'
@@ -15,74 +17,121 @@ const hashType = 0x22
 const hashBytes = 8
 const nothing: Attributes = {}
 
-export interface NamedEntry extends Written {
+/** An entry of a directory that may have a million of them: in some 150 bytes, where a CID object alone has 600. */
+export interface PackedEntry {
   readonly name: string
+  /** The bytes of the CID, a character each. */
+  readonly cid: string
+  readonly dagBytes: number
+}
+
+export function packed(name: string, { cid, dagBytes }: Written): PackedEntry {
+  return { name, cid: Buffer.from(cid.bytes.buffer, cid.bytes.byteOffset, cid.byteLength).toString('latin1'), dagBytes }
+}
+
+export function unpacked({ cid, dagBytes }: PackedEntry): Written {
+  return { cid: CID.decode(Buffer.from(cid, 'latin1')), dagBytes }
+}
+
+export interface DirectoryWriting {
+  readonly layout: Layout
+  readonly sink: BlockSink
+  /** Of the whole import: a thousand small directories take as long as a large one. */
+  readonly pause: Pause
 }
 
 /**
- * Writes the nodes of one directory, its root last: flat, or a HAMT when it is large by the measure of its profile.
+ * Writes the nodes of one directory, its root last: flat, or a HAMT when it is large by the measure of its profile. Memory
+ * beside the entries: some 20 bytes for each.
  * Our own, because that of ipfs-unixfs-importer (17.1.1) leaves subdirectories out of the measure, and replaces a directory with its
  * entries by an empty one when its own entry comes after theirs.
  */
 export async function writeDirectory(
-  entries: readonly NamedEntry[],
+  entries: readonly PackedEntry[],
   attributes: Attributes,
-  layout: Layout,
-  sink: BlockSink,
+  writing: DirectoryWriting,
 ): Promise<Written> {
-  const linksBytes = entries.reduce((sum, { name, cid }) => sum + Buffer.byteLength(name) + cid.byteLength, 0)
-  if (linksBytes > flatBytesMax) return writeHamt(entries, attributes, layout, sink)
+  const { layout, sink, pause } = writing
+  if (pause.isDue) await pause()
+  if (areLarge(entries)) return writeHamt(entries, attributes, writing)
   const links = entries.map((entry) => linkTo(entry.name, entry))
   const bytes = encodeNode({ type: 'directory', ...permissions(attributes) }, links)
   if (layout.directorySize === 'block-bytes' && bytes.byteLength > flatBytesMax) {
-    return writeHamt(entries, attributes, layout, sink)
+    return writeHamt(entries, attributes, writing)
   }
   return putNode(bytes, links, layout, sink)
 }
 
-interface HashedEntry extends NamedEntry {
-  readonly hash: Uint8Array
+/** By the bytes of names and CIDs. */
+function areLarge(entries: readonly PackedEntry[]): boolean {
+  let bytes = 0
+  for (const { name, cid } of entries) {
+    bytes += Buffer.byteLength(name) + cid.length
+    if (bytes > flatBytesMax) return true
+  }
+  return false
+}
+
+interface Hamt extends DirectoryWriting {
+  readonly entries: readonly PackedEntry[]
+  /** Of all names, one after the other. */
+  readonly hashes: Uint8Array
 }
 
 async function writeHamt(
-  entries: readonly NamedEntry[],
+  entries: readonly PackedEntry[],
   attributes: Attributes,
-  layout: Layout,
-  sink: BlockSink,
+  writing: DirectoryWriting,
 ): Promise<Written> {
-  const hashed: HashedEntry[] = []
-  for (const entry of entries) hashed.push({ ...entry, hash: await murmur3128.encode(Buffer.from(entry.name)) })
-  return writeShard(hashed, 0, attributes, layout, sink)
+  const { pause } = writing
+  const hashes = new Uint8Array(entries.length * hashBytes)
+  for (const [index, { name }] of entries.entries()) {
+    const hash = await murmur3128.encode(Buffer.from(name))
+    hashes.set(hash.subarray(0, hashBytes), index * hashBytes)
+    if (pause.isDue) await pause()
+  }
+  return writeShard({ ...writing, entries, hashes }, Uint32Array.from(entries.keys()), 0, attributes)
 }
 
-async function writeShard(
-  entries: readonly HashedEntry[],
-  level: number,
-  attributes: Attributes,
-  layout: Layout,
-  sink: BlockSink,
-): Promise<Written> {
+/** @param of the indexes of the entries below it */
+async function writeShard(hamt: Hamt, of: Uint32Array, level: number, attributes: Attributes): Promise<Written> {
+  const { entries, layout, sink, pause } = hamt
   if (level === hashBytes) {
     // Names made to collide; Kubo refuses them too.
-    throw new AppError('REQUEST_INVALID', `too many names share one HAMT hash, among them ${entries[0]?.name}`)
+    throw new AppError('REQUEST_INVALID', `too many names share one HAMT hash, among them ${entries[of[0] ?? 0]?.name}`)
   }
-  const slots = new Map<number, HashedEntry[]>()
-  for (const entry of entries) {
-    const index = entry.hash[level] ?? 0
-    const slot = slots.get(index)
-    if (slot === undefined) slots.set(index, [entry])
-    else slot.push(entry)
-  }
+  if (pause.isDue) await pause()
+  const slots = slotsOf(hamt, of, level)
   const links: PBLink[] = []
-  for (const index of [...slots.keys()].sort((a, b) => a - b)) {
-    const slot = slots.get(index) ?? []
+  for (const [index, slot] of slots) {
     const prefix = index.toString(16).toUpperCase().padStart(2, '0')
-    const [only] = slot
-    if (slot.length === 1 && only !== undefined) links.push(linkTo(prefix + only.name, only))
-    else links.push(linkTo(prefix, await writeShard(slot, level + 1, nothing, layout, sink)))
+    const only = slot.length === 1 ? entries[slot[0] ?? 0] : undefined
+    if (only !== undefined) links.push(linkTo(prefix + only.name, only))
+    else links.push(shardLink(prefix, await writeShard(hamt, slot, level + 1, nothing)))
   }
-  const data = bitfield(slots.keys())
+  const data = bitfield(slots.map(([index]) => index))
   return writeNode({ type: 'hamt', data, fanout, hashType, ...permissions(attributes) }, links, layout, sink)
+}
+
+/** The entries by the byte of their hash that counts at this level: the slots that are taken, in their order. */
+function slotsOf({ hashes }: Hamt, of: Uint32Array, level: number): (readonly [slot: number, of: Uint32Array])[] {
+  const slotOf = (entry: number): number => hashes[entry * hashBytes + level] ?? 0
+  const ends = new Uint32Array(fanout)
+  for (const entry of of) ends[slotOf(entry)] = (ends[slotOf(entry)] ?? 0) + 1
+  for (let slot = 1; slot < fanout; slot++) ends[slot] = (ends[slot] ?? 0) + (ends[slot - 1] ?? 0)
+  const sorted = new Uint32Array(of.length)
+  const starts = ends.slice()
+  for (const entry of of) {
+    const at = (starts[slotOf(entry)] ?? 0) - 1
+    starts[slotOf(entry)] = at
+    sorted[at] = entry
+  }
+  const taken: (readonly [slot: number, of: Uint32Array])[] = []
+  for (let slot = 0; slot < fanout; slot++) {
+    const [start = 0, end = 0] = [starts[slot], ends[slot]]
+    if (end > start) taken.push([slot, sorted.subarray(start, end)])
+  }
+  return taken
 }
 
 /** Bit n is set when slot n is taken; most significant byte first, without leading zero bytes. */
@@ -96,6 +145,11 @@ function bitfield(indexes: Iterable<number>): Uint8Array {
   return bits.slice(first)
 }
 
-function linkTo(name: string, { cid, dagBytes }: Written): PBLink {
+function linkTo(name: string, entry: PackedEntry): PBLink {
+  const { cid, dagBytes } = unpacked(entry)
   return { Name: name, Hash: cid, Tsize: dagBytes }
+}
+
+function shardLink(prefix: string, { cid, dagBytes }: Written): PBLink {
+  return { Name: prefix, Hash: cid, Tsize: dagBytes }
 }

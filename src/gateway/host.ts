@@ -1,6 +1,6 @@
-import type { IncomingHttpHeaders } from 'node:http'
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
 import type { HostConfig } from '../config.ts'
+import { type Asked, Proxies } from '../http/proxies.ts'
 
 export type Scheme = 'http' | 'https'
 
@@ -31,12 +31,9 @@ export type RequestHost =
 
 export type Namespace = 'ipfs' | 'ipns'
 
-export interface HostQuestion {
+export interface HostQuestion extends Asked {
   /** Of the request line: in absolute form its host counts, not the header (RFC 9112 §3.2.2). */
   readonly target: string
-  readonly headers: IncomingHttpHeaders
-  /** Whoever opened the connection. */
-  readonly peer: { readonly remoteAddress?: string | undefined }
 }
 
 const pathGateway: RequestHost = Object.freeze({ kind: 'path' })
@@ -49,23 +46,18 @@ const rememberedMax = 512
 
 export class Hosts {
   readonly #config: HostConfig
-  readonly #proxies = new BlockList()
+  readonly #proxies: Proxies
   readonly #remembered = new Map<string, RequestHost>()
 
   constructor(config: HostConfig) {
     this.#config = config
-    for (const network of config.trustedProxies) {
-      const [address = '', prefix] = network.split('/')
-      const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
-      if (prefix === undefined) this.#proxies.addAddress(address, family)
-      else this.#proxies.addSubnet(address, Number(prefix), family)
-    }
+    this.#proxies = new Proxies(config.trustedProxies)
   }
 
   of({ target, headers, peer }: HostQuestion): RequestHost {
     const sent = authorityOf(target) ?? headers.host ?? ''
     const forwarded = headers['x-forwarded-host'] !== undefined || headers['x-forwarded-proto'] !== undefined
-    if (forwarded && this.#isProxy(peer)) return this.#forwarded(sent, headers)
+    if (forwarded && this.#proxies.has(peer)) return this.#forwarded(sent, headers)
     const known = this.#remembered.get(sent)
     if (known !== undefined) return known
     const host = this.#read(sent, 'http')
@@ -74,29 +66,11 @@ export class Hosts {
     return host
   }
 
-  /** The address that asks: of what a believed proxy forwards, the nearest one that is no such proxy itself. */
-  clientOf({ headers, peer }: Pick<HostQuestion, 'headers' | 'peer'>): string | undefined {
-    const forwarded = headers['x-forwarded-for']
-    if (forwarded === undefined || !this.#isProxy(peer)) return peer.remoteAddress
-    const addresses = [forwarded].flat().join(',').split(',')
-    for (const text of addresses.reverse()) {
-      const remoteAddress = text.trim()
-      if (isIP(remoteAddress) === 0) break
-      if (!this.#isProxy({ remoteAddress })) return remoteAddress
-    }
-    return peer.remoteAddress
-  }
-
   /** Only a host of ours can be forwarded; anything else is what the proxy itself asked for. */
   #forwarded(sent: string, headers: HostQuestion['headers']): RequestHost {
     const scheme = lastOf(headers['x-forwarded-proto'])?.toLowerCase() === 'https' ? 'https' : 'http'
     const host = this.#read(lastOf(headers['x-forwarded-host']) ?? sent, scheme)
     return host.kind === 'gateway' || host.kind === 'subdomain' ? host : this.#read(sent, scheme)
-  }
-
-  #isProxy({ remoteAddress: address }: HostQuestion['peer']): boolean {
-    if (address === undefined || this.#config.trustedProxies.length === 0) return false
-    return this.#proxies.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
   }
 
   #read(sent: string, scheme: Scheme): RequestHost {

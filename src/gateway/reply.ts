@@ -1,9 +1,9 @@
 import type { LimitConfig } from '../config.ts'
 import type { Get } from '../content/get.ts'
+import type { ReadAhead } from '../http/read-ahead.ts'
 import type { ByteLru } from '../lib/lru.ts'
 import type { HeaderList } from './headers.ts'
 import type { MediaTypes } from './media-type.ts'
-import type { ReadAhead } from './read-ahead.ts'
 import type { RedirectRules } from './redirects.ts'
 import type { ContentRequest } from './request.ts'
 

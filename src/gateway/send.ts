@@ -1,14 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import { AppError } from '../errors.ts'
+import type { Sent } from '../http/work.ts'
 import { corsHeaders, securityHeaders } from './headers.ts'
 import type { Body, Reply } from './reply.ts'
 
 const commonHeaders: readonly string[] = [...corsHeaders, ...securityHeaders]
-
-/** What has gone out of a reply's body, also when it fails halfway. */
-export interface Sent {
-  bytes: number
-}
 
 /**
  * Sends the reply. A source that fails at its first chunk fails before anything is sent, so the caller can still answer

@@ -6,30 +6,30 @@ import type { Get } from '../content/get.ts'
 import { type CopyCount, type Propagation, propagationHeaders } from '../content/propagation.ts'
 import type { IsDeleted, ReadLog } from '../content/verbs.ts'
 import { AppError, type ErrorCode, isAppError, statusOf } from '../errors.ts'
+import { clientKey } from '../http/admission.ts'
+import { boundConnections, boundedOptions } from '../http/bounded-listener.ts'
+import { Proxies } from '../http/proxies.ts'
+import { ReadAhead } from '../http/read-ahead.ts'
+import { Requests } from '../http/requests.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { ByteLru } from '../lib/lru.ts'
-import { answerMalformed, refuseExpectations } from '../lib/malformed-request.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import type { LimitHits } from '../observability/limits.ts'
-import { cutWhenIdle } from './connection.ts'
 import { errorReply } from './errors.ts'
 import { Hosts } from './host.ts'
 import type { IpnsLookup } from './ipns-content.ts'
-import { Admission, clientKey } from './limits-admission.ts'
-import { TimeWatch } from './limits-watch.ts'
 import { Locator } from './locate.ts'
 import { MediaTypes } from './media-type.ts'
 import type { NameLookup } from './name-request.ts'
 import { negotiate } from './negotiate.ts'
 import { serveTunnels } from './proxy.ts'
-import { ReadAhead } from './read-ahead.ts'
 import { readContextOf } from './read-context.ts'
 import { RedirectRules } from './redirects.ts'
 import { noBody, type Reply, type Services } from './reply.ts'
 import { readPath } from './request.ts'
 import { formatName, respond } from './respond.ts'
 import { send } from './send.ts'
-import { Work } from './work.ts'
+import { ContentWork } from './work.ts'
 
 export interface GatewayConfig {
   readonly listen: ListenConfig
@@ -69,33 +69,17 @@ export function createGateway(parts: GatewayParts, config: GatewayConfig): Gatew
   const { limits } = config
   const { limitHits } = parts
   const handler = new Handler(parts, config)
+  const bounded = boundedOptions(limits, limitHits)
   const app = Fastify({
-    logger: false,
-    forceCloseConnections: 'idle',
+    ...bounded,
     // A request that was half here is answered like any other, then its connection ends.
     return503OnClosing: false,
-    connectionTimeout: limits.sendIdleMs,
     rewriteUrl: () => '/',
     // Lets many small chunks of a CAR gather before a write waits for the client; large ones wait anyway.
-    http: {
-      highWaterMark: 256 * KiB,
-      // Node's own answer to a request without a host has no body.
-      requireHostHeader: false,
-      headersTimeout: limits.requestHeadMs,
-      connectionsCheckingInterval: Math.max(100, limits.requestHeadMs / 10),
-    },
+    http: { ...bounded.http, highWaterMark: 256 * KiB },
     requestTimeout: limits.requestHeadMs,
-    clientErrorHandler: (error, socket) => {
-      const kind = answerMalformed(error, socket)
-      if (kind === 'head_bytes' || kind === 'head_time') limitHits?.hit(kind)
-    },
   })
-  app.server.maxConnections = limits.connectionsMax
-  app.server.on('drop', () => limitHits?.hit('connections'))
-  app.server.on('timeout', (socket) => {
-    if (cutWhenIdle(socket) === 'unread') limitHits?.hit('send_idle_time')
-  })
-  refuseExpectations(app.server)
+  boundConnections(app.server, limits, limitHits)
   serveTunnels(app.server, { on: config.hosts.proxy })
   // Any method, any path: the reply is ours from here on, before Fastify would read a body.
   app.addHook('onRequest', (request, reply) => {
@@ -125,8 +109,8 @@ class Handler {
   readonly #services: Services
   readonly #parts: GatewayParts
   readonly #hosts: Hosts
-  readonly #admission: Admission
-  readonly #timeWatch: TimeWatch
+  readonly #proxies: Proxies
+  readonly #requests: Requests
   readonly #locator: Locator
 
   constructor(parts: GatewayParts, { limits, hosts }: GatewayConfig) {
@@ -140,8 +124,8 @@ class Handler {
       redirects: new RedirectRules(),
     }
     this.#hosts = new Hosts(hosts)
-    this.#admission = new Admission(limits)
-    this.#timeWatch = new TimeWatch(limits)
+    this.#proxies = new Proxies(hosts.trustedProxies)
+    this.#requests = new Requests(limits)
     this.#locator = new Locator({
       names: parts.names,
       ipns: parts.ipns,
@@ -152,9 +136,8 @@ class Handler {
   }
 
   handle(incoming: IncomingMessage, response: ServerResponse): void {
-    const client = clientKey(this.#hosts.clientOf({ headers: incoming.headers, peer: incoming.socket }))
-    const work = new Work(incoming, response, client)
-    work.connection.working++
+    const client = clientKey(this.#proxies.clientOf({ headers: incoming.headers, peer: incoming.socket }))
+    const work = new ContentWork(incoming, response, client)
     this.#answer(work).then(
       () => this.#ended(work),
       (error: unknown) => this.#fail(error, work).finally(() => this.#ended(work)),
@@ -162,20 +145,18 @@ class Handler {
   }
 
   close(): void {
-    this.#timeWatch.close()
+    this.#requests.close()
   }
 
-  async #answer(work: Work): Promise<void> {
+  async #answer(work: ContentWork): Promise<void> {
     const { incoming, response, connection, sent } = work
     const { signal } = connection
-    this.#admission.enter(work.client)
-    work.admitted = true
-    this.#timeWatch.add(work)
+    this.#requests.begin(work, { timed: true })
     const reply = await this.#reply(work, signal)
     await send(response, reply, { head: incoming.method === 'HEAD', signal, sent })
   }
 
-  async #reply(work: Work, signal: AbortSignal): Promise<Reply> {
+  async #reply(work: ContentWork, signal: AbortSignal): Promise<Reply> {
     const { method, headers } = work.incoming
     if (method === 'OPTIONS') {
       return { status: 200, headers: ['Allow', 'GET, HEAD, OPTIONS', 'Content-Length', '0'], body: noBody }
@@ -222,11 +203,9 @@ class Handler {
   }
 
   /** The one place where a request ends, whatever became of it. */
-  #ended(work: Work): void {
-    const { incoming, response, connection, beganMs, sent, request, format } = work
-    connection.working--
-    if (work.admitted) this.#admission.leave(work.client)
-    this.#timeWatch.remove(work)
+  #ended(work: ContentWork): void {
+    const { incoming, response, beganMs, sent, request, format } = work
+    this.#requests.end(work)
     const { reads } = this.#parts
     if (reads === undefined || request === undefined) return
     reads.read(readContextOf(incoming.headers), {
@@ -241,7 +220,7 @@ class Handler {
     })
   }
 
-  async #fail(cause: unknown, { incoming, response, connection: { signal } }: Work): Promise<void> {
+  async #fail(cause: unknown, { incoming, response, connection: { signal } }: ContentWork): Promise<void> {
     const { log, limitHits } = this.#parts
     // Ended by us, the connection still takes an answer; otherwise the client has left.
     const endedByUs = signal.aborted && isAppError(signal.reason)

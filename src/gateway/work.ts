@@ -1,37 +1,9 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { AppError } from '../errors.ts'
-import { type Connection, connectionOf } from './connection.ts'
-import type { Timed } from './limits-watch.ts'
+import { Work } from '../http/work.ts'
 import type { ContentRequest } from './request.ts'
-import type { Sent } from './send.ts'
 
-/** One request on its way, for whoever is told how it ended. */
-export class Work implements Timed {
-  readonly incoming: IncomingMessage
-  readonly response: ServerResponse
-  readonly connection: Connection
-  /** Whose it is, where requests are counted by client. */
-  readonly client: string | undefined
-  readonly beganMs = performance.now()
-  readonly sent: Sent = { bytes: 0 }
-  /** It counts among the requests that are worked on. */
-  admitted = false
+/** A request for content, as far as it is known. */
+export class ContentWork extends Work {
   /** Undefined until it is known to be for content. */
   request: ContentRequest | undefined
   format: string | undefined
-
-  constructor(incoming: IncomingMessage, response: ServerResponse, client: string | undefined) {
-    this.incoming = incoming
-    this.response = response
-    this.connection = connectionOf(incoming.socket)
-    this.client = client
-  }
-
-  waitingForClient(): boolean {
-    return this.response.writableLength > 0
-  }
-
-  end(reason: AppError): void {
-    this.connection.abort(reason)
-  }
 }

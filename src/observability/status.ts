@@ -34,8 +34,8 @@ export interface NodeStatus {
     readonly troubles: readonly string[]
   }
   readonly cache: { readonly bytes: number; readonly bytesMax: number; readonly hits: number; readonly misses: number }
-  /** How often each limit was met since the start. */
-  readonly limitHits: Readonly<Record<LimitName, number>>
+  /** How often each limit was met since the start, by listener. */
+  readonly limitHits: Readonly<Record<'gateway' | 'api', Readonly<Record<LimitName, number>>>>
   /** Undefined where nothing is scrubbed. */
   readonly scrub: object | undefined
   readonly disk: { readonly freeBytes: number; readonly reserveBytes: number } | undefined

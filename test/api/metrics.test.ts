@@ -16,9 +16,11 @@ test('a node counts the limits that requests meet, and serves nothing that its d
   expect((await gateway(`/ipfs/${long.json?.cid}`)).status).toBe(410)
   const text = await fetch(`${full.node.apiUrl}/metrics`).then((answer) => answer.text())
   expect(text).toContain('# TYPE stowage_limit_hits_total counter\n')
-  expect(text).toMatch(/^stowage_limit_hits_total\{limit="file_bytes"\} 1$/m)
-  expect(text).toMatch(/^stowage_limit_hits_total\{limit="concurrent_total"\} 0$/m)
-  expect((await api('/status')).json).toMatchObject({ limitHits: { file_bytes: 1 } })
+  expect(text).toMatch(/^stowage_limit_hits_total\{listener="gateway",limit="file_bytes"\} 1$/m)
+  expect(text).toMatch(/^stowage_limit_hits_total\{listener="api",limit="concurrent_total"\} 0$/m)
+  expect((await api('/status')).json).toMatchObject({
+    limitHits: { gateway: { file_bytes: 1 }, api: { file_bytes: 0 } },
+  })
   const short = await put('short', 'short')
   const path = `/ipfs/${short.json?.cid}`
   expect((await gateway(path)).status).toBe(200)

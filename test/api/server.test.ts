@@ -119,7 +119,7 @@ describe('listen and close', () => {
     const listen = { host: '127.0.0.1', port: first.port }
     const second = createApi(
       { ...parts, verbs: {} as never, feed: {} as never, get: {} as never, inspect: {} as never },
-      { listen, limits: readConfig({}).limits },
+      { listen, limits: readConfig({}).limits, readAccess: 'open', trustedProxies: [] },
     )
     await expect(second.listen()).rejects.toMatchObject({
       code: 'PORT_TAKEN',

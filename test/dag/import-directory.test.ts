@@ -69,6 +69,25 @@ describe('the judges agree', () => {
   })
 })
 
+test('others have their turn while a wide directory is written, from its entries to its root', async () => {
+  const turns = { entries: 0, directory: 0 }
+  let phase: keyof typeof turns | undefined = 'entries'
+  const count = (): void => {
+    if (phase === undefined) return
+    turns[phase]++
+    setImmediate(count)
+  }
+  setImmediate(count)
+  const entries = async function* () {
+    for (let index = 0; index < 30_000; index++) yield file(`file-${index}.txt`, '')
+    phase = 'directory'
+  }
+  await importDirectory(entries(), forgetful(), v1)
+  phase = undefined
+  expect(turns.entries).toBeGreaterThan(1)
+  expect(turns.directory).toBeGreaterThan(1)
+})
+
 describe('reading back', () => {
   const blocks = new MemoryBlockstore()
   const put = (entries: ImportEntry[], options: object = {}) =>

@@ -6,8 +6,10 @@ import { resolveServerBinary } from '../../src/nats/server-binary.ts'
 import { killRun } from './kill-run.ts'
 import { placementRounds } from './placement-rounds.ts'
 import { powerCutRun } from './power-cut-run.ts'
+import { soakRun, tellSoak } from './soak-run.ts'
 
 // npm run faults -- --minutes 10 --seed 7
+// npm run faults -- --soak --minutes 60 --seed 7
 // npm run faults -- --placement --minutes 10 --seed 7
 // npm run faults -- --powercut --minutes 10 --seed 7 [--cuts 100] [--late]   (root, Linux; --late: the control, which must lose)
 const { values } = parseArgs({
@@ -17,13 +19,14 @@ const { values } = parseArgs({
     powercut: { type: 'boolean', default: false },
     cuts: { type: 'string', default: '1000000' },
     late: { type: 'boolean', default: false },
+    soak: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
 })
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 if (!(minutes > 0) || !Number.isInteger(seed))
-  throw new Error('usage: npm run faults -- [--placement|--powercut] --minutes <n> --seed <n>')
+  throw new Error('usage: npm run faults -- [--placement | --powercut | --soak] --minutes <n> --seed <n>')
 
 const { path: natsServer } = await resolveServerBinary()
 const endMs = Date.now() + minutes * 60_000
@@ -40,6 +43,12 @@ if (values.powercut) {
   console.log(JSON.stringify(result))
   const { lost, wrong, files, notStarted } = result
   process.exit(lost.length + wrong.length + files.length + notStarted.length === 0 ? 0 : 1)
+}
+if (values.soak) {
+  const dataDir = await mkdtemp(join(tmpdir(), 'stowage-soak-'))
+  const result = await soakRun({ dataDir, natsServer, seed, untilMs: endMs, log: console.log })
+  await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
+  process.exit(tellSoak(result, minutes * 60_000, console.log) ? 0 : 1)
 }
 for (let round = 0; Date.now() < endMs; round++) {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-faults-'))

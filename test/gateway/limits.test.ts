@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { clientKey } from '../../src/gateway/limits-admission.ts'
+import { clientKey } from '../../src/http/admission.ts'
 import { MiB } from '../../src/lib/units.ts'
 import { CountingStore, importDag, pattern, putBytes, putRaw, signal } from '../support/dags.ts'
 import { type OpenGateway, openGateway } from '../support/gateway.ts'

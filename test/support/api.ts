@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import type { TestContext } from 'vitest'
-import { type Api, type ApiParts, createApi } from '../../src/api/server.ts'
+import { type Api, type ApiConfig, type ApiParts, createApi } from '../../src/api/server.ts'
 import type { Blockstore } from '../../src/blocks/blockstore.ts'
 import { inline } from '../../src/blocks/inline.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
@@ -24,7 +24,9 @@ export interface TestApi {
   readonly logged: { readonly err?: unknown; readonly status?: number }[]
 }
 
-export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
+export interface TestApiOptions
+  extends Partial<Omit<ApiParts, 'log'>>,
+    Partial<Pick<ApiConfig, 'readAccess' | 'trustedProxies'>> {
   /** In place of one over the store. */
   readonly put?: Put
   readonly limits?: Partial<LimitConfig>
@@ -35,7 +37,7 @@ export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
 /** A listening API over a memory store, closed at the end of the test. */
 export async function startApi(
   onFinished: TestContext['onTestFinished'],
-  { limits: changed, store, put, ...parts }: TestApiOptions = {},
+  { limits: changed, store, put, readAccess = 'open', trustedProxies = [], ...parts }: TestApiOptions = {},
 ): Promise<TestApi> {
   const limits = { ...readConfig({}).limits, ...changed }
   const memory = new MemoryBlockstore()
@@ -56,7 +58,7 @@ export async function startApi(
       log: { error: log },
       ...parts,
     },
-    { listen: { host: '127.0.0.1', port: 0 }, limits },
+    { listen: { host: '127.0.0.1', port: 0 }, limits, readAccess, trustedProxies },
   )
   const { port } = await api.listen()
   onFinished(() => api.close({ graceMs: 0 }))

@@ -2,7 +2,8 @@ import type { CID } from 'multiformats/cid'
 import { hashBlock } from '../../src/blocks/block.ts'
 import type { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { layoutOf } from '../../src/dag/profile.ts'
-import { writeDirectory } from '../../src/dag/write-directory.ts'
+import { packed, writeDirectory } from '../../src/dag/write-directory.ts'
+import { turnOver } from '../../src/lib/turn-over.ts'
 import { signal } from './dags.ts'
 
 export const nameOf = (index: number): string => `entry-${String(index).padStart(7, '0')}.txt`
@@ -11,12 +12,16 @@ export const nameOf = (index: number): string => `entry-${String(index).padStart
 export async function putHugeDirectory(store: MemoryBlockstore, count: number): Promise<{ root: CID; file: CID }> {
   const file = hashBlock(Buffer.from('x'), 0x55)
   await store.put(file, { signal })
-  const entries = Array.from({ length: count }, (_, index) => ({ name: nameOf(index), cid: file.cid, dagBytes: 1 }))
+  const entries = Array.from({ length: count }, (_, index) => packed(nameOf(index), { cid: file.cid, dagBytes: 1 }))
   const sink = {
     put: async (block: typeof file) => {
       await store.put(block, { signal })
     },
   }
-  const { cid } = await writeDirectory(entries, {}, layoutOf({ profile: 'unixfs-v1-2025', signal }), sink)
+  const { cid } = await writeDirectory(
+    entries,
+    {},
+    { layout: layoutOf({ profile: 'unixfs-v1-2025', signal }), sink, pause: turnOver() },
+  )
   return { root: cid, file: file.cid }
 }

@@ -7,6 +7,7 @@ import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { correlationOf } from '../../lib/message-ids.ts'
 import { timeOfUuidv7 } from '../../lib/uuid.ts'
+import { givePlaceBack } from '../bounds.ts'
 import { allowOnly, flagOf, queryOf } from '../query.ts'
 import { type EventFormat, sendEvents } from '../send-events.ts'
 
@@ -45,6 +46,7 @@ export function eventsHandler({ feed, limits, log, closing }: EventRouteParts) {
     }
     const ended = endedBy(signal, closing)
     followers++
+    givePlaceBack(request)
     try {
       const events: AsyncIterable<StoredEvent> = feed.follow(filter, after, { signal: ended.signal, live })
       reply.hijack()

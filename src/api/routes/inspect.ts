@@ -6,10 +6,12 @@ import { type Propagation, propagationFields, propagationHeaders } from '../../c
 import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
 import type { IsDeleted, ReadLog, Verbs } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
+import type { Turns } from '../../http/turns.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { formatRfc3339 } from '../../lib/unix-time.ts'
 import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
+import { sendList } from '../send-list.ts'
 
 export type InspectLimits = Pick<LimitConfig, 'listingEntriesMax' | 'pathSegmentsMax'>
 
@@ -29,7 +31,7 @@ export interface InspectParts {
   readonly propagation?: Propagation | undefined
 }
 
-export function inspectHandler(parts: InspectParts, limits: InspectLimits) {
+export function inspectHandler(parts: InspectParts, limits: InspectLimits, turns: Turns) {
   const { get, inspect, resolveName, reads, isDeleted, propagation } = parts
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const signal = clientGone(reply.raw)
@@ -56,9 +58,15 @@ export function inspectHandler(parts: InspectParts, limits: InspectLimits) {
         ...propagationFields(count),
       }
     }
-    const page = await inspect.list(target, { ...query, signal })
-    const entries = page.entries.map(entryJson)
-    return { cid: target.cid.toString(), entries, ...(page.next === undefined ? {} : { next: page.next }) }
+    const { detail } = query
+    return sendList(request, reply, {
+      ...{ turns, signal, head: { cid: target.cid.toString() }, field: 'entries' },
+      ...{ limit: query.limit, cursor: query.after },
+      read: async (limit, after) => {
+        const page = await inspect.list(target, { limit, detail, signal, ...(after === undefined ? {} : { after }) })
+        return { items: page.entries.map(entryJson), next: page.next }
+      },
+    })
   }
 }
 

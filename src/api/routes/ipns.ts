@@ -3,6 +3,7 @@ import type { LimitConfig } from '../../config.ts'
 import type { ContentPath } from '../../content/get.ts'
 import type { IpnsEntry, IpnsVerbs } from '../../content/ipns-commands.ts'
 import { AppError } from '../../errors.ts'
+import type { Turns } from '../../http/turns.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { collect } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
@@ -10,6 +11,7 @@ import { orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { allowOnly, limitOf, queryOf } from '../query.ts'
 import { askForBody } from '../respond.ts'
+import { sendList } from '../send-list.ts'
 import { uploadBody } from '../upload-body.ts'
 import { refuseEncoded } from '../upload-request.ts'
 
@@ -31,7 +33,7 @@ const ttlSecondsMax = 366 * 24 * 3600
  * `/api/v1/ipns/<key>`: the body of a PUT is a signed record. `/api/v1/ipns/<domain>`: it is the path that the domain
  * stands for, as text.
  */
-export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits) {
+export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits, turns: Turns) {
   return {
     get: async (request: FastifyRequest, reply: FastifyReply) => {
       const query = queryOf(request)
@@ -83,10 +85,18 @@ export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits) {
       allowOnly(query, ['cursor', 'limit'])
       const cursor = query.get('cursor')
       const signal = clientGone(reply.raw)
-      const options = { limit: limitOf(query, limits), ...(cursor === null ? {} : { cursor }) }
-      const { entries, next } = await verbs.listIpns({ ...options, signal })
       reply.header('cache-control', 'no-cache')
-      return { entries: entries.map(({ record: _bytes, ...entry }) => entry), ...(next === undefined ? {} : { next }) }
+      return sendList(request, reply, {
+        ...{ turns, signal, field: 'entries', limit: limitOf(query, limits), cursor: cursor ?? undefined },
+        read: async (limit, after) => {
+          const { entries, next } = await verbs.listIpns({
+            limit,
+            signal,
+            ...(after === undefined ? {} : { cursor: after }),
+          })
+          return { items: entries.map(({ record: _bytes, ...entry }) => entry), next }
+        },
+      })
     },
   }
 }

@@ -5,7 +5,8 @@ import type { Placement } from '../../placement/placement.ts'
 type PlacementCounts = Placement['counts']
 
 export interface Counted {
-  readonly limitHits: Pick<LimitHits, 'counts'>
+  /** By listener. */
+  readonly limitHits: Readonly<Record<string, Pick<LimitHits, 'counts'>>>
   /** Undefined where copies are not watched over. */
   readonly placement: (() => PlacementCounts) | undefined
 }
@@ -19,8 +20,10 @@ type Metric = readonly [name: string, help: string, value: number]
 export function metricsHandler({ limitHits, placement }: Counted) {
   return async (_request: FastifyRequest, reply: FastifyReply) => {
     reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').header('cache-control', 'no-store')
-    const hits = Object.entries(limitHits.counts()).map(
-      ([limit, count]) => `stowage_limit_hits_total{limit="${limit}"} ${count}`,
+    const hits = Object.entries(limitHits).flatMap(([listener, of]) =>
+      Object.entries(of.counts()).map(
+        ([limit, count]) => `stowage_limit_hits_total{listener="${listener}",limit="${limit}"} ${count}`,
+      ),
     )
     return [
       '# HELP stowage_limit_hits_total How often a request met a limit since the start.',

@@ -2,15 +2,18 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
 import { parseCid } from '../../content/get.ts'
 import type { Propagation } from '../../content/propagation.ts'
-import type { NameEntry, NameOutcome, Verbs } from '../../content/verbs.ts'
+import type { NameEntry, NameOutcome, NameVersion, Verbs } from '../../content/verbs.ts'
 import { AppError, isAppError } from '../../errors.ts'
+import type { Turns } from '../../http/turns.ts'
 import { clientGone } from '../../lib/client-gone.ts'
+import { clientOf } from '../bounds.ts'
 import { expectationOf, orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { readJson } from '../json-body.ts'
 import { type NamesCommand, parseNamesCommand } from '../name-changes.ts'
 import { settlePut } from '../prefer.ts'
 import { allowOnly, flagOf, limitOf, queryOf, takeOne } from '../query.ts'
+import { sendList } from '../send-list.ts'
 import { uploadBody } from '../upload-body.ts'
 import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
 import { putReply } from './upload.ts'
@@ -24,7 +27,11 @@ const historyEnd = '/history'
  * `/api/v1/names/<name>` and `/api/v1/names`. The name is the rest of the path, percent-decoded once, slashes and all. Its
  * history is at `?history=true`, and at `<name>/history` as long as there is no name that is spelled so.
  */
-export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propagation) {
+export function nameRoutes(verbs: Verbs, limits: NameLimits, turns: Turns, propagation?: Propagation) {
+  const historyOf = async (request: FastifyRequest, name: string, signal: AbortSignal) => {
+    const versions = await turns.run(clientOf(request), signal, () => verbs.nameHistory(name, { signal }))
+    return { name, versions }
+  }
   return {
     get: async (request: FastifyRequest, reply: FastifyReply) => {
       const query = queryOf(request)
@@ -32,8 +39,8 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propa
       const signal = clientGone(reply.raw)
       const reference = nameOf(request)
       reply.header('cache-control', 'no-cache')
-      if (flagOf(query, 'history')) return { name: reference, versions: await verbs.nameHistory(reference, { signal }) }
-      const found = await entryOrHistory(verbs, reference, signal)
+      if (flagOf(query, 'history')) return historyOf(request, reference, signal)
+      const found = await entryOrHistory(verbs, reference, signal, (name) => historyOf(request, name, signal))
       if ('versions' in found) return found
       return sendEntry(request, reply, found)
     },
@@ -96,12 +103,19 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propa
       const cid = takeOne(query, 'cid')
       if (cid !== undefined) {
         allowOnly(query, [])
-        return { names: await verbs.namesOf(parseCid(cid), { signal }) }
+        return { names: await turns.run(clientOf(request), signal, () => verbs.namesOf(parseCid(cid), { signal })) }
       }
       allowOnly(query, ['prefix', 'cursor', 'limit'])
       const cursor = query.get('cursor')
-      const options = { limit: limitOf(query, limits), ...(cursor === null ? {} : { cursor }) }
-      return await verbs.listNames(query.get('prefix') ?? '', { ...options, signal })
+      const prefix = query.get('prefix') ?? ''
+      return sendList(request, reply, {
+        ...{ turns, signal, field: 'names', limit: limitOf(query, limits), cursor: cursor ?? undefined },
+        read: async (limit, after) => {
+          const options = { limit, signal, ...(after === undefined ? {} : { cursor: after }) }
+          const { names, next } = await verbs.listNames(prefix, options)
+          return { items: names, next }
+        },
+      })
     },
   }
 
@@ -152,13 +166,17 @@ function spelled<C extends { readonly kind: string }>(change: C): C {
   return 'cid' in change ? { ...change, cid: parseCid(String(change.cid)).toV1().toString() } : change
 }
 
-async function entryOrHistory(verbs: Verbs, reference: string, signal: AbortSignal) {
+async function entryOrHistory(
+  verbs: Verbs,
+  reference: string,
+  signal: AbortSignal,
+  historyOf: (name: string) => Promise<{ readonly versions: readonly NameVersion[] }>,
+) {
   try {
     return await verbs.resolveName(reference, { signal })
   } catch (error) {
     if (!isAppError(error, 'NAME_NOT_FOUND') || !reference.endsWith(historyEnd)) throw error
-    const name = reference.slice(0, -historyEnd.length)
-    return { name, versions: await verbs.nameHistory(name, { signal }) }
+    return historyOf(reference.slice(0, -historyEnd.length))
   }
 }
 

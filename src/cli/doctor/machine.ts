@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { version } from 'node:process'
 import type { Config } from '../../config.ts'
 import { isAppError } from '../../errors.ts'
+import { openFilesMax } from '../../lib/open-files.ts'
 import type { Io } from '../io.ts'
 import { type Check, fail, ok, warn } from './check.ts'
 
@@ -16,12 +16,11 @@ export function checkNodeVersion(running: string = version): Check {
   return fail('node.js', `${running} is too old`, `install Node.js ${nodeMinimum.join('.')} or newer`)
 }
 
-/** Only Linux tells it without a shell; `limitsFile` is in the format of proc(5). */
-export async function checkOpenFiles(limitsFile = '/proc/self/limits'): Promise<Check[]> {
-  const limits = await readFile(limitsFile, 'utf8').catch(() => '')
-  const soft = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1]
+/** `limitsFile` is in the format of proc(5). */
+export async function checkOpenFiles(limitsFile?: string): Promise<Check[]> {
+  const soft = await openFilesMax(limitsFile)
   if (soft === undefined) return []
-  if (soft === 'unlimited' || Number(soft) >= openFilesMin) return [ok('open files', `up to ${soft}`)]
+  if (soft >= openFilesMin) return [ok('open files', soft === Number.POSITIVE_INFINITY ? 'no limit' : `up to ${soft}`)]
   const hint = `raise it before a busy node starts: ulimit -n ${openFilesMin}`
   return [warn('open files', `at most ${soft}: every client and every stream of the store takes one`, hint)]
 }

@@ -1,11 +1,13 @@
 import type { LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
-import type { Sent } from './send.ts'
+
+export type TimeLimits = Pick<LimitConfig, 'retrievalMs' | 'requestMs'>
 
 /** A request on its way, as far as its time is concerned. */
 export interface Timed {
   readonly beganMs: number
-  readonly sent: Sent
+  /** So far; whatever it counts, more of it is progress. */
+  sentBytes(): number
   /** Bytes that wait for the client to take them: then nobody waits for us. */
   waitingForClient(): boolean
   /** Ends it: with an answer as long as there is none, else by cutting the connection. */
@@ -22,18 +24,18 @@ interface Seen {
  * them now and then, so that a request costs no timer; one may so last a tenth longer than its limit.
  */
 export class TimeWatch {
-  readonly #limits: Pick<LimitConfig, 'retrievalMs' | 'requestMs'>
+  readonly #limits: TimeLimits
   readonly #seen = new Map<Timed, Seen>()
   readonly #lookMs: number
   #timer: NodeJS.Timeout | undefined
 
-  constructor(limits: Pick<LimitConfig, 'retrievalMs' | 'requestMs'>) {
+  constructor(limits: TimeLimits) {
     this.#limits = limits
     this.#lookMs = Math.max(10, Math.min(limits.retrievalMs, limits.requestMs, 10_000) / 10)
   }
 
   add(request: Timed): void {
-    this.#seen.set(request, { bytes: 0, progressMs: request.beganMs })
+    this.#seen.set(request, { bytes: request.sentBytes(), progressMs: request.beganMs })
     this.#timer ??= setInterval(() => this.#look(performance.now()), this.#lookMs).unref()
   }
 
@@ -53,8 +55,9 @@ export class TimeWatch {
     }
     const { retrievalMs, requestMs } = this.#limits
     for (const [request, seen] of this.#seen) {
-      if (request.sent.bytes !== seen.bytes || request.waitingForClient()) {
-        seen.bytes = request.sent.bytes
+      const bytes = request.sentBytes()
+      if (bytes !== seen.bytes || request.waitingForClient()) {
+        seen.bytes = bytes
         seen.progressMs = nowMs
       }
       if (nowMs - request.beganMs > requestMs) this.#end(request, tookTooLong(requestMs))

@@ -38,6 +38,8 @@ function clientGone(): Error {
 export function cutWhenIdle(socket: Socket): 'waits' | 'unread' | 'idle' {
   const unread = socket.writableLength > 0
   if (!unread && (connections.get(socket)?.working ?? 0) > 0) return 'waits'
-  socket.destroy()
+  // What waits is thrown away with it: else the kernel would keep it for a client that takes nothing.
+  if (unread) socket.resetAndDestroy()
+  else socket.destroy()
   return unread ? 'unread' : 'idle'
 }

@@ -2,16 +2,18 @@ import { isIPv6 } from 'node:net'
 import type { LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 
+export type AdmissionLimits = Pick<LimitConfig, 'requestsMax' | 'requestsPerClientMax'>
+
 /**
  * How many requests are worked on at a time, and how many of them are one client's. What is too many is refused at once:
  * a queue would only make everybody wait.
  */
 export class Admission {
-  readonly #limits: Pick<LimitConfig, 'requestsMax' | 'requestsPerClientMax'>
+  readonly #limits: AdmissionLimits
   readonly #byClient = new Map<string, number>()
   #all = 0
 
-  constructor(limits: Pick<LimitConfig, 'requestsMax' | 'requestsPerClientMax'>) {
+  constructor(limits: AdmissionLimits) {
     this.#limits = limits
   }
 
