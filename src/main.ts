@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { runCli } from './cli/main.ts'
 import { readConfig, type SettingFlags } from './config.ts'
+import { onAbort } from './lib/on-abort.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 const stop = new AbortController()
@@ -62,8 +63,7 @@ async function serve(flags: SettingFlags): Promise<number> {
     )
   }
   await new Promise<void>((resolve) => {
-    if (stop.signal.aborted) resolve()
-    else stop.signal.addEventListener('abort', () => resolve(), { once: true })
+    onAbort(stop.signal, resolve)
   })
   const leave = (exitCode: number) => {
     node.abandon()

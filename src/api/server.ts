@@ -10,6 +10,7 @@ import type { Propagation } from '../content/propagation.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
+import { clientGone } from '../lib/client-gone.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
@@ -110,6 +111,8 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.addHook('onRequest', async (request, reply) => {
+    // Before anything is awaited.
+    clientGone(reply.raw)
     reply.header('x-content-type-options', 'nosniff')
     refuseTokenInQuery(request)
     if (request.raw.headers.host === undefined && request.raw.httpVersion === '1.1') {
@@ -240,7 +243,7 @@ function addPeerRoutes(
 }
 
 function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log, limitHits }: ApiParts) {
-  if (reply.raw.destroyed) {
+  if (reply.raw.destroyed || clientGone(reply.raw).aborted) {
     // The client is gone: nobody is left to hear it, and its leaving is no fault of ours.
     reply.hijack()
     return reply

@@ -6,7 +6,7 @@ import { type Propagation, propagationFields, propagationHeaders } from '../../c
 import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
 import type { IsDeleted, ReadLog, Verbs } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
-import { clientGone } from '../../lib/client-gone.ts'
+import { clientGone, whenOver } from '../../lib/client-gone.ts'
 import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
 
@@ -90,7 +90,7 @@ function recordRead(
 ): void {
   const beganMs = performance.now()
   const cid = root.toV1().toString()
-  reply.raw.once('close', () => {
+  whenOver(reply.raw, () => {
     const { statusCode: status } = reply.raw
     const latencyMs = performance.now() - beganMs
     const { name, reference } = by
