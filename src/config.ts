@@ -326,6 +326,12 @@ export const settings = {
     min: 0,
     help: 'how long requests under way may finish after SIGTERM or SIGINT',
   },
+  WATCHDOG_SECONDS: {
+    kind: 'seconds',
+    default: '30',
+    min: 0,
+    help: 'a node whose event loop is blocked for so long ends with exit code 8, to be started again; 0 = off',
+  },
   READS_LOG: {
     kind: 'switch',
     default: 'on',
@@ -585,6 +591,8 @@ export interface Config {
   readonly comms: CommsConfig
   readonly placement: PlacementConfig
   readonly shutdownMs: number
+  /** 0 = off. */
+  readonly watchdogMs: number
   readonly token: string | undefined
   readonly keysSecret: string | undefined
   readonly apiUrl: string | undefined
@@ -720,6 +728,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       scrubEveryMs: read.number('SCRUB_DAYS') * 24 * 3600 * 1000,
     }),
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
+    watchdogMs: read.number('WATCHDOG_SECONDS') * 1000,
     token: read.text('TOKEN'),
     keysSecret: read.text('KEYS_SECRET'),
     apiUrl: read.text('API_URL'),

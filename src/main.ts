@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
+import { exitCodes } from './cli/exit-codes.ts'
 import { runCli } from './cli/main.ts'
 import { readConfig, type SettingFlags } from './config.ts'
 import { AppError } from './errors.ts'
+import { onAbort } from './lib/on-abort.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 const stop = new AbortController()
@@ -76,6 +78,11 @@ async function serve(flags: SettingFlags): Promise<number> {
     log.fatal({ err: error }, 'unexpected: the node ends')
     process.exit(1)
   })
+  if (config.watchdogMs > 0) {
+    const { watchEventLoop } = await import('./observability/watchdog.ts')
+    const onTrouble = (err: unknown) => log.warn({ err }, 'nobody watches whether the event loop is blocked')
+    watchEventLoop({ blockedMsMax: config.watchdogMs, exitCode: exitCodes.blocked, level: config.log, onTrouble })
+  }
   const node = await startNode(config, { log, version, env: process.env, signal: stop.signal, ...crashing() })
   const { apiUrl, gatewayUrl, dataDir } = node
   const address = { apiUrl, gatewayUrl, dataDir, pid: process.pid }
@@ -87,8 +94,7 @@ async function serve(flags: SettingFlags): Promise<number> {
     )
   }
   await new Promise<void>((resolve) => {
-    if (stop.signal.aborted) resolve()
-    else stop.signal.addEventListener('abort', () => resolve(), { once: true })
+    onAbort(stop.signal, resolve)
   })
   const leave = (exitCode: number) => {
     node.abandon()

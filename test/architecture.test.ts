@@ -117,6 +117,13 @@ test('only the process itself touches process', () => {
   expect(touching).toEqual(['main.ts'])
 })
 
+test('only onAbort listens to a signal: a listener of its own misses an abort that is past, and many are a leak', () => {
+  const listening = sourceFiles(src)
+    .filter((file) => /\.addEventListener\(\s*'abort'|\.onabort\b/.test(readFileSync(file, 'utf8')))
+    .map((file) => relative(src, file))
+  expect(listening).toEqual(['lib/on-abort.ts'])
+})
+
 test('no file below src is longer than 300 lines', () => {
   const long = sourceFiles(src)
     .map((file) => [relative(src, file), readFileSync(file, 'utf8').split('\n').length] as const)

@@ -4,7 +4,7 @@ import { clientKey } from '../http/admission.ts'
 import type { Proxies } from '../http/proxies.ts'
 import type { Requests } from '../http/requests.ts'
 import { Work } from '../http/work.ts'
-import { clientGone, endWork } from '../lib/client-gone.ts'
+import { clientGone, endWork, whenOver } from '../lib/client-gone.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import { failureOf, sendFailure } from './respond.ts'
 
@@ -55,14 +55,14 @@ class ApiWork extends Work {
 export function boundRequests(app: FastifyInstance, parts: BoundParts): void {
   const { requests, proxies } = parts
   app.addHook('onRequest', async (request, reply) => {
-    // Before anything is waited for: a 'close' that nobody hears does not come again.
+    // Before anything is waited for.
     clientGone(reply.raw)
     const { url } = request.routeOptions
     if (url === alwaysPath) return
     const { headers, socket: peer } = request.raw
     const work = new ApiWork(request, reply, clientKey(proxies.clientOf({ headers, peer })), parts)
     works.set(request, work)
-    reply.raw.once('close', () => requests.end(work))
+    whenOver(reply.raw, () => requests.end(work))
     const isRead = request.method === 'GET' || request.method === 'HEAD'
     requests.begin(work, { timed: isRead && !untimedPaths.has(url) })
   })

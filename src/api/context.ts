@@ -2,16 +2,19 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Auth, anonymous, ownerFor, type Principal } from '../auth/principal.ts'
 import type { Context, ReadContext } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
+import { clientGone } from '../lib/client-gone.ts'
 import { correlationOf, traceparentOf } from '../lib/message-ids.ts'
 import { isUuid, uuidv7 } from '../lib/uuid.ts'
 
 const ownerLengthMax = 256
 const principals = new WeakMap<FastifyRequest, Principal>()
 
-/** The hook of every route that needs the token. @throws AppError UNAUTHORIZED */
+/** The hook of every route that needs the token. @throws AppError UNAUTHORIZED; Error when the client has left meanwhile */
 export function needsToken(auth: Auth) {
-  return async (request: FastifyRequest) => {
+  return async (request: FastifyRequest, reply: FastifyReply) => {
+    const gone = clientGone(reply.raw)
     principals.set(request, await auth.authenticate(request.headers.authorization))
+    gone.throwIfAborted()
   }
 }
 

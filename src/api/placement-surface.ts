@@ -1,6 +1,7 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { LimitConfig } from '../config.ts'
 import type { PlacementVerbs } from '../placement/surface.ts'
+import type { needsToken } from './context.ts'
 import { placeRoutes } from './routes/places.ts'
 import { policyRoutes } from './routes/policies.ts'
 import { whyHandler, whyPrefix } from './routes/why.ts'
@@ -23,7 +24,7 @@ export interface PlacementSurface extends Omit<PlacementVerbs, 'idle'> {
   readonly site: string
 }
 
-type WithToken = { readonly onRequest: (request: FastifyRequest) => Promise<void> }
+type WithToken = { readonly onRequest: ReturnType<typeof needsToken> }
 
 /** What lies where, and why. Looking is open, as for objects; changes, and what reads everything, need the token. */
 export function addPlacementRoutes(

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { StoredEvent } from '../content/verbs.ts'
+import { onAbort } from '../lib/on-abort.ts'
 
 export type EventFormat = 'sse' | 'lines'
 
@@ -71,14 +72,12 @@ function drained(response: ServerResponse, idleMs: number, signal: AbortSignal):
     const settle = (outcome: () => void) => {
       clearTimeout(timer)
       response.off('drain', onDrain)
-      signal.removeEventListener('abort', onAbort)
+      release()
       outcome()
     }
     const onDrain = () => settle(resolve)
-    const onAbort = () => settle(() => reject(signal.reason))
+    const release = onAbort(signal, () => settle(() => reject(signal.reason)))
     const timer = setTimeout(() => settle(() => reject(new Error('the client takes no events'))), idleMs)
     response.once('drain', onDrain)
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
   })
 }

@@ -14,6 +14,7 @@ import { boundConnections, boundedOptions } from '../http/bounded-listener.ts'
 import { Proxies } from '../http/proxies.ts'
 import { Requests } from '../http/requests.ts'
 import { Turns } from '../http/turns.ts'
+import { clientGone } from '../lib/client-gone.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
@@ -123,6 +124,8 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   boundRequests(app, { requests, proxies: new Proxies(config.trustedProxies), limitHits })
   if (config.readAccess === 'token') readsNeedToken(app, parts.auth)
   app.addHook('onRequest', async (request, reply) => {
+    // Before anything is awaited.
+    clientGone(reply.raw)
     reply.header('x-content-type-options', 'nosniff')
     refuseTokenInQuery(request)
     if (request.raw.headers.host === undefined && request.raw.httpVersion === '1.1') {
@@ -151,9 +154,9 @@ const openPaths: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz
 
 function readsNeedToken(app: FastifyInstance, auth: Auth): void {
   const check = needsToken(auth)
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     const isRead = request.method === 'GET' || request.method === 'HEAD'
-    if (isRead && !openPaths.has(request.routeOptions.url)) await check(request)
+    if (isRead && !openPaths.has(request.routeOptions.url)) await check(request, reply)
   })
 }
 
@@ -267,7 +270,7 @@ function addPeerRoutes(
 }
 
 function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log, limitHits }: ApiParts) {
-  if (reply.raw.destroyed) {
+  if (reply.raw.destroyed || clientGone(reply.raw).aborted) {
     // The client is gone: nobody is left to hear it, and its leaving is no fault of ours.
     reply.hijack()
     return reply

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { AppError } from '../errors.ts'
+import { onAbort } from '../lib/on-abort.ts'
 import { formatBytes } from '../lib/units.ts'
 
 export interface UploadBodyOptions {
@@ -29,6 +30,9 @@ export async function* uploadBody(request: IncomingMessage, options: UploadBodyO
     } else if (request.readableEnded) {
       if (!request.complete) throw endedEarly()
       return
+    } else if (request.destroyed) {
+      // No 'end' comes any more, nor anything else to wait for: not even where all of it had come.
+      throw endedEarly(request.errored ?? undefined)
     } else {
       await moreToRead(request, idleMs, signal)
     }
@@ -46,18 +50,18 @@ function refuseTooLarge(bytes: number, bytesMax: number): void {
 const endedEarly = (cause?: unknown) =>
   new AppError('REQUEST_INVALID', 'the body ended before its announced length', cause === undefined ? {} : { cause })
 
+/** Resolves when there is something to look at: more bytes, the end, or that nothing comes any more. */
 function moreToRead(request: IncomingMessage, idleMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (outcome: () => void) => {
       clearTimeout(timer)
-      request.off('readable', onMore).off('end', onMore).off('error', onError).off('close', onClose)
-      signal.removeEventListener('abort', onAbort)
+      request.off('readable', onMore).off('end', onMore).off('error', onError).off('close', onMore)
+      release()
       outcome()
     }
     const onMore = () => settle(resolve)
     const onError = (error: Error) => settle(() => reject(endedEarly(error)))
-    const onClose = () => settle(() => (request.complete ? resolve() : reject(endedEarly())))
-    const onAbort = () => settle(() => reject(signal.reason))
+    const release = onAbort(signal, () => settle(() => reject(signal.reason)))
     const timer = setTimeout(() => {
       const seconds = idleMs / 1000
       settle(() =>
@@ -66,8 +70,6 @@ function moreToRead(request: IncomingMessage, idleMs: number, signal: AbortSigna
         ),
       )
     }, idleMs)
-    request.once('readable', onMore).once('end', onMore).once('error', onError).once('close', onClose)
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (request.destroyed && !request.readableEnded) onClose()
+    request.once('readable', onMore).once('end', onMore).once('error', onError).once('close', onMore)
   })
 }

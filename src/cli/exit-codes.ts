@@ -10,6 +10,7 @@ export const exitCodes = {
   notAuthorized: 5,
   storageFull: 6,
   conflict: 7,
+  blocked: 8,
   interrupted: 130,
 } as const
 
@@ -22,6 +23,7 @@ export const exitCodesHelp = `Exit codes:
   5    not authorized: no token, or the wrong one
   6    the storage is full
   7    conflict: a name is not at the revision that was expected, or is there already
+  8    serve: the node was blocked and ended itself, to be started again; its log says where it was
   130  interrupted`
 
 const byCode: Readonly<Record<ErrorCode, number>> = {

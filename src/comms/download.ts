@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { AppError } from '../errors.ts'
+import { onAbort } from '../lib/on-abort.ts'
 import { type Incoming, noResponders } from '../nats/messaging.ts'
 import { Credit } from './credit.ts'
 import { header } from './protocol.ts'
@@ -44,13 +45,12 @@ export async function sendInParts(
 ): Promise<number> {
   const credit = new Credit(limits.flightBytesMax, limits.idleMs)
   const transfer = transfers.open((message) => receiveCredit(message, credit))
-  const onAbort = () => credit.fail(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
+  const release = onAbort(signal, () => credit.fail(signal.reason))
   try {
     credit.grant(download.credit)
     return await send(download, requester, credit, { ...limits, subject: transfer.subject })
   } finally {
-    signal.removeEventListener('abort', onAbort)
+    release()
     transfer.close()
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { AppError } from '../errors.ts'
+import { onAbort } from '../lib/on-abort.ts'
 import type { Incoming, Messaging, Outgoing } from '../nats/messaging.ts'
 import { header } from './protocol.ts'
 import { errorReply, type Requester, requesterOf } from './reply.ts'
@@ -97,8 +98,7 @@ export class Upload {
   async *source(signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const hash = createHash('sha256')
     let size = 0
-    const onAbort = () => this.#wake?.()
-    signal.addEventListener('abort', onAbort, { once: true })
+    const release = onAbort(signal, () => this.#wake?.())
     try {
       for (;;) {
         const part = await this.#next(signal)
@@ -114,7 +114,7 @@ export class Upload {
         this.#unanswered.delete(part.number)
       }
     } finally {
-      signal.removeEventListener('abort', onAbort)
+      release()
     }
   }
 

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
+import { pause } from '../lib/pause.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetFrom, directGetSince, wholeStream } from '../nats/direct-get.ts'
 import { lastSequence, nextAtLeader } from '../nats/event-stream.ts'
@@ -91,7 +91,9 @@ export class Feed {
           if (passes(logged)) yield { sequence: logged.sequence, event: logged.event }
         }
         if (recent.upTo > position) position = recent.upTo
-        else await this.#tail.after(position, signal)
+        else if (this.#tail.last <= position) await this.#tail.after(position, signal)
+        // It is known to be there, and whoever was asked lags behind.
+        else await pause(pauseMs, signal)
       }
     } finally {
       leave()
@@ -182,7 +184,7 @@ async function patiently<T>(waitMs: number, signal: AbortSignal, work: () => Pro
       if (performance.now() > endMs) {
         throw new AppError('STORE_UNAVAILABLE', 'the event log does not answer', { cause: error })
       }
-      await delay(pauseMs, undefined, { signal })
+      await pause(pauseMs, signal)
     }
   }
 }

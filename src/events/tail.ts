@@ -1,3 +1,4 @@
+import { onAbort } from '../lib/on-abort.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetFrom, wholeStream } from '../nats/direct-get.ts'
 import { lastSequence, onEventStored } from '../nats/event-stream.ts'
@@ -112,10 +113,9 @@ export class Tail {
 
   #change(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const onAbort = () => waiter.reject(signal.reason)
       const settled = () => {
         this.#waiting.delete(waiter)
-        signal.removeEventListener('abort', onAbort)
+        release()
       }
       const waiter: Waiter = {
         resolve: () => {
@@ -127,9 +127,8 @@ export class Tail {
           reject(error)
         },
       }
+      const release = onAbort(signal, () => waiter.reject(signal.reason))
       this.#waiting.add(waiter)
-      if (signal.aborted) onAbort()
-      else signal.addEventListener('abort', onAbort, { once: true })
     })
   }
 

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { AppError } from '../errors.ts'
 import type { Sent } from '../http/work.ts'
+import { onAbort } from '../lib/on-abort.ts'
 import { corsHeaders, securityHeaders } from './headers.ts'
 import type { Body, Reply } from './reply.ts'
 
@@ -78,16 +79,15 @@ function wrongLength(promised: bigint): AppError {
 /** Until the socket has taken everything. @throws the signal's reason when the client leaves meanwhile */
 function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onDrain = () => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    }
-    const onAbort = () => {
+    if (signal.aborted) return reject(signal.reason)
+    const release = onAbort(signal, () => {
       response.off('drain', onDrain)
       reject(signal.reason)
+    })
+    const onDrain = () => {
+      release()
+      resolve()
     }
-    if (signal.aborted) return reject(signal.reason)
     response.once('drain', onDrain)
-    signal.addEventListener('abort', onAbort, { once: true })
   })
 }

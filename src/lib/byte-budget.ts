@@ -1,3 +1,5 @@
+import { onAbort } from './on-abort.ts'
+
 interface Waiter {
   readonly bytes: number
   readonly resolve: () => void
@@ -31,16 +33,15 @@ export class ByteBudget {
       const waiter: Waiter = {
         bytes,
         resolve: () => {
-          signal.removeEventListener('abort', onAbort)
+          release()
           resolve()
         },
       }
-      const onAbort = () => {
+      const release = onAbort(signal, () => {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
         reject(signal.reason)
         this.#admit()
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
+      })
       this.#waiters.push(waiter)
     })
   }

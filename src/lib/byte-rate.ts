@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { pause } from './pause.ts'
 
 /** Holds work to a rate in bytes a second; what is saved up while idle lasts for `burstMs`, a second unless said. */
 export class ByteRate {
@@ -19,6 +19,6 @@ export class ByteRate {
     const nowMs = performance.now()
     const fromMs = Math.max(this.#freeAtMs, nowMs - this.#burstMs)
     this.#freeAtMs = fromMs + (bytes / this.#bytesPerSecond) * 1000
-    if (fromMs > nowMs) await delay(fromMs - nowMs, undefined, { signal })
+    if (fromMs > nowMs) await pause(fromMs - nowMs, signal)
   }
 }

@@ -2,6 +2,7 @@ import { readlinkSync } from 'node:fs'
 import { getPriority, setPriority } from 'node:os'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { AppError, type ErrorCode, isAppError } from '../errors.ts'
+import { onAbort } from './on-abort.ts'
 
 /** What a call may have beside its answer. */
 export interface CallOptions<Part> {
@@ -83,8 +84,7 @@ export class WorkerThread<Call, Part, Result> {
     const worker = this.#worker
     const id = this.#next++
     const taking = new Set<Promise<void>>()
-    const onAbort = () => worker.postMessage({ id, kind: 'abort' } satisfies ToThread)
-    signal.addEventListener('abort', onAbort, { once: true })
+    const release = onAbort(signal, () => worker.postMessage({ id, kind: 'abort' } satisfies ToThread))
     try {
       return (await new Promise<unknown>((resolve, reject) => {
         this.#pending.set(id, { options: options as CallOptions<unknown>, resolve, reject, taking })
@@ -94,7 +94,7 @@ export class WorkerThread<Call, Part, Result> {
       signal.throwIfAborted()
       throw error
     } finally {
-      signal.removeEventListener('abort', onAbort)
+      release()
       this.#pending.delete(id)
       await Promise.all(taking)
       if (this.#pending.size === 0) this.#rest()

@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import type { Expectation } from '../events/log.ts'
+import { pause } from '../lib/pause.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import { nameKey, type Version } from './name.ts'
 import type { NameEntry, NameVersion } from './name-entry.ts'
@@ -95,7 +95,7 @@ export class NameLog {
       const versions = first !== undefined && isKnown && areRooted(recent) ? recent : await this.history(name, signal)
       // A replica of the log that lags behind has less of it.
       if (versionOf(newest) === undefined || (versions.at(-1)?.revision ?? 0) >= newest.sequence) return versions
-      await delay(lookAgainMs, undefined, { signal })
+      await pause(lookAgainMs, signal)
     }
     throw new AppError('STORE_UNAVAILABLE', 'the event log is behind itself')
   }

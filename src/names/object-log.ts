@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
+import { pause } from '../lib/pause.ts'
 import { mapAhead } from '../lib/streams.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 import { type LogMessage, readMessage, rootKey } from './name-fold.ts'
@@ -49,7 +49,7 @@ export class ObjectLog {
       }
       // A replica of the log that lags behind has less of it.
       if (last.every(({ sequence }) => sequence <= read)) return life
-      await delay(lookAgainMs, undefined, { signal })
+      await pause(lookAgainMs, signal)
     }
     throw new AppError('STORE_UNAVAILABLE', 'the event log is behind itself')
   }

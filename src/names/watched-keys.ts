@@ -1,4 +1,5 @@
 import { AppError } from '../errors.ts'
+import { onAbort } from '../lib/on-abort.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { type KvChange, KvWatch } from '../nats/kv-watch.ts'
@@ -66,7 +67,7 @@ export class WatchedKeys<Keys extends KeySet> {
   async caughtUp(waitMs: number, signal: AbortSignal): Promise<void> {
     if (this.#ready) return
     let timer: NodeJS.Timeout | undefined
-    let abort = (): void => undefined
+    let release = (): void => undefined
     try {
       await new Promise<void>((resolve, reject) => {
         this.#waiting.push(resolve)
@@ -74,13 +75,11 @@ export class WatchedKeys<Keys extends KeySet> {
           hint: 'try again in a moment',
         })
         timer = setTimeout(() => reject(unavailable), waitMs)
-        abort = () => reject(signal.reason)
-        signal.addEventListener('abort', abort, { once: true })
-        if (signal.aborted) abort()
+        release = onAbort(signal, () => reject(signal.reason))
       })
     } finally {
       clearTimeout(timer)
-      signal.removeEventListener('abort', abort)
+      release()
     }
   }
 

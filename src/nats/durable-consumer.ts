@@ -126,20 +126,19 @@ export class DurableConsumer {
     let working: Promise<void> | undefined
     let failure: unknown
     const drain = async () => {
-      while (waiting.length > 0 && failure === undefined) await this.#workOn(waiting.splice(0, batchMax))
+      try {
+        while (waiting.length > 0) await this.#workOn(waiting.splice(0, batchMax))
+        // In the turn of the last look: what comes from now on begins anew.
+        working = undefined
+      } catch (error) {
+        failure = error
+        await messages.close()
+      }
     }
     for await (const message of messages) {
       waiting.push(message)
       // After this turn's I/O, so that messages which arrive together are done together.
-      working ??= new Promise((next) => setImmediate(next)).then(drain).then(
-        () => {
-          working = undefined
-        },
-        async (error: unknown) => {
-          failure = error
-          await messages.close()
-        },
-      )
+      working ??= new Promise((next) => setImmediate(next)).then(drain)
     }
     await working
     if (failure !== undefined) throw failure

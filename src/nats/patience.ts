@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
+import { pause } from '../lib/pause.ts'
 import { isTransient } from './publish.ts'
 import { refusedWrite } from './refusal.ts'
 
@@ -26,7 +26,7 @@ export async function patiently<T>(waitMs: number, signal: AbortSignal, work: ()
         })
       }
       // Ends early when aborted; the next round throws the reason.
-      await delay(pauseMs, undefined, { signal }).catch(() => undefined)
+      await pause(pauseMs, signal).catch(() => undefined)
     }
   }
 }

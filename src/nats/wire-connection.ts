@@ -166,6 +166,8 @@ export class WireConnection {
       }
       socket.write(handshake.connectLines(info, this.inbox))
       await Promise.race([handshake.accepted, lost])
+      // Cut right behind its answer: 'close' may be past, and nobody would ever make the connection again.
+      if (plain.destroyed) throw new Error('the server closed the connection')
       this.#payloadBytesMax = info.max_payload
     } catch (error) {
       plain.destroy()

@@ -1,3 +1,4 @@
+import { onAbort } from '../lib/on-abort.ts'
 import type { LogMessage } from '../names/name-fold.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import type { LogReader } from '../nats/log-reader.ts'
@@ -63,11 +64,11 @@ export class Follower {
       await new Promise<void>((resolve) => {
         const end = () => {
           this.#waiters.delete(end)
-          signal.removeEventListener('abort', end)
+          release()
           resolve()
         }
+        const release = onAbort(signal, end)
         this.#waiters.add(end)
-        signal.addEventListener('abort', end)
         this.wake()
       })
     }
@@ -163,11 +164,11 @@ export class Follower {
     await new Promise<void>((resolve) => {
       const end = () => {
         clearTimeout(timer)
-        signal.removeEventListener('abort', end)
+        release()
         resolve()
       }
       const timer = setTimeout(end, ms)
-      signal.addEventListener('abort', end)
+      const release = onAbort(signal, end)
       if (wakes) this.#wake = end
     })
     this.#wake = undefined

@@ -52,12 +52,6 @@ export class NameWatch {
     }
     if (this.#changed.size === 0) return
     this.#working ??= this.#work(signal)
-      .catch((error: unknown) => {
-        if (!signal.aborted) this.#parts.onTrouble(error)
-      })
-      .finally(() => {
-        this.#working = undefined
-      })
   }
 
   async close(): Promise<void> {
@@ -66,14 +60,21 @@ export class NameWatch {
   }
 
   async #work(signal: AbortSignal): Promise<void> {
-    while (this.#changed.size > 0) {
-      const changes = [...this.#changed].slice(0, atOnce)
-      for (const [key] of changes) this.#changed.delete(key)
-      await this.#indexed(changes, signal)
-      for (const [, { name, revision, roots }] of changes) {
-        for (const root of new Set([...roots, ...(await this.#rootsBefore(name, revision, signal))])) {
-          this.#parts.onRoot(root)
-        }
+    try {
+      while (this.#changed.size > 0) await this.#workOn([...this.#changed].slice(0, atOnce), signal)
+    } catch (error) {
+      if (!signal.aborted) this.#parts.onTrouble(error)
+    }
+    // In the turn of the last look: what changes from now on begins anew.
+    this.#working = undefined
+  }
+
+  async #workOn(changes: readonly (readonly [key: string, change: Changed])[], signal: AbortSignal): Promise<void> {
+    for (const [key] of changes) this.#changed.delete(key)
+    await this.#indexed(changes, signal)
+    for (const [, { name, revision, roots }] of changes) {
+      for (const root of new Set([...roots, ...(await this.#rootsBefore(name, revision, signal))])) {
+        this.#parts.onRoot(root)
       }
     }
   }

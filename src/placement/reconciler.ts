@@ -1,5 +1,6 @@
 import { storeKey } from '../blocks/store-ref.ts'
 import { AppError, isAppError } from '../errors.ts'
+import { onAbort } from '../lib/on-abort.ts'
 import type { MoveQueue } from '../nats/move-queue.ts'
 import { copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
@@ -98,9 +99,9 @@ export class Reconciler {
     const wakeAll = () => {
       for (const wake of this.#wakers.splice(0)) wake()
     }
-    signal.addEventListener('abort', wakeAll, { once: true })
+    const release = onAbort(signal, wakeAll)
     await Promise.all(Array.from({ length: rootsAtOnce }, () => this.#worker(signal)))
-    signal.removeEventListener('abort', wakeAll)
+    release()
     // Whoever plans next looks at all roots.
     this.#waiting.clear()
     this.#failures.clear()

@@ -71,6 +71,8 @@ export class Routes {
     this.#again = true
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined
+      // It has changed since the last look.
+      if (this.#again) this.refresh()
     })
   }
 

@@ -6,6 +6,7 @@ import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { readConfig } from '../../src/config.ts'
 import { createPut } from '../../src/content/put.ts'
 import { type NodeProcess, startNodeProcess } from '../support/node-process.ts'
+import { randomOf } from '../support/random.ts'
 
 /**
  * Uploads while the node or its nats-server is killed at random moments (facts/faults.md F1, F3).
@@ -192,15 +193,4 @@ export function contentOf({ bytes, seed }: Pick<Attempt, 'bytes' | 'seed'>): Buf
   // Blocks of one upload differ as well.
   for (let at = 0; at + 4 <= bytes; at += 65_536) content.writeUInt32LE(at / 65_536, at)
   return content
-}
-
-/** mulberry32: small, good enough, and the same everywhere. */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }

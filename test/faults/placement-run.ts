@@ -12,6 +12,7 @@ import { verifyDag } from '../../src/placement/copy-dag.ts'
 import { rootEffects } from '../../src/placement/fold.ts'
 import type { RootFacts } from '../../src/placement/model.ts'
 import type { NodeProcess } from '../support/node-process.ts'
+import { randomOf } from '../support/random.ts'
 import { isAsWanted, keyOf, type SiteLog, settled, sitesOf, verifiedOf } from './site-logs.ts'
 
 /** A node of the run, which can be killed and comes back with the same settings. */
@@ -227,15 +228,4 @@ function contentOf(seed: number, bytes: number): Buffer {
   const content = Buffer.alloc(bytes + 16, out)
   for (let at = 0; at + 4 <= bytes; at += 65_536) content.writeUInt32LE(at / 65_536, at)
   return content
-}
-
-/** mulberry32: small, good enough, and the same everywhere. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }

@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { type NodeProcess, startNodeProcess } from '../support/node-process.ts'
 import { PowerCutDisk } from '../support/power-cut-disk.ts'
-import { contentOf, randomOf, serverPid, sha256 } from './kill-run.ts'
+import { randomOf } from '../support/random.ts'
+import { contentOf, serverPid, sha256 } from './kill-run.ts'
 
 /**
  * Puts, names and keys while the power of the disk is cut at random moments. The ledger lies here, outside of the disk: what was

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { resolveServerBinary } from '../../src/nats/server-binary.ts'
+import { abortRounds } from './abort-rounds.ts'
 import { killRun } from './kill-run.ts'
 import { placementRounds } from './placement-rounds.ts'
 import { powerCutRun } from './power-cut-run.ts'
@@ -12,6 +13,7 @@ import { soakRun, tellSoak } from './soak-run.ts'
 // npm run faults -- --soak --minutes 60 --seed 7
 // npm run faults -- --placement --minutes 10 --seed 7
 // npm run faults -- --powercut --minutes 10 --seed 7 [--cuts 100] [--late]   (root, Linux; --late: the control, which must lose)
+// npm run faults -- --aborts --minutes 10 --seed 7
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '5' },
@@ -20,13 +22,14 @@ const { values } = parseArgs({
     cuts: { type: 'string', default: '1000000' },
     late: { type: 'boolean', default: false },
     soak: { type: 'boolean', default: false },
+    aborts: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
 })
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 if (!(minutes > 0) || !Number.isInteger(seed))
-  throw new Error('usage: npm run faults -- [--placement | --powercut | --soak] --minutes <n> --seed <n>')
+  throw new Error('usage: npm run faults -- [--placement | --powercut | --soak | --aborts] --minutes <n> --seed <n>')
 
 const { path: natsServer } = await resolveServerBinary()
 const endMs = Date.now() + minutes * 60_000
@@ -49,6 +52,10 @@ if (values.soak) {
   const result = await soakRun({ dataDir, natsServer, seed, untilMs: endMs, log: console.log })
   await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
   process.exit(tellSoak(result, minutes * 60_000, console.log) ? 0 : 1)
+}
+if (values.aborts) {
+  const isWell = await abortRounds({ seed, endMs, natsServer, log: console.log })
+  process.exit(isWell ? 0 : 1)
 }
 for (let round = 0; Date.now() < endMs; round++) {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-faults-'))

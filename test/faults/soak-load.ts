@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import type { NodeProcess } from '../support/node-process.ts'
+import { randomOf } from '../support/random.ts'
 import { tar } from '../support/tar.ts'
-import { randomOf } from './kill-run.ts'
 
 /**
  * What a busy node meets, mixed: content and names in and out in every form, lists, followers, requests over NATS, bad ones,

@@ -207,6 +207,15 @@ test('closing while connecting ends the attempt, and no other follows', async ()
   expect(server.peers).toHaveLength(3)
 })
 
+test('a connection that breaks in the packet of its answer is not taken for one, and the next one serves', async () => {
+  let connections = 0
+  const server = await fakeServer((peer) => peer.accept(++connections === 1 ? 'MSG no lengths\r\n' : ''))
+  const { connection } = await open([server.url, server.url])
+  connection.publish('a', '', undefined, Buffer.from('x'))
+  const second = await server.peer(1)
+  await vi.waitFor(() => expect(second.said()).toContain('PUB a 1\r\nx\r\n'), wait)
+})
+
 test('a closed connection is closed at the other side, and does not count as lost', async () => {
   const server = await fakeServer()
   const { connection, events } = await open(server.url)

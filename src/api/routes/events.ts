@@ -6,6 +6,7 @@ import type { EventFeed, EventFilter, StoredEvent } from '../../content/verbs.ts
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { correlationOf } from '../../lib/message-ids.ts'
+import { onAbort } from '../../lib/on-abort.ts'
 import { timeOfUuidv7 } from '../../lib/uuid.ts'
 import { givePlaceBack } from '../bounds.ts'
 import { allowOnly, flagOf, queryOf } from '../query.ts'
@@ -126,11 +127,9 @@ async function startOf(
 /** One signal for both. (`AbortSignal.any` keeps what it made alive with the longer of the two.) */
 function endedBy(client: AbortSignal, closing: AbortSignal) {
   const controller = new AbortController()
-  const onClient = () => controller.abort(client.reason)
-  const onClosing = () => controller.abort(closing.reason)
-  if (client.aborted) onClient()
-  if (closing.aborted) onClosing()
-  client.addEventListener('abort', onClient, { once: true })
-  closing.addEventListener('abort', onClosing, { once: true })
-  return { signal: controller.signal, release: () => closing.removeEventListener('abort', onClosing) }
+  const releases = [client, closing].map((signal) => onAbort(signal, () => controller.abort(signal.reason)))
+  const release = () => {
+    for (const each of releases) each()
+  }
+  return { signal: controller.signal, release }
 }

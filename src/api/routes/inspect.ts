@@ -7,7 +7,7 @@ import type { Description, Inspect, ListedEntry } from '../../content/stat.ts'
 import type { IsDeleted, ReadLog, Verbs } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
 import type { Turns } from '../../http/turns.ts'
-import { clientGone } from '../../lib/client-gone.ts'
+import { clientGone, whenOver } from '../../lib/client-gone.ts'
 import { formatRfc3339 } from '../../lib/unix-time.ts'
 import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
@@ -99,7 +99,7 @@ function recordRead(
 ): void {
   const beganMs = performance.now()
   const cid = root.toV1().toString()
-  reply.raw.once('close', () => {
+  whenOver(reply.raw, () => {
     const { statusCode: status } = reply.raw
     const latencyMs = performance.now() - beganMs
     const { name, reference } = by
