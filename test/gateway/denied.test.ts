@@ -115,6 +115,17 @@ test('a path rule holds for its path alone, and also where its directory is met 
   expect(await statusOf(`/ipfs/${outer}/in/secret/`)).toBe(410)
   expect(await statusOf(`/ipfs/${inner}/open.txt`)).toBe(200)
   expect(await statusOf(`/ipfs/${outer}/in/open.txt`)).toBe(200)
+  // A CAR that proves an absence is content too.
+  for (const [path, status] of [
+    [`${inner}/secret/nothing`, 410],
+    [`${outer}/in/secret/nothing`, 410],
+    [`${outer}/in/secrets/nothing`, 410],
+    [`${outer}/in/nothing`, 200],
+  ] as const) {
+    expect([path, await statusOf(`/ipfs/${path}?format=car`)]).toEqual([path, status])
+  }
+  await deny(`/ipfs/${inner}`)
+  expect(await statusOf(`/ipfs/${outer}/in/nothing?format=car`)).toBe(410)
 })
 
 test('IPNS: by name before it is looked up, by path, and by what it leads to', async () => {

@@ -76,6 +76,8 @@ describe('/ipns/<key>', () => {
     }
     expect((await http.gateway(`/ipns/${key.name}?format=dag-json`)).status).toBe(406)
     expect((await http.gateway(`/ipns/${key.name}/nothing`)).status).toBe(404)
+    const proof = await http.gateway(`/ipns/${key.name}/nothing?format=car`)
+    expect([proof.status, proof.headers.get('cache-control')]).toEqual([200, 'public, max-age=77'])
   })
 
   test('is one URL: other spellings are redirected to it, before anything is looked up', async () => {
@@ -136,6 +138,9 @@ describe('format=ipns-record', () => {
         'x-content-type-options': 'nosniff',
       })
     }
+    const [byUrl, byAccept] = await Promise.all(asked)
+    expect(byUrl?.headers.get('content-location')).toBeNull()
+    expect(byAccept?.headers.get('content-location')).toBe(`/ipns/${of.name}?format=ipns-record`)
     const raw = await fetch(`${full.node.gatewayUrl}/ipns/${of.name}?format=ipns-record`)
     expect(Buffer.from(await raw.arrayBuffer()).equals(bytes)).toBe(true)
     const same = await http.gateway(`/ipns/${of.name}?format=ipns-record`, {

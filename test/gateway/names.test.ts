@@ -88,6 +88,9 @@ describe('a name', () => {
     await http.put('site/docs/x.txt', 'by its own name')
     expect((await http.gateway('/names/site/docs/x.txt')).text).toBe('by its own name')
     expect((await http.gateway('/names/site/docs/none.txt')).status).toBe(404)
+    const proof = await http.gateway('/names/site/docs/none.txt?format=car')
+    expect([proof.status, proof.headers.get('cache-control')]).toEqual([200, 'no-cache'])
+    expect((await http.gateway('/names/nothing/none.txt?format=car')).status).toBe(404)
   })
 
   test('of any script and with characters of URLs is found by its percent-encoding', async () => {
