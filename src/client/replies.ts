@@ -15,6 +15,15 @@ export interface PutReply {
   readonly provisional?: boolean
 }
 
+export interface CarReply extends Omit<PutReply, 'cid'> {
+  /** The first root; null of a partial CAR that names none. */
+  readonly cid: string | null
+  /** What it stands for is not all there. */
+  readonly partial?: true
+  /** The blocks that are not there; null where that is not known. */
+  readonly missing?: readonly string[] | null
+}
+
 export type Kind = 'file' | 'directory' | 'symlink' | 'node'
 
 interface NodeAttributes {
@@ -47,10 +56,22 @@ const kinds: readonly string[] = ['file', 'directory', 'symlink', 'node'] satisf
 
 export function putReplyOf(value: unknown): PutReply {
   const fields = fieldsOf(value)
-  const cid = text(fields, 'cid')
-  const roots = Array.isArray(fields.roots) ? fields.roots.map(String) : [cid]
+  return { cid: text(fields, 'cid'), ...sumsOf(fields) }
+}
+
+export function carReplyOf(value: unknown): CarReply {
+  const fields = fieldsOf(value)
+  const { partial, missing } = fields
   return {
-    cid,
+    cid: fields.cid === null ? null : text(fields, 'cid'),
+    ...sumsOf(fields),
+    ...(partial === true ? { partial, missing: Array.isArray(missing) ? missing.map(String) : null } : {}),
+  }
+}
+
+function sumsOf(fields: Fields): Omit<PutReply, 'cid'> {
+  const roots = Array.isArray(fields.roots) ? fields.roots.map(String) : [text(fields, 'cid')]
+  return {
     size: count(fields, 'size'),
     blocks: count(fields, 'blocks'),
     newBlocks: count(fields, 'newBlocks'),
