@@ -73,7 +73,8 @@ export function hashBlock(
 export function verifyBlock(cid: CID, bytes: Uint8Array): HashedBlock {
   checkCid(cid)
   const { code, digest } = cid.multihash
-  const actual = code === identityCode ? bytes : (hashFunctions.get(code)?.digest(bytes, digest.byteLength) ?? new Uint8Array())
+  const actual =
+    code === identityCode ? bytes : (hashFunctions.get(code)?.digest(bytes, digest.byteLength) ?? new Uint8Array())
   const compared = code === identityCode ? actual : actual.subarray(0, digest.byteLength)
   if (!sameBytes(compared, digest)) {
     throw new AppError('BLOCK_CORRUPT', `the bytes stored for ${cid} do not hash to it`)

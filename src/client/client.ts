@@ -12,7 +12,16 @@ import { createPlacementClient, type PlacementClient } from './placement.ts'
 import { createPlacesClient, type PlacesClient } from './places.ts'
 import { createPoliciesClient, type PoliciesClient } from './policies.ts'
 import { createProjectionsClient, type ProjectionsClient } from './projections.ts'
-import { type CarReply, carReplyOf, type EntryReply, entriesOf, type PutReply, putReplyOf, type StatReply, statReplyOf } from './replies.ts'
+import {
+  type CarReply,
+  carReplyOf,
+  type EntryReply,
+  entriesOf,
+  type PutReply,
+  putReplyOf,
+  type StatReply,
+  statReplyOf,
+} from './replies.ts'
 import { type Fields, fieldsOf } from './reply-fields.ts'
 
 export interface ClientOptions extends NodeAccess {

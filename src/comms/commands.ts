@@ -211,7 +211,11 @@ function outcomeHeaders({ repeated }: { readonly repeated: boolean }): Record<st
 }
 
 /** `wait: policy`, `local` or a number of copies, and `waitSeconds` at the most. */
-async function settled({ propagation }: CommandParts, { request, answered, signal }: CommandCall, cid: CID | undefined) {
+async function settled(
+  { propagation }: CommandParts,
+  { request, answered, signal }: CommandCall,
+  cid: CID | undefined,
+) {
   const text = argument(request, 'wait')
   const level = text === undefined ? undefined : ackLevelOf(text)
   if (text !== undefined && level === undefined) {

@@ -163,7 +163,9 @@ function partialData({ partial, roots }: Stored): { readonly partial?: true; rea
   if (partial === undefined) return {}
   const eachMax = Math.min(missingInEventMax, missingInEventsMax / Math.max(1, roots.length))
   const { missing } = partial
-  return missing === undefined || missing.length > eachMax ? { partial: true } : { partial: true, missing: missing.map(link) }
+  return missing === undefined || missing.length > eachMax
+    ? { partial: true }
+    : { partial: true, missing: missing.map(link) }
 }
 
 /** Blocks that no root stands for. They stay where they are, since a store that takes puts is never swept, and are found by CID. */

@@ -80,9 +80,17 @@ export function createPut(parts: {
     async car(source, { signal, partial = false }) {
       const car = await importCar(source, blocks, { signal, partial, limits })
       const { roots, missing, bytes: size, blocks: count, newBlocks } = car
-      if (roots.length === 0 && !partial) throw new AppError('CAR_INVALID', 'the CAR names no root', { hint: partialHint })
+      if (roots.length === 0 && !partial)
+        throw new AppError('CAR_INVALID', 'the CAR names no root', { hint: partialHint })
       const isWhole = missing?.length === 0
-      return { cid: roots[0], size, blocks: count, newBlocks, roots, ...(isWhole || !partial ? {} : { partial: { missing } }) }
+      return {
+        cid: roots[0],
+        size,
+        blocks: count,
+        newBlocks,
+        roots,
+        ...(isWhole || !partial ? {} : { partial: { missing } }),
+      }
     },
   }
 }

@@ -110,7 +110,8 @@ function verifySection({ cid, bytes }: CarSection, index: number): HashedBlock {
   }
 }
 
-export const partialHint = 'send the whole DAG, or import the CAR as partial: its blocks without a promise about its roots'
+export const partialHint =
+  'send the whole DAG, or import the CAR as partial: its blocks without a promise about its roots'
 
 /** What of a CAR is missing: any of it is an error, unless the CAR is partial. */
 class Wholeness {
@@ -154,7 +155,9 @@ class Wholeness {
 
   #incomplete(cid: CID): AppError {
     const what = this.#roots.has(multihashKey(cid)) ? `names the root ${cid}` : `links to the block ${cid}`
-    return new AppError('CAR_INVALID', `the CAR ${what}, which is neither in it nor in the store`, { hint: partialHint })
+    return new AppError('CAR_INVALID', `the CAR ${what}, which is neither in it nor in the store`, {
+      hint: partialHint,
+    })
   }
 
   /** Work that has to decode a block: where that cannot be done nobody can tell what is below it. */
@@ -166,10 +169,14 @@ class Wholeness {
       if (!isUnreadable && !isAppError(cause, 'LIMIT_EXCEEDED')) throw cause
       if (!this.#partial && !isUnreadable) throw cause
       if (!this.#partial) {
-        throw new AppError('CAR_INVALID', `${what} cannot be decoded, so what it links to cannot be told: ${cause.message}`, {
-          cause,
-          hint: 'write the block as its codec wants it, or import the CAR as partial: its blocks without a promise about its roots',
-        })
+        throw new AppError(
+          'CAR_INVALID',
+          `${what} cannot be decoded, so what it links to cannot be told: ${cause.message}`,
+          {
+            cause,
+            hint: 'write the block as its codec wants it, or import the CAR as partial: its blocks without a promise about its roots',
+          },
+        )
       }
       this.#isKnown = false
       return undefined

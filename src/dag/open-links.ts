@@ -115,12 +115,11 @@ export async function* missingBelow(
   }
   const source = withGaps(blocks, () => true)
   const top = { cid: nothing, bytes: nothing.multihash.digest }
-  const walked = walk(
-    top,
-    (block, step) => follow(step === undefined ? starts : below(block)),
-    source,
-    { signal, limits, readAheadBytes },
-  )
+  const walked = walk(top, (block, step) => follow(step === undefined ? starts : below(block)), source, {
+    signal,
+    limits,
+    readAheadBytes,
+  })
   for await (const { cid, bytes } of walked) {
     if (isGap(bytes)) yield cid
     yield* absentOf(leaves.splice(0), blocks, { signal })

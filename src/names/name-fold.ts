@@ -128,7 +128,11 @@ export function isWithoutRoots({ cid, roots }: CloudEvent['data']): boolean {
 function readObject(event: CloudEvent, { site, verb, sequence }: Place): Reading | undefined {
   if (verb !== 'added' && verb !== 'imported' && verb !== 'deleted') return undefined
   const { cid, roots } = event.data
-  const all = isWithoutRoots(event.data) ? [] : Array.isArray(roots) && roots.length > 0 ? roots.map(linked) : [linked(cid)]
+  const all = isWithoutRoots(event.data)
+    ? []
+    : Array.isArray(roots) && roots.length > 0
+      ? roots.map(linked)
+      : [linked(cid)]
   const effects = all.map((root) => ({
     kind: 'object' as const,
     root: rootKey(root),

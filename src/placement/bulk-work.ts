@@ -86,7 +86,14 @@ export class BulkWork implements Bulk {
     const rate = this.#rate(pace)
     const part = partOf({ missing })
     const mayBeAbsent_ = part === undefined ? {} : { mayBeAbsent: (cid: CID) => mayBeAbsent(part, cid) }
-    return { signal, limits, rate, readAheadBytes, ...mayBeAbsent_, ...(onProgress === undefined ? {} : { onProgress }) }
+    return {
+      signal,
+      limits,
+      rate,
+      readAheadBytes,
+      ...mayBeAbsent_,
+      ...(onProgress === undefined ? {} : { onProgress }),
+    }
   }
 
   #rate({ lane, bytesPerSecond }: Pace): ByteRate {

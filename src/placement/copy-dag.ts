@@ -65,10 +65,12 @@ export async function copyDag(
   const { mayBeAbsent } = options
   // What may be absent may also lie where nobody can ask now.
   const isAbsent = mayBeAbsent && ((cid: CID) => mayBeAbsent(cid) && !(awayIsOutage === true && source.isAway))
-  const size = await eachBlock(root, source, { ...options, mayBeAbsent: isAbsent }, copyBlock).catch((cause: unknown) => {
-    if (awayIsOutage !== true || !source.isAway || !isMissing(cause)) throw cause
-    throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
-  })
+  const size = await eachBlock(root, source, { ...options, mayBeAbsent: isAbsent }, copyBlock).catch(
+    (cause: unknown) => {
+      if (awayIsOutage !== true || !source.isAway || !isMissing(cause)) throw cause
+      throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
+    },
+  )
   await writer.flush()
   if (last !== undefined) await dest.put(verifyBlock(root, last), { signal })
   return { ...size, newBlocks }

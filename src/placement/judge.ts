@@ -63,11 +63,15 @@ function absentPart(facts: RootFacts, root: CID, failure: AppError): AppError | 
   if (part === undefined || !isAppError(failure, 'BLOCK_NOT_FOUND')) return undefined
   const { block } = failure
   if (block !== undefined && !mayBeAbsent(part, CID.parse(block))) return undefined
-  return new AppError('BLOCK_NOT_FOUND', `the block ${block ?? 'asked for'} is not among those that were put of ${root}`, {
-    cause: failure,
-    hint: 'the content was imported as partial: import the CAR of what is missing, or of all of it',
-    ...(block === undefined ? {} : { block }),
-  })
+  return new AppError(
+    'BLOCK_NOT_FOUND',
+    `the block ${block ?? 'asked for'} is not among those that were put of ${root}`,
+    {
+      cause: failure,
+      hint: 'the content was imported as partial: import the CAR of what is missing, or of all of it',
+      ...(block === undefined ? {} : { block }),
+    },
+  )
 }
 
 /** A site that may have a whole copy and cannot be asked. */

@@ -34,7 +34,8 @@ export class LostMarks {
   /** A read met a loss. Is not waited for: what cannot be marked now is met again. */
   readonly onLost = ({ copies }: RootFacts, failure: AppError): void => {
     const primary = storeKey(this.#primary)
-    if (!copies.some((copy) => storeKey(copy) === primary && (copy.state === 'verified' || copy.state === 'failed'))) return
+    if (!copies.some((copy) => storeKey(copy) === primary && (copy.state === 'verified' || copy.state === 'failed')))
+      return
     const marking: Promise<void> = this.mark(this.#primary, failure, this.#stop.signal)
       .catch((error: unknown) => {
         if (!this.#stop.signal.aborted && !isAppError(error, 'STORE_UNAVAILABLE')) this.#onTrouble(error)

@@ -236,12 +236,7 @@ export class Sweep {
   }
 
   /** Takes out of `candidates` what a root needs; leaves are not read. @returns false = not all of it could be told */
-  async #spare(
-    facts: RootFacts,
-    handle: StoreHandle,
-    candidates: Set<string>,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async #spare(facts: RootFacts, handle: StoreHandle, candidates: Set<string>, signal: AbortSignal): Promise<boolean> {
     const { limits, rate, routesBeside } = this.#parts
     const cid = CID.parse(facts.root)
     candidates.delete(multihashKey(cid))

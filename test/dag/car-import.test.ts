@@ -168,7 +168,10 @@ test.each([
     const store = new MemoryBlockstore()
     const car = carV1(roots, blocks)
     const refused = importCar(inChunks(car, 50), store, options)
-    await expect(refused).rejects.toMatchObject({ ...invalidCode, message: expect.stringMatching(/block [12] \(b.*decoded/) })
+    await expect(refused).rejects.toMatchObject({
+      ...invalidCode,
+      message: expect.stringMatching(/block [12] \(b.*decoded/),
+    })
     expect(await store.has(roots[0], options)).toBe(false)
     const taken = await importCar(inChunks(car, 50), store, { ...options, partial: true })
     expect(taken.missing).toBeUndefined()
@@ -212,9 +215,9 @@ test('a root inside its own CID is followed, and so is an identity block in the 
   const inRoot = CID.createV1(0x71, Digest.create(0x00, cborNode([leafA.cid]).bytes))
   const import_ = (car: Buffer) => importCar(inChunks(car, 50), new MemoryBlockstore(), options)
   await expect(import_(carV1([inRoot], []))).rejects.toMatchObject(invalidCode)
-  await expect(import_(carV1([leafB.cid], [leafB, { cid: inRoot, bytes: inRoot.multihash.digest }]))).rejects.toMatchObject(
-    invalidCode,
-  )
+  await expect(
+    import_(carV1([leafB.cid], [leafB, { cid: inRoot, bytes: inRoot.multihash.digest }])),
+  ).rejects.toMatchObject(invalidCode)
   await expect(import_(carV1([inRoot], [leafA]))).resolves.toMatchObject({ missing: [], blocks: 1 })
   const partial = await importCar(inChunks(carV1([inRoot], []), 50), new MemoryBlockstore(), {
     ...options,
