@@ -170,7 +170,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     })
     opened.push(() => publishing.close())
     projector.onNames = publishing.namesChanged
-    const inspect = createInspect({ blocks: served.blocks, limits })
+    const inspect = createInspect({ blocks: served.blocks, limits, judge })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
     const adminToken = await settleAdminToken(hashes, config.token, tokenFile(place.dataDir))

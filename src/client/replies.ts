@@ -46,7 +46,9 @@ export interface StatReply extends NodeAttributes {
   readonly json: Readonly<Record<string, unknown>>
 }
 
-export interface EntryReply extends NodeAttributes {
+export interface EntryReply extends Omit<NodeAttributes, 'kind'> {
+  /** missing: its block was never put. */
+  readonly kind: Kind | 'missing'
   readonly name: string
   readonly dagBytes: number
   readonly json: Readonly<Record<string, unknown>>
@@ -105,7 +107,7 @@ export function entriesOf(value: unknown): { readonly entries: readonly EntryRep
   const entries = fields.entries.map((entry: unknown) => {
     const entryFields = fieldsOf(entry)
     return {
-      ...attributesOf(entryFields),
+      ...(entryFields.missing === true ? missingOf(entryFields) : attributesOf(entryFields)),
       name: text(entryFields, 'name'),
       dagBytes: count(entryFields, 'dagBytes'),
       json: entryFields,
@@ -113,6 +115,8 @@ export function entriesOf(value: unknown): { readonly entries: readonly EntryRep
   })
   return typeof fields.next === 'string' ? { entries, next: fields.next } : { entries }
 }
+
+const missingOf = (fields: Fields) => ({ cid: text(fields, 'cid'), kind: 'missing', size: 0 }) as const
 
 function attributesOf(fields: Fields): NodeAttributes {
   const kind = text(fields, 'kind')
