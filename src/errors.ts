@@ -78,12 +78,15 @@ export interface AppErrorOptions {
   readonly hint?: string
   /** The limit that was met, for the counters. */
   readonly limit?: LimitName
+  /** The block that is not there, as CID: a root, or one below it. */
+  readonly block?: string
 }
 
 export class AppError extends Error {
   readonly code: ErrorCode
   readonly hint: string | undefined
   readonly limit: LimitName | undefined
+  readonly block: string | undefined
 
   constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -91,6 +94,7 @@ export class AppError extends Error {
     this.code = code
     this.hint = options.hint
     this.limit = options.limit
+    this.block = options.block
   }
 }
 

@@ -175,7 +175,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     })
     opened.push(() => publishing.close())
     projector.onNames = publishing.namesChanged
-    const inspect = createInspect({ blocks: served.blocks, limits })
+    const inspect = createInspect({ blocks: served.blocks, limits, judge })
 
     const surface = placement?.surface(verbs.resolveName)
     const objectStatus = placement?.propagation.statusOf.bind(placement.propagation)

@@ -53,10 +53,10 @@ export function tellSettled(reply: FastifyReply, { level: wished }: Wish, { leve
 export async function settlePut(
   request: FastifyRequest,
   reply: FastifyReply,
-  root: CID,
+  root: CID | undefined,
   { propagation, signal }: { readonly propagation: Propagation | undefined; readonly signal: AbortSignal },
 ) {
-  if (propagation === undefined) return {}
+  if (propagation === undefined || root === undefined) return {}
   const wish = wishOf(request)
   const settled = await propagation.settle(root, wish, { signal })
   tellSettled(reply, wish, settled)

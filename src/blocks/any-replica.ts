@@ -1,7 +1,7 @@
 import type { CID } from 'multiformats/cid'
-import { AppError, isAppError } from '../errors.ts'
+import { isAppError } from '../errors.ts'
 import { isWhole } from './block.ts'
-import type { Abortable } from './blockstore.ts'
+import { type Abortable, blockNotFound } from './blockstore.ts'
 import type { Route } from './routed.ts'
 import { type BucketPlace, type OpenRoute, placeOf, type StoreHandle } from './stores.ts'
 
@@ -25,7 +25,7 @@ export function anyReplica({ raw, ...at }: BucketPlace & Pick<StoreHandle, 'raw'
       const bytes = drawn.find((one) => one !== undefined && isWhole(cid, one))
       if (bytes !== undefined) return bytes
     }
-    throw new AppError('BLOCK_NOT_FOUND', `no replica has block ${cid}`)
+    throw blockNotFound(cid)
   }
   const has = (cid: CID, options: Abortable) =>
     get(cid, options).then(

@@ -42,6 +42,18 @@ export function encodeMeta(
   )
 }
 
+/**
+ * What stands in a meta's place once the block's bytes are gone: the deletion marker of ADR-20, as `nats object rm` leaves it. To
+ * every client the object is not there, and can be put again; to us it is a block that was stored and is lost, since what we
+ * delete ourselves leaves nothing.
+ */
+export function encodeLostMarker(bucket: string, key: string): Buffer {
+  return Buffer.from(
+    `{"name":"${key}","bucket":"${bucket}","nuid":"${key}","size":0,"mtime":"${new Date().toISOString()}",` +
+      `"chunks":0,"deleted":true}`,
+  )
+}
+
 /** Undefined for what is not an object's meta. */
 export function decodeMeta(data: Uint8Array): ObjectMeta | undefined {
   let value: unknown

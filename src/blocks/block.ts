@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
-import { blake2b } from '@noble/hashes/blake2.js'
-import { blake3 } from '@noble/hashes/blake3.js'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { AppError, isAppError } from '../errors.ts'
+import { digestBytesMin, hashFunctions, sha256Code } from './hash-functions.ts'
 
 declare const hashed: unique symbol
 
@@ -22,33 +21,10 @@ export interface HashedBlock {
   readonly [hashed]: true
 }
 
-const sha256Code = 0x12
 const identityCode = 0x00
 
-/** The hash functions we can verify, by multihash code: name, full digest length in bytes, function. */
-const hashFunctions: ReadonlyMap<
-  number,
-  { readonly name: string; readonly bytes: number; readonly digest: (bytes: Uint8Array) => Uint8Array }
-> = new Map([
-  [sha256Code, { name: 'sha2-256', bytes: 32, digest: native('sha256') }],
-  [0x13, { name: 'sha2-512', bytes: 64, digest: native('sha512') }],
-  [0x14, { name: 'sha3-512', bytes: 64, digest: native('sha3-512') }],
-  [0x15, { name: 'sha3-384', bytes: 48, digest: native('sha3-384') }],
-  [0x16, { name: 'sha3-256', bytes: 32, digest: native('sha3-256') }],
-  [0x17, { name: 'sha3-224', bytes: 28, digest: native('sha3-224') }],
-  [0x1e, { name: 'blake3', bytes: 32, digest: (bytes) => blake3(bytes) }],
-  [0xb220, { name: 'blake2b-256', bytes: 32, digest: (bytes) => blake2b(bytes, { dkLen: 32 }) }],
-  [0xb240, { name: 'blake2b-512', bytes: 64, digest: native('blake2b512') }],
-])
-
-/** Shorter digests can be forged (ipfs/boxo verifcid; facts/security.md §1). */
-const digestBytesMin = 20
 /** IPIP-512. */
 export const identityBytesMax = 128
-
-function native(algorithm: string): (bytes: Uint8Array) => Uint8Array {
-  return (bytes) => createHash(algorithm).update(bytes).digest()
-}
 
 export function isIdentity(cid: CID): boolean {
   return cid.multihash.code === identityCode
@@ -68,14 +44,15 @@ export function checkCid(cid: CID): void {
   if (known === undefined) {
     throw new AppError('CID_INVALID', `hash function 0x${code.toString(16)} is not supported`)
   }
-  if (digest.byteLength < digestBytesMin || digest.byteLength > known.bytes) {
+  if (digest.byteLength < digestBytesMin || digest.byteLength > known.bytesMax) {
     throw new AppError('CID_INVALID', `${known.name} digest of ${digest.byteLength} bytes`)
   }
 }
 
 /** The full digest of a multihash function; undefined when we do not have it. */
 export function digestOf(code: number, bytes: Uint8Array): Uint8Array | undefined {
-  return hashFunctions.get(code)?.digest(bytes)
+  const known = hashFunctions.get(code)
+  return known?.digest(bytes, known.bytes)
 }
 
 /** The block of `bytes` under sha2-256. `codec` is a multicodec code (0x55 raw, 0x70 dag-pb, …); version 0 is dag-pb only. */
@@ -96,7 +73,8 @@ export function hashBlock(
 export function verifyBlock(cid: CID, bytes: Uint8Array): HashedBlock {
   checkCid(cid)
   const { code, digest } = cid.multihash
-  const actual = code === identityCode ? bytes : (hashFunctions.get(code)?.digest(bytes) ?? new Uint8Array())
+  const actual =
+    code === identityCode ? bytes : (hashFunctions.get(code)?.digest(bytes, digest.byteLength) ?? new Uint8Array())
   const compared = code === identityCode ? actual : actual.subarray(0, digest.byteLength)
   if (!sameBytes(compared, digest)) {
     throw new AppError('BLOCK_CORRUPT', `the bytes stored for ${cid} do not hash to it`)

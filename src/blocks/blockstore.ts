@@ -1,4 +1,5 @@
 import type { CID } from 'multiformats/cid'
+import { AppError } from '../errors.ts'
 import { MiB } from '../lib/units.ts'
 import type { HashedBlock } from './block.ts'
 
@@ -63,4 +64,9 @@ export interface Blockstore {
   openWriter(options: Abortable): BlockWriter
   /** Forgets the block; deleting what is not here is no error. */
   delete(cid: CID, options: Abortable): Promise<void>
+}
+
+/** Nothing tells that a store ever had it. */
+export function blockNotFound(cid: CID): AppError {
+  return new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`, { block: cid.toString() })
 }

@@ -1,7 +1,6 @@
 import type { CID } from 'multiformats/cid'
-import { AppError } from '../errors.ts'
 import { type HashedBlock, multihashKey } from './block.ts'
-import type { Abortable, Blockstore, BlockWriter, Want } from './blockstore.ts'
+import { type Abortable, type Blockstore, type BlockWriter, blockNotFound, type Want } from './blockstore.ts'
 
 /** Blocks in a map: what the contract suite is first run on, and what tests of pure parts read from. */
 export class MemoryBlockstore implements Blockstore {
@@ -58,7 +57,7 @@ export class MemoryBlockstore implements Blockstore {
 
   #find(cid: CID): Uint8Array {
     const bytes = this.#blocks.get(multihashKey(cid))
-    if (bytes === undefined) throw new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
+    if (bytes === undefined) throw blockNotFound(cid)
     return bytes
   }
 

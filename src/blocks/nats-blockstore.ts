@@ -12,10 +12,10 @@ import { purgeSubject } from '../nats/leader-get.ts'
 import { patiently } from '../nats/patience.ts'
 import type { Publication } from '../nats/publish.ts'
 import type { HashedBlock } from './block.ts'
-import { blockKey, encodeMeta } from './block-object.ts'
+import { blockKey, encodeLostMarker, encodeMeta } from './block-object.ts'
 import type { Abortable, Blockstore, BlockWriter, Want } from './blockstore.ts'
 import { blockBytesMax } from './blockstore.ts'
-import { rewriteBlock } from './rewrite-block.ts'
+import { replaceMeta, rewriteBlock } from './rewrite-block.ts'
 import { chunksHeader, ShardReader } from './shard-reader.ts'
 import { ShardWriter } from './shard-writer.ts'
 import { WindowedWriter } from './windowed-writer.ts'
@@ -115,9 +115,8 @@ export class NatsBlockstore implements Blockstore {
   }
 
   async size(cid: CID, { signal }: Abortable): Promise<number> {
-    const meta = await this.#meta(cid, signal)
-    if (meta === undefined) throw new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
-    return meta.size
+    const { reader } = this.#shard(cid)
+    return (await patiently(this.#waitMs, signal, () => reader.presentMeta(cid))).size
   }
 
   async get(cid: CID, { signal }: Abortable): Promise<Uint8Array> {
@@ -198,9 +197,18 @@ export class NatsBlockstore implements Blockstore {
   }
 
   /**
-   * Takes a block whose bytes are gone for absent, so that a put writes it again. The meta alone: should its bytes turn out
-   * to be there after all, they are found and named again (see `scanShard`).
+   * Takes a block whose bytes are gone for absent, so that a put writes it again, and leaves a marker: it is BLOCK_LOST to
+   * whoever reads it. The meta alone: should its bytes turn out to be there after all, they are found and named again (see
+   * `scanShard`). A block that is being put again now is left alone.
    */
+  async markLost(cid: CID, { signal }: Abortable): Promise<void> {
+    const { bucket } = this.#shard(cid)
+    const key = blockKey(cid)
+    const marker = { subject: metaSubject(bucket.bucket, key), payload: encodeLostMarker(bucket.bucket, key) }
+    await patiently(this.#waitMs, signal, () => replaceMeta(this.#nats, bucket, marker))
+  }
+
+  /** Takes bytes that no meta names, and that are no good, for absent. */
   async disown(cid: CID, { signal }: Abortable): Promise<void> {
     const { bucket } = this.#shard(cid)
     const subject = metaSubject(bucket.bucket, blockKey(cid))

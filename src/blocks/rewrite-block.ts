@@ -1,9 +1,10 @@
 import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetLast } from '../nats/direct-get.ts'
-import { deleteMessage, lastMessageAtLeader } from '../nats/leader-get.ts'
+import { deleteMessage, type LeaderMessage, lastMessageAtLeader } from '../nats/leader-get.ts'
 import { isWrongLastSequence, type Publication, publish } from '../nats/publish.ts'
 import { TransientError } from '../nats/requests.ts'
+import { decodeMeta } from './block-object.ts'
 
 /**
  * Writes a block of one chunk again, whatever lies in its place: the new chunk behind the old one, then the new meta, then
@@ -33,10 +34,27 @@ export async function rewriteBlock(
   for (const seq of replaced) await deleteMessage(nats, bucket.stream, seq)
 }
 
+/**
+ * Puts a deletion marker in the place of a meta; one that is there already is left, and so is what somebody else writes now.
+ * @throws TransientError
+ */
+export async function replaceMeta(nats: Nats, bucket: BlockBucket, marker: Publication): Promise<void> {
+  const last = await lastOn(nats, bucket, marker.subject)
+  if (last !== undefined && decodeMeta(last.data)?.deleted === true) return
+  try {
+    await publish(nats.requests, { ...marker, expectedLastSequence: last?.seq ?? 0 })
+  } catch (error) {
+    if (isWrongLastSequence(error)) return
+    throw error
+  }
+  if (last !== undefined) await deleteMessage(nats, bucket.stream, last.seq)
+}
+
 /** 0 = none that can be read. */
-async function lastSequenceOn(nats: Nats, { stream, replicas }: BlockBucket, subject: string): Promise<number> {
-  const last = await (replicas > 1
-    ? lastMessageAtLeader(nats, stream, subject)
-    : directGetLast(nats.requests, stream, subject))
-  return last?.seq ?? 0
+async function lastSequenceOn(nats: Nats, bucket: BlockBucket, subject: string): Promise<number> {
+  return (await lastOn(nats, bucket, subject))?.seq ?? 0
+}
+
+function lastOn(nats: Nats, { stream, replicas }: BlockBucket, subject: string): Promise<LeaderMessage | undefined> {
+  return replicas > 1 ? lastMessageAtLeader(nats, stream, subject) : directGetLast(nats.requests, stream, subject)
 }

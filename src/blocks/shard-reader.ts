@@ -10,7 +10,7 @@ import { type LeaderMessage, lastMessageAtLeader, messagesAtLeader } from '../na
 import { TransientError } from '../nats/requests.ts'
 import type { ObjectMeta } from './block-object.ts'
 import { blockKey, decodeMeta } from './block-object.ts'
-import { blockBytesMax } from './blockstore.ts'
+import { blockBytesMax, blockNotFound } from './blockstore.ts'
 
 /** On every chunk of a block that did not fit into one message: how many there are. */
 export const chunksHeader = 'Stowage-Chunks'
@@ -62,11 +62,24 @@ export class ShardReader {
 
   /** The meta; undefined for a block that is not here or was deleted. @throws TransientError */
   async meta(cid: CID): Promise<ObjectMeta | undefined> {
+    const record = await this.#record(cid)
+    return record?.deleted === false ? record : undefined
+  }
+
+  /** As `meta`. @throws AppError BLOCK_NOT_FOUND; BLOCK_LOST for a block with the marker of one that is gone; TransientError */
+  async presentMeta(cid: CID): Promise<ObjectMeta> {
+    const record = await this.#record(cid)
+    if (record === undefined) throw blockNotFound(cid)
+    if (record.deleted) throw blockLost(cid)
+    return record
+  }
+
+  /** What lies in the meta's place, a deletion marker too. */
+  async #record(cid: CID): Promise<ObjectMeta | undefined> {
     const { bucket, stream, replicas } = this.#bucket
     const message = await directGetLast(this.#nats.requests, stream, metaSubject(bucket, blockKey(cid)))
     const meta = message === undefined ? undefined : decodeMeta(message.data)
-    if (meta?.deleted === false) return meta
-    return replicas > 1 ? this.metaAtLeader(cid) : undefined
+    return meta?.deleted === false || replicas === 1 ? meta : this.#recordAtLeader(cid)
   }
 
   /** Keys of those of `cids` that have a meta; any replica may answer. @throws TransientError */
@@ -115,8 +128,7 @@ export class ShardReader {
 
   /** The way of any Object Store client: the meta names the nuid under which the chunks lie. */
   async #byMeta(cid: CID): Promise<Uint8Array> {
-    const meta = await this.meta(cid)
-    if (meta === undefined) throw notFound(cid)
+    const meta = await this.presentMeta(cid)
     if (meta.size === 0) return new Uint8Array()
     return (await this.#joined(cid, meta.nuid, meta.chunks)) ?? this.#atLeader(cid)
   }
@@ -126,8 +138,9 @@ export class ShardReader {
    * other; but the meta may come from the leader and the chunk be asked of a follower that has neither yet.
    */
   async #atLeader(cid: CID): Promise<Uint8Array> {
-    const meta = await this.metaAtLeader(cid)
-    if (meta === undefined) throw notFound(cid)
+    const meta = await this.#recordAtLeader(cid)
+    if (meta === undefined) throw blockNotFound(cid)
+    if (meta.deleted) throw blockLost(cid)
     const { bucket, stream } = this.#bucket
     const parts: LeaderMessage[] = []
     let bytes = 0
@@ -136,23 +149,31 @@ export class ShardReader {
       bytes += part.data.byteLength
       if (parts.length === meta.chunks || bytes > blockBytesMax) return concat(cid, parts)
     }
-    const now = await this.metaAtLeader(cid)
-    if (now === undefined) throw notFound(cid)
+    const now = await this.#recordAtLeader(cid)
+    if (now === undefined) throw blockNotFound(cid)
     if (now.nuid !== meta.nuid) throw new TransientError(`block ${cid} was replaced while it was read`)
-    throw new AppError('BLOCK_LOST', `block ${cid} was stored, but its bytes are gone`, {
-      hint: 'put the content again, or restore it from another copy',
-    })
+    throw blockLost(cid)
   }
 
+  /** The meta as the leader has it; undefined for a block that is not there or was deleted. @throws TransientError */
   async metaAtLeader(cid: CID): Promise<ObjectMeta | undefined> {
+    const record = await this.#recordAtLeader(cid)
+    return record?.deleted === false ? record : undefined
+  }
+
+  async #recordAtLeader(cid: CID): Promise<ObjectMeta | undefined> {
     const { bucket, stream } = this.#bucket
     const message = await lastMessageAtLeader(this.#nats, stream, metaSubject(bucket, blockKey(cid)))
-    const meta = message === undefined ? undefined : decodeMeta(message.data)
-    return meta?.deleted === false ? meta : undefined
+    return message === undefined ? undefined : decodeMeta(message.data)
   }
 }
 
-const notFound = (cid: CID) => new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
+function blockLost(cid: CID): AppError {
+  return new AppError('BLOCK_LOST', `block ${cid} was stored, but its bytes are gone`, {
+    hint: 'put the content again, or restore it from another copy',
+    block: cid.toString(),
+  })
+}
 
 function concat(cid: CID, parts: readonly { readonly data: Uint8Array }[]): Uint8Array {
   const bytes = parts.reduce((sum, part) => sum + part.data.byteLength, 0)

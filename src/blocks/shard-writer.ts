@@ -3,7 +3,7 @@ import type { BlockBucket } from '../nats/block-buckets.ts'
 import type { Nats } from '../nats/connection.ts'
 import { directGetLast, directGetMany } from '../nats/direct-get.ts'
 import { batchBlocksMax, batchBytesMax } from '../nats/layout.ts'
-import { lastMessageAtLeader } from '../nats/leader-get.ts'
+import { deleteMessage, lastMessageAtLeader } from '../nats/leader-get.ts'
 import { patiently } from '../nats/patience.ts'
 import type { Publication } from '../nats/publish.ts'
 import { isWrongLastSequence, publish } from '../nats/publish.ts'
@@ -221,8 +221,9 @@ export class ShardWriter {
       ? directGetLast(requests, stream, publication.subject)
       : lastMessageAtLeader(this.#nats, stream, publication.subject))
     if (present === undefined || decodeMeta(present.data)?.deleted !== true) return false
-    // `nats object rm` left a marker in the meta's place: replace it, as an Object Store client would.
+    // A deletion marker in the meta's place, of `nats object rm` or of a loss: replace it, as an Object Store client would.
     await publish(requests, { ...publication, expectedLastSequence: present.seq })
+    await deleteMessage(this.#nats, stream, present.seq)
     return true
   }
 }

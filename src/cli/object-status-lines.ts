@@ -17,7 +17,7 @@ export function objectStatusLines(status: Fields): string {
     ['names', textsOf(status.names)],
     ['size', typeof status.bytes === 'number' ? formatBytes(status.bytes) : ''],
     ['rule', printable(String(status.rule))],
-    ['copies', `${status.verified} verified, ${wanted} wanted`],
+    ['copies', `${status.verified} verified${status.partial === true ? ' of a part' : ''}, ${wanted} wanted`],
     ['state', stateOf(status)],
     ['failure domains', String(status.failureDomains)],
     ['confidence', String(status.confidence)],
@@ -30,11 +30,19 @@ export function objectStatusLines(status: Fields): string {
   )
 }
 
-function stateOf({ deleted, lost, satisfied, degraded }: Fields): string {
+function stateOf(status: Fields): string {
+  const { deleted, lost, satisfied, degraded } = status
   if (deleted === true) return 'deleted'
   if (lost === true) return 'lost'
-  const state = satisfied === true ? 'satisfied' : 'provisional: the policy is not met yet'
-  return degraded === true ? `${state}; on fewer failure domains than copies are wanted` : state
+  const met = satisfied === true ? 'satisfied' : 'provisional: the policy is not met yet'
+  const state = degraded === true ? `${met}; on fewer failure domains than copies are wanted` : met
+  return status.partial === true ? `${partialText(status)}; of what was put: ${state}` : state
+}
+
+/** Of content that was imported as partial. */
+export function partialText({ missing }: Fields): string {
+  const blocks = missing === 1 ? 'block was' : 'blocks were'
+  return typeof missing === 'number' ? `partial: ${missing} ${blocks} never put` : 'partial: blocks were never put'
 }
 
 function copyLine({ site, store, state, verifiedAt, zones, reachable }: Fields): string {

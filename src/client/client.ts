@@ -13,7 +13,16 @@ import { createPlacementClient, type PlacementClient } from './placement.ts'
 import { createPlacesClient, type PlacesClient } from './places.ts'
 import { createPoliciesClient, type PoliciesClient } from './policies.ts'
 import { createProjectionsClient, type ProjectionsClient } from './projections.ts'
-import { type EntryReply, entriesOf, type PutReply, putReplyOf, type StatReply, statReplyOf } from './replies.ts'
+import {
+  type CarReply,
+  carReplyOf,
+  type EntryReply,
+  entriesOf,
+  type PutReply,
+  putReplyOf,
+  type StatReply,
+  statReplyOf,
+} from './replies.ts'
 import { type Fields, fieldsOf } from './reply-fields.ts'
 
 export interface ClientOptions extends NodeAccess {
@@ -36,6 +45,8 @@ export interface PutOptions extends CallOptions, NameCondition {
   readonly wrap?: boolean | undefined
   readonly filename?: string | undefined
   readonly hidden?: boolean | undefined
+  /** Of a CAR: its blocks as they are, whatever they lack. */
+  readonly partial?: boolean | undefined
   /** `policy`, `local` or a number of copies: what the answer waits for; undefined = as the policy says. */
   readonly wait?: string | undefined
   readonly waitSeconds?: number | undefined
@@ -76,7 +87,7 @@ export interface Client {
   readonly projections: ProjectionsClient
   putFile(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
   putTar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
-  putCar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutReply>
+  putCar(body: AsyncIterable<Uint8Array>, options: PutOptions): Promise<CarReply>
   stat(path: ClientPath, options: CallOptions): Promise<StatReply>
   /** The entries of a directory, page by page as they are asked for. */
   list(path: ClientPath, options: CallOptions): AsyncIterable<EntryReply>
@@ -113,9 +124,9 @@ export function createClient(options: ClientOptions): Client {
     policies: createPoliciesClient(call),
     placement: createPlacementClient(call),
     projections: createProjectionsClient(call),
-    putFile: (body, options_) => put(call, 'application/octet-stream', body, options_),
-    putTar: (body, options_) => put(call, 'application/x-tar', body, options_),
-    putCar: (body, options_) => put(call, 'application/vnd.ipld.car', body, options_),
+    putFile: async (body, options_) => putReplyOf(await put(call, 'application/octet-stream', body, options_)),
+    putTar: async (body, options_) => putReplyOf(await put(call, 'application/x-tar', body, options_)),
+    putCar: async (body, options_) => carReplyOf(await put(call, 'application/vnd.ipld.car', body, options_)),
     stat: async (path, options_) => statReplyOf(await getJson(objectPath(path), options_, { name: path.name })),
     list: (path, options_) => listPages(path, (query) => getJson(objectPath(path), options_, query)),
     read: (path, read) => download(http, gatewayUrl, path, { ...read, format: read.raw === true ? 'raw' : undefined }),
@@ -138,7 +149,7 @@ async function put(
   mediaType: string,
   body: AsyncIterable<Uint8Array>,
   options: PutOptions,
-): Promise<PutReply> {
+): Promise<unknown> {
   const length: Record<string, string> = options.bytes === undefined ? {} : { 'content-length': String(options.bytes) }
   const request = {
     method: 'POST',
@@ -149,7 +160,7 @@ async function put(
     signal: options.signal,
     ...progressOf(options),
   } as const
-  return putReplyOf(await call.json(request))
+  return call.json(request)
 }
 
 async function download(
@@ -242,6 +253,7 @@ function putQuery(options: PutOptions): Query {
     hidden: options.hidden,
     mode: options.mode,
     mtime: options.mtime,
+    partial: options.partial,
   }
 }
 

@@ -16,6 +16,15 @@ export interface PutReply {
   readonly provisional?: boolean
 }
 
+export interface CarReply extends Omit<PutReply, 'cid'> {
+  /** The first root; null of a partial CAR that names none. */
+  readonly cid: string | null
+  /** What it stands for is not all there. */
+  readonly partial?: true
+  /** The blocks that are not there; null where that is not known. */
+  readonly missing?: readonly string[] | null
+}
+
 export type Kind = 'file' | 'directory' | 'symlink' | 'node'
 
 interface NodeAttributes {
@@ -38,7 +47,9 @@ export interface StatReply extends NodeAttributes {
   readonly json: Readonly<Record<string, unknown>>
 }
 
-export interface EntryReply extends NodeAttributes {
+export interface EntryReply extends Omit<NodeAttributes, 'kind'> {
+  /** missing: its block was never put. */
+  readonly kind: Kind | 'missing'
   readonly name: string
   readonly dagBytes: number
   readonly json: Readonly<Record<string, unknown>>
@@ -48,10 +59,22 @@ const kinds: readonly string[] = ['file', 'directory', 'symlink', 'node'] satisf
 
 export function putReplyOf(value: unknown): PutReply {
   const fields = fieldsOf(value)
-  const cid = text(fields, 'cid')
-  const roots = Array.isArray(fields.roots) ? fields.roots.map(String) : [cid]
+  return { cid: text(fields, 'cid'), ...sumsOf(fields) }
+}
+
+export function carReplyOf(value: unknown): CarReply {
+  const fields = fieldsOf(value)
+  const { partial, missing } = fields
   return {
-    cid,
+    cid: fields.cid === null ? null : text(fields, 'cid'),
+    ...sumsOf(fields),
+    ...(partial === true ? { partial, missing: Array.isArray(missing) ? missing.map(String) : null } : {}),
+  }
+}
+
+function sumsOf(fields: Fields): Omit<PutReply, 'cid'> {
+  const roots = Array.isArray(fields.roots) ? fields.roots.map(String) : [text(fields, 'cid')]
+  return {
     size: count(fields, 'size'),
     blocks: count(fields, 'blocks'),
     newBlocks: count(fields, 'newBlocks'),
@@ -85,7 +108,7 @@ export function entriesOf(value: unknown): { readonly entries: readonly EntryRep
   const entries = fields.entries.map((entry: unknown) => {
     const entryFields = fieldsOf(entry)
     return {
-      ...attributesOf(entryFields),
+      ...(entryFields.missing === true ? missingOf(entryFields) : attributesOf(entryFields)),
       name: text(entryFields, 'name'),
       dagBytes: count(entryFields, 'dagBytes'),
       json: entryFields,
@@ -93,6 +116,8 @@ export function entriesOf(value: unknown): { readonly entries: readonly EntryRep
   })
   return typeof fields.next === 'string' ? { entries, next: fields.next } : { entries }
 }
+
+const missingOf = (fields: Fields) => ({ cid: text(fields, 'cid'), kind: 'missing', size: 0 }) as const
 
 function attributesOf(fields: Fields): NodeAttributes {
   const kind = text(fields, 'kind')

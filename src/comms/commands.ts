@@ -1,7 +1,7 @@
 import type { CID } from 'multiformats/cid'
 import type { Get } from '../content/get.ts'
 import { ackLevelOf, type Propagation, propagationFields, propagationHeaders } from '../content/propagation.ts'
-import { type Profile, profiles } from '../content/put.ts'
+import { type Profile, partialFields, profiles } from '../content/put.ts'
 import type { Context, NameChange, NameExpectation, NameOutcome, PutOutcome, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { isRecord } from '../lib/json.ts'
@@ -40,8 +40,9 @@ export function commandHandlers(parts: CommandParts): Readonly<Record<Command, C
   return {
     put: (call) => put(parts, call),
     import: async (call) => {
-      const { context, content, signal } = call
-      return putReply(parts, call, await verbs.put(context, { kind: 'car', source: content }, { signal }))
+      const { request, context, content, signal } = call
+      const upload = { kind: 'car', source: content, partial: flagArgument(request, 'partial') } as const
+      return putReply(parts, call, await verbs.put(context, upload, { signal }))
     },
     name: async ({ request, context, signal }) =>
       nameReply(await verbs.changeNames(context, await changesOf(parts, request, signal), { signal })),
@@ -210,27 +211,38 @@ function outcomeHeaders({ repeated }: { readonly repeated: boolean }): Record<st
 }
 
 /** `wait: policy`, `local` or a number of copies, and `waitSeconds` at the most. */
-async function settled({ propagation }: CommandParts, { request, answered, signal }: CommandCall, cid: CID) {
+async function settled(
+  { propagation }: CommandParts,
+  { request, answered, signal }: CommandCall,
+  cid: CID | undefined,
+) {
   const text = argument(request, 'wait')
   const level = text === undefined ? undefined : ackLevelOf(text)
   if (text !== undefined && level === undefined) {
     throw new AppError('REQUEST_INVALID', 'wait is policy, local or a number of copies')
   }
   const seconds = countArgument(request, 'waitSeconds', { min: 0, max: 86_400 })
-  if (propagation === undefined || answered !== true) return undefined
+  if (propagation === undefined || cid === undefined || answered !== true) return undefined
   return propagation.settle(cid, { level, timeoutMs: seconds === undefined ? undefined : seconds * 1000 }, { signal })
 }
 
-async function putReply(parts: CommandParts, call: CommandCall, outcome: PutOutcome): Promise<Outgoing> {
-  const cid = outcome.cid.toString()
-  const { size, roots, ...rest } = outcome
+async function putReply(
+  parts: CommandParts,
+  call: CommandCall,
+  outcome: PutOutcome<CID | undefined>,
+): Promise<Outgoing> {
+  const cid = outcome.cid?.toString() ?? null
+  const { size, roots, partial: _partial, ...rest } = outcome
   const copies = await settled(parts, call, outcome.cid)
   return jsonReply(
-    { ...rest, cid, size: Number(size), roots: roots.map(String), ...propagationFields(copies?.count) },
+    {
+      ...{ ...rest, cid, size: Number(size), roots: roots.map(String) },
+      ...{ ...partialFields(outcome), ...propagationFields(copies?.count) },
+    },
     {
       ...outcomeHeaders(outcome),
       ...propagationHeaders(copies?.count),
-      [header.cid]: cid,
+      ...(cid === null ? {} : { [header.cid]: cid }),
       [header.eventId]: outcome.eventId,
       [header.sequence]: String(outcome.sequence),
       ...(outcome.name === undefined ? {} : { [header.revision]: String(outcome.name.revision) }),

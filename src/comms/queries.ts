@@ -167,8 +167,9 @@ function statJson({ cid, size, dagBytes, mode, mtime, ...rest }: Stat): object {
   }
 }
 
-function entryJson({ name, cid, dagBytes, description }: ListedEntry): object {
-  const link = { name, cid: String(cid), dagBytes: jsonNumber(dagBytes) }
+function entryJson({ name, cid, dagBytes, description, missing }: ListedEntry): object {
+  const lack = missing === undefined ? {} : { missing }
+  const link = { name, cid: String(cid), dagBytes: jsonNumber(dagBytes), ...lack }
   if (description === undefined) return link
   const { size, mode, mtime, ...rest } = description
   return { ...link, ...rest, size: jsonNumber(size), ...attributesJson({ mode, mtime }) }

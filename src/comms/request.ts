@@ -51,7 +51,7 @@ const fieldsOf: Readonly<Record<Verb, readonly string[]>> = {
   delete: ['cid', 'force'],
   project: ['projection', 'site', 'name', 'cid'],
   unproject: ['projection'],
-  import: ['wait', 'waitSeconds', 'contentBase64'],
+  import: ['wait', 'waitSeconds', 'partial', 'contentBase64'],
 }
 
 const always = ['id', 'correlation', 'causation', 'owner', 'traceparent']

@@ -1,6 +1,7 @@
+import type { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import type { NameEntry } from '../names/name-entry.ts'
-import { linked } from '../names/name-fold.ts'
+import { isWithoutRoots, linked } from '../names/name-fold.ts'
 import type { Recorded } from './command-log.ts'
 import type { DeleteOutcome, NameOutcome, PutOutcome } from './verbs.ts'
 
@@ -21,19 +22,21 @@ function entriesOf(events: readonly Recorded[]): { entry: NameEntry | null; name
 }
 
 /** @throws AppError COMMAND_REPEATED when the events are of another kind of command; so all of these */
-export function putOutcome(events: readonly Recorded[], repeated: boolean): PutOutcome {
+export function putOutcome(events: readonly Recorded[], repeated: boolean): PutOutcome<CID | undefined> {
   const [first] = events
   const [effect] = first?.effects ?? []
-  if (first === undefined || effect?.kind !== 'object' || effect.deleted) throw otherCommand()
-  const { cid, size, blocks, newBlocks, roots } = first.event.data
-  const root = linked(cid)
+  const isRootless = first !== undefined && isWithoutRoots(first.event.data)
+  if (first === undefined || (!isRootless && (effect?.kind !== 'object' || effect.deleted))) throw otherCommand()
+  const { cid, size, blocks, newBlocks, roots, partial, missing } = first.event.data
+  const root = isRootless ? undefined : linked(cid)
   const [named] = entriesOf(events)
   return {
     cid: root,
     size: BigInt(count(size)),
     blocks: count(blocks),
     newBlocks: count(newBlocks),
-    roots: Array.isArray(roots) ? roots.map(linked) : [root],
+    roots: Array.isArray(roots) ? roots.map(linked) : root === undefined ? [] : [root],
+    ...(partial === true ? { partial: { missing: Array.isArray(missing) ? missing.map(linked) : undefined } } : {}),
     eventId: first.event.id,
     sequence: first.sequence,
     ...(named?.entry === undefined || named.entry === null ? {} : { name: named.entry }),

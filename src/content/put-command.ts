@@ -1,6 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
-import { link } from '../events/canonical.ts'
+import { type Json, link } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
 import { checkName } from '../names/name.ts'
@@ -10,8 +10,8 @@ import { type CommandLog, commandKey, type Step } from './command-log.ts'
 import type { Decide } from './name-commands.ts'
 import { checkExpectation, setStep, showHeads } from './name-plan.ts'
 import { putOutcome } from './outcome.ts'
-import type { Put, PutResult } from './put.ts'
-import type { PutNamed, Upload, Verbs } from './verbs.ts'
+import type { Abortable, Put, PutResult } from './put.ts'
+import type { OutcomeOf, PutNamed, Upload, Verbs } from './verbs.ts'
 
 export interface PutCommandParts {
   readonly put: Put
@@ -40,25 +40,28 @@ export type PolicyClass = (content: PutContent) => string | undefined
 
 /** Roots of a CAR that fit an event of 64 KiB; the event says how many there were. */
 const rootsInEventMax = 500
+/** What a partial CAR lacks is in the event of each of its roots: so many links in all of them together, and in one. */
+const missingInEventsMax = 2_000
+const missingInEventMax = 200
 
 export function createPutCommand(
   { put, names, commands, store: storeName, policyClass, reach }: PutCommandParts,
   decide: Decide,
 ): Verbs['put'] {
-  return async (context, upload, options) => {
+  return async <U extends Upload>(context: Context, upload: U, options: PutNamed & Abortable) => {
     const { name, signal } = options
     if (name !== undefined) checkName(name)
     if (name !== undefined && isPartial(upload)) {
       throw new AppError('REQUEST_INVALID', 'a partial CAR cannot be named: a name stands for content that is all here')
     }
-    let result: PutResult | undefined
+    let result: Stored | undefined
     const { events, repeated } = await commands.carryOut(context, {
       failure: { entity: 'object', verb: 'put', key: commandKey(context), subject: name ?? context.id },
       filters: () => [
         ...(name === undefined ? [] : [names.log.filter(name)]),
         ...(result === undefined
           ? []
-          : [`${names.source.domain}.evt.*.${names.source.space}.object.*.${keyOf(result)}`]),
+          : [`${names.source.domain}.evt.*.${names.source.space}.object.*.${keyOf(result, context)}`]),
       ],
       signal,
       work: async () => {
@@ -69,11 +72,17 @@ export function createPutCommand(
         return commitPut(context, result, upload, options)
       },
     })
-    return putOutcome(events, repeated)
+    // Only a CAR comes without a root.
+    return putOutcome(events, repeated) as OutcomeOf<U>
   }
 
-  async function commitPut(context: Context, result: PutResult, upload: Upload, options: Parameters<Verbs['put']>[2]) {
+  async function commitPut(context: Context, result: Stored, upload: Upload, options: Parameters<Verbs['put']>[2]) {
     const { name, expect = 'any', mediaType, signal } = options
+    const commit = (steps: readonly Step[]) => {
+      reach('put-decided')
+      return commands.commit(context, steps, (at) => reach(`put-${at}`))
+    }
+    if (!hasRoot(result)) return commit([bagStep(result, context, storeName)])
     const { cid, size, blocks } = result
     const content = { cid, size: Number(size), blocks, mediaType: mediaType ?? null, owner: context.owner, name }
     // What is in view is looked up nowhere: only what was deleted has to be taken back.
@@ -81,10 +90,6 @@ export function createPutCommand(
     const after = gone.length === 0 ? undefined : await names.objects.latestElsewhere(gone, signal)
     const where = { store: storeName, policyClass: policyClass?.(content), ...laterThan(after) }
     const [added, ...others] = addedSteps(result, upload, content, where)
-    const commit = (steps: readonly Step[]) => {
-      reach('put-decided')
-      return commands.commit(context, steps, (at) => reach(`put-${at}`))
-    }
     if (name === undefined) return commit([added, ...others])
     return decide(
       [name],
@@ -101,7 +106,12 @@ export function createPutCommand(
   }
 }
 
-const keyOf = ({ cid }: PutResult): string => cid.toV1().toString()
+type Stored = PutResult<CID | undefined>
+
+const hasRoot = (result: Stored): result is PutResult => result.cid !== undefined
+
+/** Of the event: what came without a root is known by its command alone. */
+const keyOf = ({ cid }: Stored, context: Context): string => cid?.toV1().toString() ?? commandKey(context)
 
 /** What cannot succeed is refused before the upload is read. @throws AppError REVISION_CONFLICT */
 async function checkEarly(names: Names, { name, expect, signal }: PutNamed & { signal: AbortSignal }): Promise<void> {
@@ -115,7 +125,7 @@ async function checkEarly(names: Names, { name, expect, signal }: PutNamed & { s
   }
 }
 
-function store(put: Put, upload: Upload, signal: AbortSignal, reach: Reach): Promise<PutResult> {
+function store(put: Put, upload: Upload, signal: AbortSignal, reach: Reach): Promise<Stored> {
   switch (upload.kind) {
     case 'file':
       return put.file(watched(upload.source, reach), upload.options)
@@ -145,6 +155,31 @@ interface Where {
   readonly after?: string
 }
 
+/**
+ * `missing` lists all that may be absent under the roots; without it anything may. It is bounded, since an event is: whoever
+ * reads it later can tell what was never put from what was lost.
+ */
+function partialData({ partial, roots }: Stored): { readonly partial?: true; readonly missing?: Json } {
+  if (partial === undefined) return {}
+  const eachMax = Math.min(missingInEventMax, missingInEventsMax / Math.max(1, roots.length))
+  const { missing } = partial
+  return missing === undefined || missing.length > eachMax
+    ? { partial: true }
+    : { partial: true, missing: missing.map(link) }
+}
+
+/** Blocks that no root stands for. They stay where they are, since a store that takes puts is never swept, and are found by CID. */
+function bagStep(result: Stored, context: Context, store: string | undefined): Step {
+  const { size, blocks, newBlocks } = result
+  const counts = { size: Number(size), blocks, newBlocks }
+  return {
+    draft: {
+      ...{ entity: 'object', verb: 'imported', key: commandKey(context), subject: context.id },
+      data: { cid: null, ...counts, mediaType: null, store, roots: [], rootCount: 0, partial: true },
+    },
+  }
+}
+
 /** The first is of all roots; the others are there so that what happened to a root is found in the log by its key. */
 function addedSteps(
   result: PutResult,
@@ -154,7 +189,7 @@ function addedSteps(
 ): readonly [Step, ...Step[]] {
   const { newBlocks, roots } = result
   const car = upload.kind === 'car'
-  const partial = isPartial(upload) ? { partial: true } : {}
+  const partial = partialData(result)
   const data = {
     cid: link(cid),
     size,
@@ -169,7 +204,7 @@ function addedSteps(
     draft: { entity: 'object', verb: car ? 'imported' : 'added', key, subject: key, data: about },
   })
   const others = new Map(roots.slice(0, rootsInEventMax).map((root) => [root.toV1().toString(), root]))
-  others.delete(keyOf(result))
+  others.delete(cid.toV1().toString())
   const ofOther = (root: CID) => ({ cid: link(root), mediaType: null, ...where, ...partial })
-  return [stepOf(keyOf(result), data), ...Array.from(others, ([key, root]) => stepOf(key, ofOther(root)))]
+  return [stepOf(cid.toV1().toString(), data), ...Array.from(others, ([key, root]) => stepOf(key, ofOther(root)))]
 }

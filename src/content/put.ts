@@ -1,6 +1,7 @@
+import type { CID } from 'multiformats/cid'
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import type { LimitConfig } from '../config.ts'
-import { importCar } from '../dag/car-import.ts'
+import { importCar, partialHint } from '../dag/car-import.ts'
 import { importDirectory } from '../dag/import-directory.ts'
 import { importFile } from '../dag/import-file.ts'
 import type {
@@ -10,6 +11,7 @@ import type {
   ImportOptions,
   ImportResult,
 } from '../dag/import-options.ts'
+import type { DagLimits } from '../dag/target.ts'
 import { AppError } from '../errors.ts'
 import type { BufferPool } from '../lib/buffer-pool.ts'
 import { formatBytes } from '../lib/units.ts'
@@ -19,7 +21,7 @@ import type { PutResult } from './put-result.ts'
 export type { Abortable } from '../blocks/blockstore.ts'
 export type { Attributes, DirectoryImportOptions, ImportEntry, Profile } from '../dag/import-options.ts'
 export { chunkBytesMax, chunkBytesMin, profiles } from '../dag/import-options.ts'
-export type { PutResult } from './put-result.ts'
+export { type PutResult, partialFields } from './put-result.ts'
 
 export interface PutFileOptions extends ImportOptions {
   readonly attributes?: Attributes
@@ -31,10 +33,8 @@ export interface PutCarOptions extends Abortable {
   readonly partial?: boolean
 }
 
-export type PutLimits = Pick<
-  LimitConfig,
-  'uploadBytesMax' | 'uploadEntriesMax' | 'carHeaderBytesMax' | 'carRootsMax' | 'carBlocksMax'
->
+export type PutLimits = DagLimits &
+  Pick<LimitConfig, 'uploadBytesMax' | 'uploadEntriesMax' | 'carHeaderBytesMax' | 'carRootsMax' | 'carBlocksMax'>
 
 /**
  * Content into the store. What is answered is durable; what fails leaves no root behind.
@@ -45,10 +45,11 @@ export interface Put {
   /** @throws also AppError REQUEST_INVALID | LIMIT_EXCEEDED for entries that cannot be stored: see `importDirectory` */
   directory(entries: AsyncIterable<ImportEntry>, options: DirectoryImportOptions): Promise<PutResult>
   /**
-   * `partial`: its blocks alone, without a promise that what its roots stand for is all here, or even that they are.
+   * `partial`: its blocks alone, without a promise that what its roots stand for is all here, or even that they are, or that
+   * it names any.
    * @throws also AppError CAR_INVALID | BLOCK_TOO_LARGE | LIMIT_EXCEEDED; a CAR that names no root is CAR_INVALID
    */
-  car(source: AsyncIterable<Uint8Array>, options: PutCarOptions): Promise<PutResult>
+  car(source: AsyncIterable<Uint8Array>, options: PutCarOptions): Promise<PutResult<CID | undefined>>
 }
 
 /** @param parts.pool where chunks come from; only over a store that has no use for a block's bytes once it is written */
@@ -78,9 +79,18 @@ export function createPut(parts: {
     },
     async car(source, { signal, partial = false }) {
       const car = await importCar(source, blocks, { signal, partial, limits })
-      const [cid] = car.roots
-      if (cid === undefined) throw new AppError('CAR_INVALID', 'the CAR names no root')
-      return { cid, size: car.bytes, blocks: car.blocks, newBlocks: car.newBlocks, roots: car.roots }
+      const { roots, missing, bytes: size, blocks: count, newBlocks } = car
+      if (roots.length === 0 && !partial)
+        throw new AppError('CAR_INVALID', 'the CAR names no root', { hint: partialHint })
+      const isWhole = missing?.length === 0
+      return {
+        cid: roots[0],
+        size,
+        blocks: count,
+        newBlocks,
+        roots,
+        ...(isWhole || !partial ? {} : { partial: { missing } }),
+      }
     },
   }
 }

@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable, Blockstore, Want } from '../blocks/blockstore.ts'
+import { isMissing } from '../blocks/routed.ts'
 import { codecs, linksOf } from '../dag/codecs.ts'
 import { decodeDagPb } from '../dag/dag-pb.ts'
 import type { DirectoryEntry, Target, TargetKind } from '../dag/target.ts'
@@ -8,6 +9,7 @@ import { AppError, isAppError } from '../errors.ts'
 import { mapAhead } from '../lib/streams.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import type { UnixTime } from '../lib/unix-time.ts'
+import type { JudgeFailure } from './judged-get.ts'
 
 /** Of one node, read from its own block. */
 export interface Description {
@@ -32,6 +34,8 @@ export interface Stat extends Description {
 
 export interface ListedEntry extends DirectoryEntry {
   readonly description?: Description
+  /** With `detail`: its block was never put, so that nothing can be said of it. */
+  readonly missing?: true
 }
 
 export interface Page {
@@ -60,16 +64,24 @@ export interface Inspect {
   /**
    * One page of a directory, in stored order.
    * @throws AppError DAG_INVALID when it is none; REQUEST_INVALID for an `after` that is not in it; with `detail` also
-   * BLOCK_NOT_FOUND
+   * BLOCK_LOST, for an entry that was put
    */
   list(target: Target, options: ListOptions): Promise<Page>
 }
 
-export function createInspect({ blocks, limits }: { blocks: Blockstore; limits: NodeLimits }): Inspect {
+export interface InspectParts {
+  readonly blocks: Blockstore
+  readonly limits: NodeLimits
+  /** Says what a failure means for what was announced; asked only after one. */
+  readonly judge?: JudgeFailure
+}
+
+export function createInspect(parts: InspectParts): Inspect {
+  const { limits } = parts
   return {
     stat: (target) => statOf(target, limits),
     links: (target) => linksOf(target.cid, ownBlock(target), limits).map(({ cid }) => cid),
-    list: (target, options) => listPage(target, blocks, limits, options),
+    list: (target, options) => listPage(target, parts, options),
   }
 }
 
@@ -138,7 +150,7 @@ function describe(cid: CID, bytes: Uint8Array, limits: NodeLimits): Description 
   }
 }
 
-async function listPage(target: Target, blocks: Blockstore, limits: NodeLimits, options: ListOptions): Promise<Page> {
+async function listPage(target: Target, parts: InspectParts, options: ListOptions): Promise<Page> {
   const { limit, after, detail, signal } = options
   const last = after === undefined ? undefined : await entryOf(target, after, { signal })
   const entries: DirectoryEntry[] = []
@@ -149,7 +161,7 @@ async function listPage(target: Target, blocks: Blockstore, limits: NodeLimits, 
   }
   const page = entries.slice(0, limit)
   const next = entries.length > limit ? page.at(-1)?.name : undefined
-  const listed = detail ? await withDescriptions(page, blocks, limits, { signal }) : page
+  const listed = detail ? await withDescriptions(page, target.roots[0] ?? target.cid, parts, { signal }) : page
   return next === undefined ? { entries: listed } : { entries: listed, next }
 }
 
@@ -171,24 +183,45 @@ const nodeBytesGuess = 256 * KiB
 /** Of raw blocks only the length is asked for; nodes are read in batches. */
 async function withDescriptions(
   page: readonly DirectoryEntry[],
-  blocks: Blockstore,
-  limits: NodeLimits,
+  root: CID,
+  { blocks, limits, judge }: InspectParts,
   options: Abortable,
 ): Promise<ListedEntry[]> {
   const found = new Map<DirectoryEntry, Description>()
+  /** Undefined for what was never put. */
+  const orMissing = async <T>(work: Promise<T>): Promise<T | undefined> => {
+    try {
+      return await work
+    } catch (error) {
+      const meaning = isMissing(error) && judge !== undefined ? await judge(root, error, options.signal) : error
+      if (isAppError(meaning, 'BLOCK_NOT_FOUND')) return undefined
+      throw meaning
+    }
+  }
   const raw = page.filter(({ cid }) => cid.code === codecs.raw)
-  const sized = mapAhead(raw, sizesAhead, async (entry) => ({ entry, bytes: await blocks.size(entry.cid, options) }))
-  for await (const { entry, bytes } of sized) found.set(entry, { kind: 'file', size: BigInt(bytes) })
+  const sized = mapAhead(raw, sizesAhead, async (entry) => ({
+    entry,
+    bytes: await orMissing(blocks.size(entry.cid, options)),
+  }))
+  for await (const { entry, bytes } of sized) {
+    if (bytes !== undefined) found.set(entry, { kind: 'file', size: BigInt(bytes) })
+  }
   for (const batch of batches(page.filter(({ cid }) => cid.code !== codecs.raw))) {
-    const read = await blocks.getBatch(batch.map(wantOf), options)
+    const read = await blocks.getBatch(batch.map(wantOf), options).catch((error: unknown) => {
+      if (!isMissing(error)) throw error
+      // One of them is not there: which one, they tell one by one.
+      return Promise.all(batch.map(({ cid }) => orMissing(blocks.get(cid, options))))
+    })
     for (const [index, entry] of batch.entries()) {
-      found.set(entry, describe(entry.cid, read[index] ?? new Uint8Array(), limits))
+      const bytes = read[index]
+      if (bytes !== undefined) found.set(entry, describe(entry.cid, bytes, limits))
     }
   }
   return page.map((entry) => ({ ...entry, ...described(found.get(entry)) }))
 }
 
-const described = (description: Description | undefined) => (description === undefined ? {} : { description })
+const described = (description: Description | undefined) =>
+  description === undefined ? { missing: true as const } : { description }
 
 /** Tsize counts what is below the block too, so it only says how small the block is. */
 function wantOf({ cid, dagBytes }: DirectoryEntry): Want & { readonly bytes: number } {

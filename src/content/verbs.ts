@@ -33,7 +33,7 @@ export interface PutNamed {
   readonly mediaType?: string
 }
 
-export interface PutOutcome extends PutResult {
+export interface PutOutcome<Root extends CID | undefined = CID> extends PutResult<Root> {
   /** Of the object.added or object.imported event. */
   readonly eventId: string
   readonly sequence: number
@@ -41,6 +41,9 @@ export interface PutOutcome extends PutResult {
   /** The same command was carried out before: this is its first outcome. */
   readonly repeated: boolean
 }
+
+/** Only a CAR can have no root. */
+export type OutcomeOf<U extends Upload> = U extends { readonly kind: 'car' } ? PutOutcome<CID | undefined> : PutOutcome
 
 export interface NameOutcome {
   /** The entries after the change; null for a removed name, in the order of the changes. */
@@ -58,7 +61,7 @@ export interface DeleteOutcome {
 
 export interface Verbs {
   /** @throws as Put; NAME_INVALID | REVISION_CONFLICT */
-  put(context: Context, upload: Upload, options: PutNamed & Abortable): Promise<PutOutcome>
+  put<U extends Upload>(context: Context, upload: U, options: PutNamed & Abortable): Promise<OutcomeOf<U>>
   /** All changes in one commit. @throws NAME_INVALID | NAME_NOT_FOUND | REVISION_CONFLICT | BLOCK_NOT_FOUND (the root of a set) */
   changeNames(context: Context, changes: readonly NameChange[], options: Abortable): Promise<NameOutcome>
   /** Both names in one commit; `expect` is of the source, the target must be absent unless `replace`. */

@@ -2,7 +2,7 @@ import * as dagCbor from '@ipld/dag-cbor'
 import * as dagJson from '@ipld/dag-json'
 import { CID } from 'multiformats/cid'
 import type { Want } from '../blocks/blockstore.ts'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import { dagPbCode, decodeDagPb, type PbLinks } from './dag-pb.ts'
 import { checkCborNesting, checkJsonNesting } from './nesting.ts'
@@ -36,6 +36,21 @@ export function linksOf(cid: CID, bytes: Uint8Array, limits: NodeLimits): Want[]
       return dataLinks(decodeData(cid, bytes), limits).map((link) => ({ cid: link }))
     default:
       return []
+  }
+}
+
+/** Whether a block of this CID can have links at all, as far as we know its codec. */
+export function mayLink({ code }: CID): boolean {
+  return code === codecs.dagPb || code === codecs.dagCbor || code === codecs.dagJson
+}
+
+/** As `linksOf`; a block that cannot be decoded leads nowhere. @throws AppError LIMIT_EXCEEDED */
+export function linksIfReadable(cid: CID, bytes: Uint8Array, limits: NodeLimits): Want[] {
+  try {
+    return linksOf(cid, bytes, limits)
+  } catch (error) {
+    if (isAppError(error, 'DAG_INVALID')) return []
+    throw error
   }
 }
 

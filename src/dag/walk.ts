@@ -3,7 +3,7 @@ import type { CID } from 'multiformats/cid'
 import { isIdentity, multihashKey } from '../blocks/block.ts'
 import type { Blockstore, Want } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
-import { codecs } from './codecs.ts'
+import { mayLink } from './codecs.ts'
 import { FetchWindow } from './fetch-window.ts'
 import type { DagLimits, ReadOptions } from './target.ts'
 
@@ -279,8 +279,4 @@ class Plan<S extends Step> {
     this.#planned = this.#planned.slice(this.#taken)
     this.#taken = 0
   }
-}
-
-function mayLink(cid: CID): boolean {
-  return cid.code === codecs.dagPb || cid.code === codecs.dagCbor || cid.code === codecs.dagJson
 }

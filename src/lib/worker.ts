@@ -237,6 +237,7 @@ interface PlainError {
   readonly message: string
   readonly hint: string | undefined
   readonly limit: AppError['limit']
+  readonly block: string | undefined
   readonly stack: string | undefined
   readonly cause: PlainError | undefined
 }
@@ -245,15 +246,16 @@ function plain(error: unknown): PlainError {
   const known = isAppError(error) ? error : undefined
   const { message, stack, cause } = error instanceof Error ? error : new Error(String(error))
   return {
-    ...{ code: known?.code, message, hint: known?.hint, limit: known?.limit, stack },
+    ...{ code: known?.code, message, hint: known?.hint, limit: known?.limit, block: known?.block, stack },
     cause: cause === undefined ? undefined : plain(cause),
   }
 }
 
-function revived({ code, message, hint, limit, stack, cause }: PlainError): Error {
+function revived({ code, message, hint, limit, block, stack, cause }: PlainError): Error {
   const options = {
     ...(hint === undefined ? {} : { hint }),
     ...(limit === undefined ? {} : { limit }),
+    ...(block === undefined ? {} : { block }),
     ...(cause === undefined ? {} : { cause: revived(cause) }),
   }
   const error = code === undefined ? new Error(message, options) : new AppError(code, message, options)

@@ -120,10 +120,19 @@ function readName(event: CloudEvent, { site, verb, key, sequence }: Place): Read
   return { event, command, effects: [{ ...base, entry }] }
 }
 
+/** Of a CAR that was taken in as a bag of blocks: it says what came, and nothing of any root. */
+export function isWithoutRoots({ cid, roots }: CloudEvent['data']): boolean {
+  return cid === null && Array.isArray(roots) && roots.length === 0
+}
+
 function readObject(event: CloudEvent, { site, verb, sequence }: Place): Reading | undefined {
   if (verb !== 'added' && verb !== 'imported' && verb !== 'deleted') return undefined
   const { cid, roots } = event.data
-  const all = Array.isArray(roots) && roots.length > 0 ? roots.map(linked) : [linked(cid)]
+  const all = isWithoutRoots(event.data)
+    ? []
+    : Array.isArray(roots) && roots.length > 0
+      ? roots.map(linked)
+      : [linked(cid)]
   const effects = all.map((root) => ({
     kind: 'object' as const,
     root: rootKey(root),

@@ -16,6 +16,7 @@ import { inDomain } from '../nats/domain.ts'
 import type { Bulk, BulkOptions, CopyJob, CopyOptions, DagJob, Mended, Pace, ScanJob, ScanOptions } from './bulk.ts'
 import { copyDag, verifyDag } from './copy-dag.ts'
 import type { CopySize } from './copy-events.ts'
+import { mayBeAbsent, partOf } from './partial.ts'
 
 export interface BulkWorkParts {
   readonly nats: Nats
@@ -41,14 +42,14 @@ export class BulkWork implements Bulk {
     this.#parts = parts
   }
 
-  async copy({ root, at, from, isNew, pace }: CopyJob, options: CopyOptions) {
+  async copy({ root, at, from, isNew, pace, missing }: CopyJob, options: CopyOptions) {
     const { signal, onMended } = options
     const dest = await this.#store(at)
     const routes = await Promise.all(from.map((place) => this.#route(place)))
     let mended: Mended | undefined
     try {
       return await copyDag(CID.parse(root), verified(dest), routes, {
-        ...this.#dagOptions(pace, options),
+        ...this.#dagOptions(pace, options, missing),
         readAheadBytes: from.every(isHere) ? readAheadBytes : remoteReadAheadBytes,
         rewrite: (block) => dest.rewrite(block, { signal }),
         ...(isNew ? { hasMany: dest.hasMany.bind(dest), awayIsOutage: true } : {}),
@@ -62,8 +63,8 @@ export class BulkWork implements Bulk {
     }
   }
 
-  async verify({ root, at, pace }: DagJob, options: BulkOptions): Promise<CopySize> {
-    return verifyDag(CID.parse(root), verified(await this.#store(at)), this.#dagOptions(pace, options))
+  async verify({ root, at, pace, missing }: DagJob, options: BulkOptions): Promise<CopySize> {
+    return verifyDag(CID.parse(root), verified(await this.#store(at)), this.#dagOptions(pace, options, missing))
   }
 
   async scan({ at, shard, fromSeq, pace, graceMs }: ScanJob, { signal, onPage }: ScanOptions): Promise<void> {
@@ -80,10 +81,19 @@ export class BulkWork implements Bulk {
     }
   }
 
-  #dagOptions(pace: Pace, { signal, onProgress }: BulkOptions) {
+  #dagOptions(pace: Pace, { signal, onProgress }: BulkOptions, missing: DagJob['missing']) {
     const { limits } = this.#parts
     const rate = this.#rate(pace)
-    return { signal, limits, rate, readAheadBytes, ...(onProgress === undefined ? {} : { onProgress }) }
+    const part = partOf({ missing })
+    const mayBeAbsent_ = part === undefined ? {} : { mayBeAbsent: (cid: CID) => mayBeAbsent(part, cid) }
+    return {
+      signal,
+      limits,
+      rate,
+      readAheadBytes,
+      ...mayBeAbsent_,
+      ...(onProgress === undefined ? {} : { onProgress }),
+    }
   }
 
   #rate({ lane, bytesPerSecond }: Pace): ByteRate {

@@ -14,6 +14,8 @@ export interface DagJob {
   readonly root: string
   readonly at: BucketPlace
   readonly pace: Pace
+  /** Of content that was taken in as partial: as `RootFacts.missing`. Undefined = nothing may be absent. */
+  readonly missing?: readonly string[] | null | undefined
 }
 
 export interface CopyJob extends DagJob {

@@ -3,7 +3,8 @@ import type { CID } from 'multiformats/cid'
 import { type HashedBlock, isIdentity, verifyBlock } from '../blocks/block.ts'
 import type { Blockstore } from '../blocks/blockstore.ts'
 import { isMissing, type Route } from '../blocks/routed.ts'
-import { linksOf } from '../dag/codecs.ts'
+import { linksIfReadable } from '../dag/codecs.ts'
+import { isGap, withGaps } from '../dag/gaps.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { walk } from '../dag/walk.ts'
 import { AppError, isAppError } from '../errors.ts'
@@ -22,6 +23,8 @@ export interface CopyOptions {
   readonly onProgress?: (size: CopySize) => void
   /** Of `dest`: for a block that lies there damaged, which a put would take for stored. */
   readonly rewrite?: (block: HashedBlock) => Promise<void>
+  /** Whether a block may be absent everywhere, since it was never put: then the DAG is taken without it. */
+  readonly mayBeAbsent?: ((cid: CID) => boolean) | undefined
   /** Of `dest`: see `CopySourceParts`. */
   readonly hasMany?: CopySourceParts['hasMany']
   /** What nobody gives while one of the others cannot be asked is STORE_UNAVAILABLE, and not what `dest` says of it. */
@@ -35,7 +38,7 @@ const turnBytes = MiB
 /**
  * Brings a whole DAG into `dest`: what is there already is read and hashed there, the rest is read from `others`, the best
  * first, and written. The root goes last, so that an interrupted copy is no copy, and one begun anew goes on where it
- * stopped.
+ * stopped. A block that cannot be decoded is copied as it is: nobody can follow it.
  * @throws as `walk`, with the failure of `dest` for a block that nobody has; STORE_FULL; STORE_UNAVAILABLE
  */
 export async function copyDag(
@@ -59,10 +62,15 @@ export async function copyDag(
     else await writer.put(verifyBlock(cid, bytes))
     onCopied?.({ cid, ...found })
   }
-  const size = await eachBlock(root, source, options, copyBlock).catch((cause: unknown) => {
-    if (awayIsOutage !== true || !source.isAway || !isMissing(cause)) throw cause
-    throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
-  })
+  const { mayBeAbsent } = options
+  // What may be absent may also lie where nobody can ask now.
+  const isAbsent = mayBeAbsent && ((cid: CID) => mayBeAbsent(cid) && !(awayIsOutage === true && source.isAway))
+  const size = await eachBlock(root, source, { ...options, mayBeAbsent: isAbsent }, copyBlock).catch(
+    (cause: unknown) => {
+      if (awayIsOutage !== true || !source.isAway || !isMissing(cause)) throw cause
+      throw new AppError('STORE_UNAVAILABLE', 'a store with a copy cannot be reached now', { cause })
+    },
+  )
   await writer.flush()
   if (last !== undefined) await dest.put(verifyBlock(root, last), { signal })
   return { ...size, newBlocks }
@@ -79,16 +87,23 @@ export function verifyDag(root: CID, store: Blockstore, options: CopyOptions): P
 async function eachBlock(
   root: CID,
   source: Pick<Blockstore, 'get' | 'getBatch'>,
-  { signal, limits, rate, readAheadBytes, onProgress }: CopyOptions,
+  { signal, limits, rate, readAheadBytes, onProgress, mayBeAbsent }: CopyOptions,
   work: (cid: CID, bytes: Uint8Array) => Promise<void>,
 ): Promise<CopySize> {
   let blocks = 0
   let bytes = 0
+  let missing = 0
   let sinceTurn = 0
-  if (isIdentity(root)) return { blocks, bytes }
-  const first = { cid: root, bytes: await source.get(root, { signal }) }
-  const follow = (block: { readonly cid: CID; readonly bytes: Uint8Array }) => linksOf(block.cid, block.bytes, limits)
-  for await (const block of walk(first, follow, source, { signal, limits, readAheadBytes })) {
+  const from = mayBeAbsent === undefined ? source : withGaps(source, mayBeAbsent)
+  const first = { cid: root, bytes: isIdentity(root) ? root.multihash.digest : await from.get(root, { signal }) }
+  const follow = (block: { readonly cid: CID; readonly bytes: Uint8Array }) =>
+    isGap(block.bytes) ? [] : linksIfReadable(block.cid, block.bytes, limits)
+  for await (const block of walk(first, follow, from, { signal, limits, readAheadBytes })) {
+    if (isIdentity(block.cid)) continue
+    if (isGap(block.bytes)) {
+      missing++
+      continue
+    }
     await rate.take(block.bytes.byteLength, signal)
     blocks++
     bytes += block.bytes.byteLength
@@ -101,5 +116,5 @@ async function eachBlock(
     }
     onProgress?.({ blocks, bytes })
   }
-  return { blocks, bytes }
+  return missing === 0 ? { blocks, bytes } : { blocks, bytes, missing }
 }

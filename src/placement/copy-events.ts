@@ -17,6 +17,8 @@ const at = ({ site, store }: StoreRef): Data => ({ site, store })
 export interface CopySize {
   readonly blocks: number
   readonly bytes: number
+  /** Blocks that were never put, of a root that was taken in as partial; left out when there are none. */
+  readonly missing?: number
 }
 
 export const copyEvents = {
@@ -30,7 +32,7 @@ export const copyEvents = {
   /** Every block is stored; `newBlocks` were not there before. */
   made: (root: string, to: StoreRef, size: CopySize & { readonly newBlocks: number; readonly seconds: number }) =>
     draft('made', root, { ...at(to), ...size }),
-  /** Every block was read from the store and hashed. */
+  /** Every block was read from the store and hashed, but for those that were never put. */
   verified: (root: string, to: StoreRef, size: CopySize) => draft('verified', root, { ...at(to), ...size }),
   failed: (root: string, to: StoreRef, failure: { readonly code: string; readonly message: string }) =>
     draft('failed', root, { ...at(to), ...failure }),

@@ -1,8 +1,8 @@
 import type { CID } from 'multiformats/cid'
 import { multihashKey } from '../blocks/block.ts'
-import type { Abortable, Blockstore, Want } from '../blocks/blockstore.ts'
+import { type Abortable, type Blockstore, blockNotFound, type Want } from '../blocks/blockstore.ts'
 import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
-import { AppError, isAppError } from '../errors.ts'
+import { type AppError, isAppError } from '../errors.ts'
 
 export interface CopySourceParts {
   /** Where the copy is to lie. */
@@ -101,18 +101,17 @@ function watched(blocks: Route['blocks'], onAway: () => void): Route['blocks'] {
 
 /** A store that has nothing: all of it is looked for elsewhere. */
 function nowhere(dest: Blockstore): Blockstore {
-  const absent = (cid: CID) => new AppError('BLOCK_NOT_FOUND', `block ${cid} is not stored here`)
   return {
     has: async () => false,
     size: async (cid) => {
-      throw absent(cid)
+      throw blockNotFound(cid)
     },
     get: async (cid) => {
-      throw absent(cid)
+      throw blockNotFound(cid)
     },
     getBatch: async ([want]) => {
       if (want === undefined) return []
-      throw absent(want.cid)
+      throw blockNotFound(want.cid)
     },
     put: dest.put,
     openWriter: dest.openWriter,

@@ -13,6 +13,8 @@ interface Known {
 
 /** Of what the fold has written last: the events of a copy follow each other. */
 const recentBytesMax = 4 * MiB
+/** Of a record; it changes with `positionKey`. */
+const format = 3
 const absent: Known = { seq: 0, facts: undefined }
 
 /** What is known of each root, in KV `<d>_placement` under `<space>.root.<root key>`: a projection of the log. */
@@ -75,7 +77,7 @@ export class Facts {
       const facts = effects.reduce<RootFacts | undefined>((now, effect) => effect.apply(now), present.facts)
       if (facts !== undefined && facts === present.facts) return facts
       if (facts !== undefined) {
-        const bytes = Buffer.from(canonicalJson(facts as unknown as Json))
+        const bytes = Buffer.from(canonicalJson({ ...facts, format } as unknown as Json))
         const seq = await this.#bucket.write(this.#prefix + key, bytes, present.seq)
         if (seq !== undefined) {
           this.#recent.set(key, { seq, facts }, 2 * bytes.byteLength)
@@ -97,12 +99,11 @@ function knownIn(record: KvRecord | undefined): Known {
 /** Undefined for a removed record, and for what is none of ours: the log is the truth, and writes it again. */
 function factsIn(record: KvRecord | undefined): RootFacts | undefined {
   if (record === undefined || record.removed) return undefined
-  let value: RootFacts
   try {
-    value = JSON.parse(record.value.toString('utf8')) as RootFacts
+    const { format: written, ...value } = JSON.parse(record.value.toString('utf8')) as RootFacts & { format?: unknown }
     if (typeof value.root !== 'string' || typeof value.revision !== 'number') return undefined
-    // Of before sites' words were kept: the log is folded again from its beginning (`positionKey`).
-    if (typeof value.said !== 'object') return undefined
+    // Of before it was known what was taken in as partial: the log is folded again from its beginning (`positionKey`).
+    if (written !== format) return undefined
     // JSON has no undefined: what was unknown is left out.
     return { ...unknown, ...value, copies: value.copies.map((copy) => ({ ...noTime, ...copy })) }
   } catch {

@@ -2,7 +2,7 @@ import type { KvBucket } from '../nats/kv-bucket.ts'
 import type { LogReader } from '../nats/log-reader.ts'
 
 /** Its name changes with what facts are made of: then all are made anew. */
-export const positionKey = (space: string): string => `${space}.position-2`
+export const positionKey = (space: string): string => `${space}.position-3`
 
 export interface FoldPositionParts {
   readonly reader: Pick<LogReader, 'from'>

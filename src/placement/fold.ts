@@ -1,9 +1,10 @@
 import type { CID } from 'multiformats/cid'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
-import { type LogMessage, linked, rootKey } from '../names/name-fold.ts'
+import { isWithoutRoots, type LogMessage, linked, rootKey } from '../names/name-fold.ts'
 import { isDeletedBy, saidAtMs, withWord } from '../names/object-life.ts'
 import type { Copy, RootFacts } from './model.ts'
+import { settled, withMissing } from './partial.ts'
 
 /** One thing that an event says of one root. */
 export interface RootEffect {
@@ -34,6 +35,7 @@ export function rootEffects(message: LogMessage): readonly RootEffect[] {
 
 function objectEffects(event: CloudEvent, site: string, verb: string, sequence: number): readonly RootEffect[] {
   const { cid, roots } = event.data
+  if (isWithoutRoots(event.data)) return []
   const all = Array.isArray(roots) && roots.length > 0 ? roots.map(linked) : [linked(cid)]
   switch (verb) {
     case 'added':
@@ -64,13 +66,13 @@ function newer(
   const apply = (facts: RootFacts | undefined) => {
     if (facts !== undefined && facts.revision >= sequence) return facts
     const changed = change(facts)
-    return changed === undefined ? undefined : { ...changed, revision: sequence, lastEventId: id }
+    return changed === undefined ? undefined : { ...settled(changed), revision: sequence, lastEventId: id }
   }
   return { key: rootKey(root), sequence, apply }
 }
 
 /**
- * A put has had every block of it acknowledged by the store: a verified copy there. Where the same content was put at two
+ * A put has had every block of it acknowledged by the store: a verified copy there, or one of the part that was put. Where the same content was put at two
  * sites, each log may have them in another order: the earlier by its time is the origin, at every site.
  */
 function added(
@@ -80,23 +82,29 @@ function added(
   site: string,
   alone: boolean,
 ): RootFacts | undefined {
-  const { size, blocks, mediaType, store } = event.data
+  const { size, blocks, mediaType, store, partial } = event.data
+  const isPart = partial === true
   const known = (value: unknown) => (alone && typeof value === 'number' ? value : undefined)
   const origin = { originSite: site, owner: event.owner, addedAt: event.time, correlation: event.correlationid }
   const isEarlier =
     facts !== undefined && `${event.time} ${site}` < `${facts.addedAt} ${facts.originSite}` && facts.originSite !== site
   const base: RootFacts = facts ?? { ...nothingKnown, ...origin, root: root.toV1().toString(), lastEventId: event.id }
-  const whole: RootFacts = {
+  const put: RootFacts = {
     ...withPutOrDeletion(base, event, site, false),
     ...(isEarlier ? origin : {}),
     bytes: base.bytes ?? known(size),
     blocks: base.blocks ?? known(blocks),
     mediaType: typeof mediaType === 'string' ? mediaType : base.mediaType,
     lost: false,
+    ...(isPart ? { missing: withMissing(base.missing, event.data) } : { whole: true as const }),
   }
   // Events of before there was placement do not say where.
-  if (typeof store !== 'string') return whole
-  return withCopy(whole, { site, store, state: 'verified', verifiedAt: event.time, eventId: event.id })
+  if (typeof store !== 'string') return put
+  const copy: Copy = { site, store, state: 'verified', verifiedAt: event.time, eventId: event.id }
+  if (!isPart) return withCopy(put, copy)
+  const before = put.copies.find((one) => storeKey(one) === storeKey(copy))
+  // All of it lies there, and a part of it was put once more.
+  return before?.state === 'verified' && before.partial !== true ? put : withCopy(put, { ...copy, partial: true })
 }
 
 const nothingKnown = {
@@ -110,7 +118,7 @@ function withPutOrDeletion(facts: RootFacts, event: CloudEvent, site: string, de
 }
 
 function copyEffects(event: CloudEvent, verb: string, sequence: number): readonly RootEffect[] {
-  const { cid, site, store, action, bytes, blocks } = event.data
+  const { cid, site, store, action, bytes, blocks, missing } = event.data
   const root = linked(cid)
   const change = (step: (facts: RootFacts) => RootFacts) => [
     newer(root, event, sequence, (facts) => ({ ...step(facts ?? foretold(root, event)), copyRevision: sequence })),
@@ -139,7 +147,9 @@ function copyEffects(event: CloudEvent, verb: string, sequence: number): readonl
           bytes: typeof bytes === 'number' ? bytes : knownBytes,
           blocks: typeof blocks === 'number' ? blocks : knownBlocks,
         }
-        return put(counted, 'verified', event.time)
+        const isPart = typeof missing === 'number' && missing > 0
+        const copy: Copy = { ...at, state: 'verified', verifiedAt: event.time, eventId: event.id }
+        return isPart ? withCopy(counted, { ...copy, partial: true }) : withCopy({ ...counted, whole: true }, copy)
       })
     case 'failed':
       return change((facts) => put(facts, 'failed', copyOf(facts)?.verifiedAt))

@@ -1,8 +1,9 @@
-import type { CID } from 'multiformats/cid'
+import { CID } from 'multiformats/cid'
 import type { StoreRef } from '../blocks/store-ref.ts'
 import { AppError, isAppError } from '../errors.ts'
 import type { IsNamed } from './contexts.ts'
 import type { Copy, RootFacts } from './model.ts'
+import { mayBeAbsent, partOf } from './partial.ts'
 import { isBlockFailure } from './repair.ts'
 
 export interface JudgeParts {
@@ -22,12 +23,14 @@ export interface JudgeParts {
    * @throws AppError STORE_UNAVAILABLE
    */
   readonly ask: (at: StoreRef, root: CID, signal: AbortSignal) => Promise<boolean>
+  /** A block of it is lost. It must not throw, and is not waited for. */
+  readonly onLost?: (facts: RootFacts, failure: AppError) => void
 }
 
 /**
- * What it means that a block of this root cannot be read: what was announced and is in view is never "not found". Costs
- * a look-up, and only after a failure.
- * @returns the error to answer with: the same, STORE_UNAVAILABLE or BLOCK_LOST
+ * What it means that a block of this root cannot be read: what was announced and is in view is never "not found", but for the
+ * parts that were never put. Costs a look-up, and only after a failure.
+ * @returns the error to answer with: the same, STORE_UNAVAILABLE, BLOCK_LOST, or BLOCK_NOT_FOUND for such a part
  */
 export type Judge = (root: CID, failure: unknown, signal: AbortSignal) => Promise<unknown>
 
@@ -44,11 +47,31 @@ export function createJudge(parts: JudgeParts): Judge {
       })
     }
     if (isAppError(failure, 'BLOCK_LOST')) return failure
+    const absent = absentPart(facts, root, failure)
+    if (absent !== undefined) return absent
+    parts.onLost?.(facts, failure)
     return new AppError('BLOCK_LOST', `${root} was stored, and no whole copy of it is left`, {
       cause: failure,
       hint: 'put the content again, or restore it from another copy',
     })
   }
+}
+
+/** What was never put is not lost: of content that was taken in as partial. */
+function absentPart(facts: RootFacts, root: CID, failure: AppError): AppError | undefined {
+  const part = partOf(facts)
+  if (part === undefined || !isAppError(failure, 'BLOCK_NOT_FOUND')) return undefined
+  const { block } = failure
+  if (block !== undefined && !mayBeAbsent(part, CID.parse(block))) return undefined
+  return new AppError(
+    'BLOCK_NOT_FOUND',
+    `the block ${block ?? 'asked for'} is not among those that were put of ${root}`,
+    {
+      cause: failure,
+      hint: 'the content was imported as partial: import the CAR of what is missing, or of all of it',
+      ...(block === undefined ? {} : { block }),
+    },
+  )
 }
 
 /** A site that may have a whole copy and cannot be asked. */

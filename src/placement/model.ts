@@ -53,6 +53,8 @@ export interface Copy extends StoreRef {
   readonly verifiedAt: string | undefined
   /** Of the last event about it. */
   readonly eventId: string
+  /** What was hashed last, or put, was not all of the DAG: see `RootFacts.missing`. */
+  readonly partial?: true | undefined
 }
 
 /** What is known of one root, folded from the log. */
@@ -77,6 +79,13 @@ export interface RootFacts {
   readonly told: 'satisfied' | 'degraded' | undefined
   /** Its bytes are gone everywhere, as far as anyone knows. */
   readonly lost: boolean
+  /**
+   * Taken in as partial: keys of what was never put (see `rootKey`), sorted; null where that is not known. It says something only
+   * until the root is known to be `whole`: see `partOf` of partial.ts.
+   */
+  readonly missing?: readonly string[] | null | undefined
+  /** Somebody has put all of it, or hashed all of it, at some time: whatever is missing since then is lost. */
+  readonly whole?: true | undefined
   /** Sequence of the last event folded in. */
   readonly revision: number
   /** That of the last `copy` event: what a decision about copies goes by, as a compare-and-set. 0 = none. */

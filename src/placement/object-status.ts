@@ -2,6 +2,7 @@ import { confidenceOf } from './confidence.ts'
 import { CurrentCopies } from './current.ts'
 import { Field } from './field.ts'
 import type { Copy, Inventory, RootContext, RootFacts } from './model.ts'
+import { partOf } from './partial.ts'
 import type { Plan, PolicyRule } from './plan-model.ts'
 
 export interface CopyStatus extends Copy {
@@ -30,6 +31,10 @@ export interface ObjectStatus {
   /** What is still to be done. */
   readonly steps: Plan['steps']
   readonly copies: readonly CopyStatus[]
+  /** It was taken in as partial, and is not known to be whole: all else here is said of the part that was put. */
+  readonly partial: boolean
+  /** How many blocks may be absent because they were never put; null where that is not known. 0 = none. */
+  readonly missing: number | null
   /** Out of view: no name holds it either. */
   readonly deleted: boolean
   readonly lost: boolean
@@ -51,6 +56,7 @@ export interface StatusParts {
 
 export function objectStatus({ facts: known, context, plan, rule, inventory, nowMs }: StatusParts): ObjectStatus {
   const facts = new CurrentCopies(inventory).of(known)
+  const part = partOf(facts)
   const field = new Field(rule, inventory, 0)
   const copies = facts.copies.map((copy): CopyStatus => {
     const place = field.placeOf(copy)
@@ -75,6 +81,8 @@ export function objectStatus({ facts: known, context, plan, rule, inventory, now
     unmet,
     steps,
     copies,
+    partial: part !== undefined,
+    missing: part === undefined ? 0 : (part.missing?.size ?? null),
     deleted: facts.deleted && context.names.length === 0,
     lost: facts.lost,
     originSite: facts.originSite,

@@ -14,7 +14,9 @@ import type { Bulk, Mended, Pace } from './bulk.ts'
 import type { IsNamed } from './contexts.ts'
 import { type CopySize, copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
+import type { LostMarks } from './lost-marks.ts'
 import type { RootFacts } from './model.ts'
+import { mayMiss } from './partial.ts'
 import type { Recorder } from './recorder.ts'
 
 export interface RepairParts {
@@ -26,6 +28,7 @@ export interface RepairParts {
   /** Where the blocks of this store can be read beside it, now: the others of this site first. */
   readonly routesBeside: (at: StoreRef) => readonly OpenRoute[]
   readonly isNamed: IsNamed
+  readonly marks: Pick<LostMarks, 'mark'>
   /** Whether a site is heard. */
   readonly isUp: (site: string) => boolean
   readonly bulk: Pick<Bulk, 'copy'>
@@ -134,17 +137,18 @@ export class Repair {
   }
 
   /**
-   * What nobody can repair is to count as absent, so that whoever puts it again is not told that it is stored. Bytes that
-   * are wrong are looked at once more before they go.
+   * What nobody can repair is to count as absent, so that whoever puts it again is not told that it is stored, and as lost to
+   * whoever reads it. Bytes that are wrong are looked at once more before they go. What was never finished was never there.
    */
   async forgetBlock(at: StoreHandle, cid: CID, fault: Fault, signal: AbortSignal): Promise<void> {
-    if (fault === 'lost') return at.raw.disown(cid, { signal })
+    if (fault === 'lost') return at.raw.markLost(cid, { signal })
     try {
       await at.blocks.get(cid, { signal })
     } catch (error) {
       if (!isBlockFailure(error)) throw error
       if (isAppError(error, 'BLOCK_CORRUPT')) await at.raw.delete(cid, { signal })
-      else await at.raw.disown(cid, { signal })
+      if (fault === 'unfinished') await at.raw.disown(cid, { signal })
+      else await at.raw.markLost(cid, { signal })
     }
   }
 
@@ -166,7 +170,7 @@ export class Repair {
       await recorder.record(copyEvents.repaired(root, first.cid, at, first.from, count), cause)
     }
     try {
-      const job = { root, at: placeOf(at), from: routesBeside(at).map(placeOf), isNew: false, pace }
+      const job = { root, at: placeOf(at), from: routesBeside(at).map(placeOf), isNew: false, pace, ...mayMiss(facts) }
       const size = await bulk.copy(job, {
         signal,
         onMended: (blocks) => {
@@ -214,8 +218,8 @@ export class Repair {
     }
   }
 
-  async #tellFailed(at: StoreRef, known: RootFacts, failure: AppError): Promise<void> {
-    const { recorder, isUp, onLoss, current } = this.#parts
+  async #tellFailed(at: StoreHandle, known: RootFacts, failure: AppError): Promise<void> {
+    const { recorder, isUp, onLoss, current, marks } = this.#parts
     const facts = current(known)
     const cause = { correlation: facts.correlation, causation: facts.lastEventId }
     const told = { code: failure.code.toLowerCase(), message: failure.message }
@@ -228,7 +232,9 @@ export class Repair {
         storeKey(copy) !== storeKey(at) &&
         (copy.state === 'verified' || (copy.state === 'removing' && !isUp(copy.site))),
     )
-    if (mayBe || facts.lost) return
+    if (mayBe) return
+    await marks.mark(at, failure, this.#stop.signal)
+    if (facts.lost) return
     this.#counts.lost++
     await recorder.record(lossEvents.lost(facts.root, told), cause)
     onLoss(facts, failure)

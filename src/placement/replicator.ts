@@ -11,6 +11,7 @@ import { copyEvents, lossEvents } from './copy-events.ts'
 import type { Facts } from './facts.ts'
 import type { Copy, RootFacts } from './model.ts'
 import { decodeMove, type MoveTask, moveKey, sourcesOf } from './move.ts'
+import { mayMiss } from './partial.ts'
 import type { Recorder } from './recorder.ts'
 import { RetryPauses } from './retry-pauses.ts'
 import type { RootHistory } from './root-history.ts'
@@ -196,7 +197,7 @@ export class Replicator {
     await swept(to.store, signal)
     const startedMs = performance.now()
     const pace = { lane: 'copies', bytesPerSecond: this.#parts.bytesPerSecond } as const
-    const job = { root, at: placeOf(dest), pace }
+    const job = { root, at: placeOf(dest), pace, ...mayMiss(known) }
     const named = sourcesOf(task, known.copies)
     const from = await this.#places(named)
     const made = await bulk.copy({ ...job, from, isNew: true }, this.#options(signal)).catch((cause: unknown) => {

@@ -2,11 +2,11 @@ import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { isIdentity, multihashKey } from '../blocks/block.ts'
 import { decodeMeta } from '../blocks/block-object.ts'
-import type { Blockstore } from '../blocks/blockstore.ts'
 import { type Route, RoutedBlockstore } from '../blocks/routed.ts'
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
-import { codecs, linksOf } from '../dag/codecs.ts'
+import { codecs, linksIfReadable, mayLink } from '../dag/codecs.ts'
+import { isGap, withGaps } from '../dag/gaps.ts'
 import type { DagLimits } from '../dag/target.ts'
 import { walk } from '../dag/walk.ts'
 import { isAppError } from '../errors.ts'
@@ -18,6 +18,7 @@ import { patiently } from '../nats/patience.ts'
 import type { Facts } from './facts.ts'
 import type { Fence } from './fence.ts'
 import type { RootFacts } from './model.ts'
+import { mayBeAbsent, partOf } from './partial.ts'
 
 export interface SweepParts {
   readonly nats: Nats
@@ -120,7 +121,8 @@ export class Sweep {
         let young = 0
         for (const { subject, data, header } of messages) {
           const key = keyIn(subject.slice(prefix.length))
-          if (key === undefined || decodeMeta(data)?.deleted !== false) continue
+          // A marker of what was lost is a candidate too: it says something only while a root needs the block.
+          if (key === undefined || decodeMeta(data) === undefined) continue
           if (Date.now() - Date.parse(header('Nats-Time-Stamp')) < graceMs) young++
           else keys.push(key)
         }
@@ -234,29 +236,26 @@ export class Sweep {
   }
 
   /** Takes out of `candidates` what a root needs; leaves are not read. @returns false = not all of it could be told */
-  async #spare(
-    { root }: RootFacts,
-    handle: StoreHandle,
-    candidates: Set<string>,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  async #spare(facts: RootFacts, handle: StoreHandle, candidates: Set<string>, signal: AbortSignal): Promise<boolean> {
     const { limits, rate, routesBeside } = this.#parts
-    const cid = CID.parse(root)
+    const cid = CID.parse(facts.root)
     candidates.delete(multihashKey(cid))
     if (!mayLink(cid)) return true
-    const source = new RoutedBlockstore({
+    const part = partOf(facts)
+    const routed = new RoutedBlockstore({
       primary: handle.blocks,
       others: () => routesBeside(handle),
       onFound: () => undefined,
     })
+    const source = part === undefined ? routed : withGaps(routed, (one) => mayBeAbsent(part, one))
     const follow = (block: { readonly cid: CID; readonly bytes: Uint8Array }) =>
-      linksIn(block, limits).filter((link) => {
+      (isGap(block.bytes) ? [] : linksIfReadable(block.cid, block.bytes, limits)).filter((link) => {
         candidates.delete(multihashKey(link.cid))
         return mayLink(link.cid)
       })
     try {
       const first = { cid, bytes: isIdentity(cid) ? cid.multihash.digest : await source.get(cid, { signal }) }
-      for await (const { bytes } of walk(first, follow, source as Blockstore, { signal, limits, readAheadBytes })) {
+      for await (const { bytes } of walk(first, follow, source, { signal, limits, readAheadBytes })) {
         await rate.take(bytes.byteLength, signal)
       }
       return true
@@ -268,18 +267,6 @@ export class Sweep {
 }
 
 const isThere = ({ copies }: RootFacts, at: StoreRef): boolean => copies.some((copy) => storeKey(copy) === storeKey(at))
-
-const mayLink = ({ code }: CID): boolean => code !== codecs.raw
-
-/** What cannot be decoded links to nothing. */
-function linksIn({ cid, bytes }: { readonly cid: CID; readonly bytes: Uint8Array }, limits: DagLimits) {
-  try {
-    return linksOf(cid, bytes, limits)
-  } catch (error) {
-    if (isAppError(error, 'DAG_INVALID')) return []
-    throw error
-  }
-}
 
 function* take<T>(of: Iterable<T>, count: number): Generator<T> {
   let taken = 0

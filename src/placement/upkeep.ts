@@ -6,6 +6,7 @@ import type { IsNamed } from './contexts.ts'
 import { CurrentCopies } from './current.ts'
 import type { Facts } from './facts.ts'
 import { createJudge, type Judge } from './judge.ts'
+import { LostMarks } from './lost-marks.ts'
 import type { PlacementParts } from './placement-parts.ts'
 import type { Recorder } from './recorder.ts'
 import { Repair, type RepairCounts } from './repair.ts'
@@ -30,13 +31,16 @@ export class Upkeep {
   readonly scrubber: Scrubber
   readonly judge: Judge
   readonly #parts: UpkeepParts
+  readonly #marks: LostMarks
 
   constructor(parts: UpkeepParts) {
     this.#parts = parts
     const { nats, bucket, layout, config, stores, names, source, bulk, waitMs, onLoss, onTrouble } = parts
     const { facts, recorder, view, routes, isNamed } = parts
     const isUp = (site: string) => view.isUp(site)
+    this.#marks = new LostMarks(stores.primary, onTrouble)
     this.repair = new Repair({
+      marks: this.#marks,
       ...{ primary: stores.primary, facts, recorder, bulk, isNamed, isUp, onLoss, onTrouble },
       routesBeside: (at) => routes.beside(at),
       bytesPerSecond: config.copyBytesPerSecond,
@@ -59,6 +63,7 @@ export class Upkeep {
       isRead: (at) => storeKey(at) === storeKey(stores.primary) || routes.isOpen(at),
       factsOf: (root, signal) => announcedFacts(root, { facts, reader: names.reader, ...layout }, signal),
       sitesDown: () => view.inventory().sites.flatMap(({ site, up, state }) => (up || state === 'removed' ? [] : site)),
+      onLost: this.#marks.onLost,
       ask: async (at, root, signal) => (await this.#find(at))?.blocks.has(root, { signal }) ?? false,
     })
   }
@@ -66,6 +71,7 @@ export class Upkeep {
   async close(): Promise<void> {
     await this.scrubber.close()
     await this.repair.close()
+    await this.#marks.close()
   }
 
   repairCounts(): RepairCounts {

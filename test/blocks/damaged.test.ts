@@ -168,25 +168,61 @@ test('halves of blocks are told: bytes without a meta once they are old, a meta 
   await expect(store.blocks.has(unnamed.cid, { signal })).resolves.toBe(true)
 })
 
-test('a lost block that was disowned counts as absent, and a put among others writes it again', async ({
+test('a lost block that was marked is absent to a put, lost to a reader and a scan, and a put writes it again', async ({
   onTestFinished,
 }) => {
   const server = await startTestNats()
   onTestFinished(() => server.stop())
   const store = await openTestStore(server.url, onTestFinished, { SHARDS: '1' })
   const put = await putBlocks(store, [4 * KiB, 4 * KiB, 4 * KiB, 200 * KiB])
+  const other = hashBlock(randomBytes(10), 0x55).cid
   const [bucket] = store.blocks.buckets
   if (bucket === undefined) throw new Error('nothing was put')
   for (const { cid } of put) {
     await store.nats.jsm.streams.purge(bucket.stream, { filter: chunkSubject(bucket.bucket, blockKey(cid)) })
     await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_LOST' })
-    await store.blocks.disown(cid, { signal })
-    await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+    // The second time there is nothing left to be done.
+    for (let time = 0; time < 2; time++) await store.blocks.markLost(cid, { signal })
+    await expect(store.blocks.has(cid, { signal })).resolves.toBe(false)
+    await expect(store.blocks.hasMany([cid], { signal })).resolves.toEqual([false])
+    const lost = { code: 'BLOCK_LOST', block: cid.toString() }
+    await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject(lost)
+    await expect(store.blocks.getBatch([{ cid }, { cid: other }], { signal })).rejects.toMatchObject(lost)
+    await expect(store.blocks.size(cid, { signal })).rejects.toMatchObject(lost)
   }
+  const { findings } = await scan(store)
+  expect(findings.map(({ cid, fault }) => [blockKey(cid), fault]).sort()).toEqual(
+    put.map(({ cid }) => [blockKey(cid), 'lost']).sort(),
+  )
   const writer = store.blocks.openWriter({ signal })
   for (const block of put) await writer.put(block)
   await writer.flush()
   expect(await unreadable(store, put)).toEqual([])
+  // Nothing is left of the markers.
+  const { state } = await store.nats.jsm.streams.info(bucket.stream)
+  expect(state.messages).toBe(2 * put.length)
+  expect((await scan(store)).findings).toEqual([])
+})
+
+test('what was never there is not found, and a block gone without a trace is, until somebody marks it', async ({
+  onTestFinished,
+}) => {
+  const server = await startTestNats()
+  onTestFinished(() => server.stop())
+  const store = await openTestStore(server.url, onTestFinished, { SHARDS: '1' })
+  const [gone] = await putBlocks(store, [4 * KiB])
+  const [bucket] = store.blocks.buckets
+  if (gone === undefined || bucket === undefined) throw new Error('nothing was put')
+  const { cid } = gone
+  for (const subject of [chunkSubject(bucket.bucket, blockKey(cid)), metaSubject(bucket.bucket, blockKey(cid))]) {
+    await store.nats.jsm.streams.purge(bucket.stream, { filter: subject })
+  }
+  await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND', block: `${cid}` })
+  await store.blocks.markLost(cid, { signal })
+  await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_LOST' })
+  // What we delete ourselves leaves nothing.
+  await store.blocks.delete(cid, { signal })
+  await expect(store.blocks.get(cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
 })
 
 function isWhole({ cid }: HashedBlock, bytes: Uint8Array): boolean {

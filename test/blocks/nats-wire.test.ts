@@ -68,7 +68,7 @@ describe.each([
   })
 })
 
-test('an object removed with the Object Store client is gone for us, and can be put again', async ({
+test('an object removed with the Object Store client is lost to us, since we remove none so, and can be put again', async ({
   onTestFinished,
 }) => {
   const { nats, blocks, config } = await openTestStore(server.url, onTestFinished)
@@ -79,7 +79,7 @@ test('an object removed with the Object Store client is gone for us, and can be 
     const bucket = await new Objm(nats.control).open(blockBucket(config.layout, shard))
     await bucket.delete(blockKey(block.cid))
     expect(await blocks.has(block.cid, { signal })).toBe(false)
-    await expect(blocks.get(block.cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+    await expect(blocks.get(block.cid, { signal })).rejects.toMatchObject({ code: 'BLOCK_LOST' })
     expect(await blocks.put(block, { signal })).toBe(true)
     expect(Buffer.compare(await blocks.get(block.cid, { signal }), block.bytes)).toBe(0)
   }

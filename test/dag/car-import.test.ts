@@ -1,9 +1,10 @@
 import { CarReader, CarWriter } from '@ipld/car'
+import * as dagCbor from '@ipld/dag-cbor'
 import fc from 'fast-check'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { expect, test } from 'vitest'
-import { hashBlock, verifyBlock } from '../../src/blocks/block.ts'
+import { type HashedBlock, hashBlock, verifyBlock } from '../../src/blocks/block.ts'
 import type { Abortable, BlockWriter } from '../../src/blocks/blockstore.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { type CarImport, importCar, rootBytesHeldMax } from '../../src/dag/car-import.ts'
@@ -53,7 +54,7 @@ test.each([1, 2, 7, 64, 1000])('a CAR in chunks of %i bytes gives its blocks and
   const store = new MemoryBlockstore()
   const result = await importCar(inChunks(whole, chunkBytes), store, options)
   const bytes = BigInt(root.bytes.byteLength + leafA.bytes.byteLength + leafB.bytes.byteLength)
-  expect(shown(result)).toEqual({ roots: [`${root.cid}`], missingRoots: [], blocks: 3, newBlocks: 3, bytes })
+  expect(shown(result)).toEqual({ roots: [`${root.cid}`], missing: [], blocks: 3, newBlocks: 3, bytes })
   for (const block of [root, leafA, leafB])
     expect(Buffer.compare(await store.get(block.cid, options), block.bytes)).toBe(0)
 })
@@ -100,13 +101,13 @@ test('a root that the store already has need not be in the body', async () => {
   const store = new MemoryBlockstore()
   await importCar(inChunks(whole, 50), store, options)
   const result = await importCar(inChunks(carV1([root.cid], [leafA]), 50), store, options)
-  expect(shown(result)).toMatchObject({ roots: [`${root.cid}`], missingRoots: [], blocks: 1, newBlocks: 0 })
+  expect(shown(result)).toMatchObject({ roots: [`${root.cid}`], missing: [], blocks: 1, newBlocks: 0 })
 })
 
 test('a partial CAR keeps its blocks and names the roots that are missing', async () => {
   const store = new MemoryBlockstore()
   const result = await importCar(inChunks(carV1([root.cid], [leafA]), 50), store, { ...options, partial: true })
-  expect(shown(result)).toMatchObject({ roots: [`${root.cid}`], missingRoots: [`${root.cid}`], newBlocks: 1 })
+  expect(shown(result)).toMatchObject({ roots: [`${root.cid}`], missing: [`${root.cid}`], newBlocks: 1 })
   expect(await store.has(leafA.cid, options)).toBe(true)
 })
 
@@ -118,9 +119,9 @@ test('a CAR may fill the gaps of a DAG of which the store has the rest', async (
   })
 })
 
-test('a CAR without roots is a bag of blocks', async () => {
+test('a CAR without roots is a bag of blocks, and nobody knows what it should hold', async () => {
   const result = await importCar(inChunks(carV1([], [leafA]), 50), new MemoryBlockstore(), options)
-  expect(result).toMatchObject({ roots: [], blocks: 1, newBlocks: 1 })
+  expect(result).toMatchObject({ roots: [], missing: undefined, blocks: 1, newBlocks: 1 })
 })
 
 test('the same block twice is stored once and counted twice', async () => {
@@ -149,11 +150,112 @@ test('a link out of an identity block counts as a link', async () => {
   ).resolves.toMatchObject({ blocks: 2 })
 })
 
-test('a block that cannot be decoded is stored as the bytes it is', async () => {
-  const garbage = hashBlock(Buffer.from('not a protobuf'), 0x70)
+/** `82 <link> 18 05`: a list of a link and of a number that DAG-CBOR wants in one byte. */
+const lax = (link: CID, codec = 0x71) =>
+  hashBlock(Buffer.concat([Buffer.of(0x82), dagCbor.encode(link), Buffer.of(0x18, 0x05)]), codec)
+
+test.each([
+  ['a node that is no protobuf', hashBlock(Buffer.from('not a protobuf'), 0x70)],
+  ['DAG-CBOR that is not canonical, with a link to nowhere', lax(raw('nowhere').cid)],
+  ['DAG-CBOR that is not canonical, with a link to what is there', lax(leafA.cid)],
+  ['DAG-JSON that is none', hashBlock(Buffer.from('{"/": {'), 0x0129)],
+])('%s is refused, since nobody can tell what it links to; of a partial CAR it is kept as it is', async (_, odd) => {
+  const top = cborNode([odd.cid])
+  for (const [roots, blocks] of [
+    [[odd.cid], [odd, leafA]],
+    [[top.cid], [top, odd, leafA]],
+  ] as const) {
+    const store = new MemoryBlockstore()
+    const car = carV1(roots, blocks)
+    const refused = importCar(inChunks(car, 50), store, options)
+    await expect(refused).rejects.toMatchObject({
+      ...invalidCode,
+      message: expect.stringMatching(/block [12] \(b.*decoded/),
+    })
+    expect(await store.has(roots[0], options)).toBe(false)
+    const taken = await importCar(inChunks(car, 50), store, { ...options, partial: true })
+    expect(taken.missing).toBeUndefined()
+    expect(Buffer.compare(await store.get(odd.cid, options), odd.bytes)).toBe(0)
+  }
+})
+
+test('a block of a codec that we do not know leads nowhere, as for every reader', async () => {
+  const opaque = lax(raw('nowhere').cid, 0x300001)
+  const taken = importCar(inChunks(carV1([opaque.cid], [opaque]), 50), new MemoryBlockstore(), options)
+  await expect(taken).resolves.toMatchObject({ missing: [] })
+})
+
+test('a block that the store has already is whole only with all that is below it', async () => {
+  const inner = cborNode([leafA.cid, leafB.cid])
+  const top = cborNode([inner.cid])
+  const car = carV1([top.cid], [top])
+  for (const left of [[inner], [inner, leafA]]) {
+    const store = new MemoryBlockstore()
+    for (const block of left) await store.put(block, options)
+    await expect(importCar(inChunks(car, 50), store, options)).rejects.toMatchObject({
+      ...{ ...invalidCode, message: expect.stringContaining(`${left.length === 1 ? leafA.cid : leafB.cid}`) },
+    })
+    expect(await store.has(top.cid, options)).toBe(false)
+    for (const leaf of [leafA, leafB]) await store.put(leaf, options)
+    await expect(importCar(inChunks(car, 50), store, options)).resolves.toMatchObject({ missing: [] })
+  }
+})
+
+test('a node that the CAR carries as raw bytes is followed where it is linked as a node', async () => {
+  const inner = cborNode([leafA.cid])
+  const top = cborNode([inner.cid])
+  const asRaw = { cid: CID.createV1(0x55, inner.cid.multihash), bytes: inner.bytes }
+  const import_ = (blocks: readonly { cid: CID; bytes: Uint8Array }[]) =>
+    importCar(inChunks(carV1([top.cid], [top, ...blocks]), 50), new MemoryBlockstore(), options)
+  await expect(import_([asRaw])).rejects.toMatchObject(invalidCode)
+  await expect(import_([asRaw, leafA])).resolves.toMatchObject({ missing: [] })
+})
+
+test('a root inside its own CID is followed, and so is an identity block in the body', async () => {
+  const inRoot = CID.createV1(0x71, Digest.create(0x00, cborNode([leafA.cid]).bytes))
+  const import_ = (car: Buffer) => importCar(inChunks(car, 50), new MemoryBlockstore(), options)
+  await expect(import_(carV1([inRoot], []))).rejects.toMatchObject(invalidCode)
+  await expect(
+    import_(carV1([leafB.cid], [leafB, { cid: inRoot, bytes: inRoot.multihash.digest }])),
+  ).rejects.toMatchObject(invalidCode)
+  await expect(import_(carV1([inRoot], [leafA]))).resolves.toMatchObject({ missing: [], blocks: 1 })
+  const partial = await importCar(inChunks(carV1([inRoot], []), 50), new MemoryBlockstore(), {
+    ...options,
+    partial: true,
+  })
+  expect(partial.missing?.map(String)).toEqual([`${leafA.cid}`])
+})
+
+test('a partial CAR tells what is missing, also below what the store has in part, and no more than it may', async () => {
+  const inner = cborNode([leafA.cid, leafB.cid])
+  const top = cborNode([inner.cid, raw('nowhere').cid])
   const store = new MemoryBlockstore()
-  await importCar(inChunks(carV1([garbage.cid], [garbage]), 50), store, options)
-  expect(Buffer.from(await store.get(garbage.cid, options)).toString()).toBe('not a protobuf')
+  await store.put(inner, options)
+  await store.put(leafA, options)
+  const import_ = (missingMax: number) =>
+    importCar(inChunks(carV1([top.cid], [top]), 50), store, { ...options, partial: true, missingMax })
+  expect((await import_(2)).missing?.map(String).sort()).toEqual([`${leafB.cid}`, `${raw('nowhere').cid}`].sort())
+  expect((await import_(1)).missing).toBeUndefined()
+})
+
+test('links beyond what is kept in memory are looked for all the same, in breadth-first order too', async () => {
+  const leaves = Array.from({ length: 1_020 }, (_, index) => raw(`leaf ${index}`))
+  const nodes: HashedBlock[] = []
+  for (let at = 0; at < leaves.length; at += 200) {
+    nodes.push(cborNode(leaves.slice(at, at + 200).map(({ cid }) => cid)))
+  }
+  const top = cborNode(nodes.map(({ cid }) => cid))
+  const import_ = (blocks: readonly HashedBlock[], partial = false) =>
+    importCar(inChunks(carV1([top.cid], blocks), 65_536), new MemoryBlockstore(), {
+      ...{ ...options, partial, openLinksMax: 500 },
+    })
+  await expect(import_([top, ...nodes, ...leaves])).resolves.toMatchObject({ missing: [] })
+  const [first, second] = leaves
+  await expect(import_([top, ...nodes, ...leaves.slice(1)])).rejects.toMatchObject({
+    ...{ ...invalidCode, message: expect.stringContaining(`${first?.cid}`) },
+  })
+  const partial = await import_([top, ...nodes, ...leaves.slice(2)], true)
+  expect(partial.missing?.map(String).sort()).toEqual([`${first?.cid}`, `${second?.cid}`].sort())
 })
 
 test('an empty block and one of 2 MiB are accepted', async () => {
@@ -189,7 +291,7 @@ test('raw roots beyond half of what is held are written at once; nodes beyond al
   expect(log.slice(0, 3)).toEqual([...big.slice(8).map(putOf), 'flush'])
   expect(log).toHaveLength(12)
   const nodes = Array.from({ length: rootBytesHeldMax / 2 ** 20 + 1 }, (_, index) =>
-    hashBlock(Buffer.alloc(2 ** 20, index + 50), 0x70),
+    cborNode(Buffer.alloc(2 ** 20, index + 50)),
   )
   const refused = importCar(
     inChunks(
@@ -241,7 +343,7 @@ test('a source is let go of when its CAR is refused', async () => {
 })
 
 test('whatever @ipld/car writes is imported as @ipld/car reads it', async () => {
-  const arbitraryBlocks = fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 12 })
+  const arbitraryBlocks = fc.array(fc.uint8Array({ maxLength: 3000 }), { minLength: 1, maxLength: 12 })
   await fc.assert(
     fc.asyncProperty(arbitraryBlocks, fc.integer({ min: 1, max: 4000 }), async (contents, chunkBytes) => {
       const blocks = contents.map((content) => raw(content))
@@ -276,7 +378,7 @@ test('any byte changed in a CAR is refused or changes nothing that is stored', a
 const shown = (result: CarImport) => ({
   ...result,
   roots: result.roots.map(String),
-  missingRoots: result.missingRoots.map(String),
+  missing: result.missing?.map(String),
 })
 const invalidCode = { code: 'CAR_INVALID' }
 const putOf = ({ cid }: { cid: CID }) => `put ${cid}`

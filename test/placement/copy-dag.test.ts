@@ -1,5 +1,8 @@
-import type { CID } from 'multiformats/cid'
+import * as dagCbor from '@ipld/dag-cbor'
+import { CID } from 'multiformats/cid'
+import * as Digest from 'multiformats/hashes/digest'
 import { expect, test } from 'vitest'
+import { hashBlock } from '../../src/blocks/block.ts'
 import type { Route } from '../../src/blocks/routed.ts'
 import { verified } from '../../src/blocks/verified.ts'
 import { AppError } from '../../src/errors.ts'
@@ -115,6 +118,62 @@ test('verification meets the block that is missing or damaged', async () => {
   const [missing] = leaves
   if (missing !== undefined) await store.delete(missing, { signal })
   await expect(verifyDag(root, verified(store), options)).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+})
+
+test('of a DAG that was put in part, the part is copied and verified, and what is absent is counted', async () => {
+  const source = new CountingStore()
+  const { root, leaves } = await putLeaves(source, 6)
+  const [first, second] = leaves
+  if (first === undefined || second === undefined) throw new Error('no leaves')
+  await source.delete(first, { signal })
+  const mayBeAbsent = (cid: CID) => cid.equals(first)
+  const dest = new CountingStore()
+  const part = { ...options, mayBeAbsent }
+  await expect(copyDag(root, dest, [routeTo('a', source)], part)).resolves.toMatchObject({ blocks: 6, missing: 1 })
+  await expect(verifyDag(root, verified(dest), part)).resolves.toMatchObject({ blocks: 6, missing: 1 })
+  // Without the word that it may be absent, and of any other block, it is a failure.
+  await expect(copyDag(root, new CountingStore(), [routeTo('a', source)], options)).rejects.toMatchObject({
+    ...{ code: 'BLOCK_NOT_FOUND', block: first.toString() },
+  })
+  await dest.delete(second, { signal })
+  await expect(verifyDag(root, verified(dest), part)).rejects.toMatchObject({ block: second.toString() })
+  await putRaw(dest, Buffer.from('leaf 0'.padEnd(100, '.')))
+  await putRaw(dest, Buffer.from('leaf 1'.padEnd(100, '.')))
+  const whole = await verifyDag(root, verified(dest), part)
+  expect(whole).toEqual({ blocks: 7, bytes: expect.any(Number) })
+})
+
+test('what may be absent is not taken for absent while a store that may have it cannot be asked', async () => {
+  const source = new CountingStore()
+  const { root, leaves } = await putLeaves(source, 3)
+  for (const cid of leaves.slice(1)) await source.delete(cid, { signal })
+  const away: Route = { site: 's', store: 'away', isLocal: false, blocks: unavailable }
+  const part = { ...options, mayBeAbsent: () => true, awayIsOutage: true }
+  await expect(copyDag(root, new CountingStore(), [routeTo('a', source), away], part)).rejects.toMatchObject({
+    code: 'STORE_UNAVAILABLE',
+  })
+})
+
+test('a root inside its own CID is copied with what it links to, and verified', async () => {
+  const source = new CountingStore()
+  const leaf = await putRaw(source, Buffer.from('below an identity CID'))
+  const root = CID.createV1(0x71, Digest.create(0x00, dagCbor.encode([leaf])))
+  const dest = new CountingStore()
+  await expect(copyDag(root, dest, [routeTo('a', source)], options)).resolves.toMatchObject({ blocks: 1, newBlocks: 1 })
+  await expect(verifyDag(root, verified(dest), options)).resolves.toMatchObject({ blocks: 1 })
+  await dest.delete(leaf, { signal })
+  await expect(verifyDag(root, verified(dest), options)).rejects.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+})
+
+test('a block that cannot be decoded is copied as it is', async () => {
+  const source = new CountingStore()
+  const odd = hashBlock(Buffer.from('no protobuf'), 0x70)
+  await source.put(odd, { signal })
+  const top = hashBlock(dagCbor.encode([odd.cid]), 0x71)
+  await source.put(top, { signal })
+  await expect(
+    copyDag(top.cid, new CountingStore(), [routeTo('a', source)], options),
+  ).resolves.toMatchObject({ blocks: 2 })
 })
 
 test('an abort ends it', async () => {

@@ -6,6 +6,7 @@ import { rootKey } from '../../src/names/name-fold.ts'
 import { copyEvents } from '../../src/placement/copy-events.ts'
 import { objectIn, rootEffects } from '../../src/placement/fold.ts'
 import type { RootFacts } from '../../src/placement/model.ts'
+import { partOf } from '../../src/placement/partial.ts'
 import { rootNamed } from '../support/placement.ts'
 
 const root = rootNamed('song')
@@ -144,4 +145,74 @@ test('a deletion that comes before its put from another site is kept, and of wha
   const facts = folded(deleted, [put('a'), 'hub'])
   expect(facts).toMatchObject({ originSite: 'hub', copies: [{ site: 'hub', store: 'a', state: 'verified' }] })
   expect(objectIn(facts)).toBe(facts)
+})
+
+/** A put of a part of the root; `missing` undefined = as events before told it, without what is missing. */
+function putPart(store: string, missing: readonly string[] | undefined): Draft {
+  const { data, ...draft } = put(store)
+  const told = missing === undefined ? {} : { missing: missing.map(link) }
+  return { ...draft, verb: 'imported', data: { ...data, roots: [link(root)], rootCount: 1, partial: true, ...told } }
+}
+
+const [one, two] = [rootNamed('one'), rootNamed('two')]
+const keysOf = (...cids: string[]) => cids.map((cid) => rootKey(CID.parse(cid))).sort()
+
+test('a put of a part is known as one, with what was not put, and the sum of two such puts too', () => {
+  expect(partOf(folded([put('a'), 'hub']) ?? {})).toBeUndefined()
+  const part = folded([putPart('a', [one]), 'hub'])
+  expect(part).toMatchObject({ missing: keysOf(one), copies: [{ state: 'verified', partial: true }] })
+  expect(folded([putPart('a', [one]), 'hub'], [putPart('b', [two]), 'paris'])?.missing).toEqual(keysOf(one, two))
+  expect(folded([putPart('a', undefined), 'hub'])?.missing).toBeNull()
+  expect(folded([putPart('a', [one]), 'hub'], [putPart('a', undefined), 'hub'])?.missing).toBeNull()
+})
+
+test('a part is whole once all of it was put or hashed, and copies of the part are to be made again', () => {
+  const hashed = [copyEvents.verified(root, { site: 'hub', store: 'a' }, size), 'hub'] as const
+  const hashedInPart = [copyEvents.verified(root, paris, { ...size, missing: 1 }), 'paris'] as const
+  const part = folded([putPart('a', [one]), 'hub'], hashedInPart)
+  expect(part && partOf(part)).toEqual({ missing: new Set(keysOf(one)) })
+  expect(part?.copies.map(({ state }) => state)).toEqual(['verified', 'verified'])
+  for (const whole of [hashed, [put('a'), 'hub'] as const]) {
+    const facts = folded([putPart('a', [one]), 'hub'], hashedInPart, whole)
+    expect(facts && partOf(facts)).toBeUndefined()
+    expect(facts?.copies).toMatchObject([{ site: 'hub', state: 'verified' }, { ...paris, state: 'failed' }])
+    expect(facts?.copies[0]?.partial).toBeUndefined()
+  }
+})
+
+test('a part that is put where all of it lies changes nothing of that copy', () => {
+  const facts = folded([put('a'), 'hub'], [putPart('a', [one]), 'hub'])
+  expect(facts?.copies).toMatchObject([{ site: 'hub', store: 'a', state: 'verified' }])
+  expect(facts?.copies[0]?.partial).toBeUndefined()
+  expect(facts && partOf(facts)).toBeUndefined()
+})
+
+test('what sites know of a part is the same in whatever order their logs have the events of others', () => {
+  const hub = [[putPart('a', [one]), 'hub'] as const, [copyEvents.verified(root, { site: 'hub', store: 'a' }, size), 'hub'] as const]
+  const other = [
+    [putPart('b', [two]), 'paris'] as const,
+    [copyEvents.verified(root, { site: 'paris', store: 'b' }, { ...size, missing: 2 }), 'paris'] as const,
+  ]
+  const [h1, h2] = hub
+  const [p1, p2] = other
+  if (h1 === undefined || h2 === undefined || p1 === undefined || p2 === undefined) throw new Error('no events')
+  const orders = [
+    [h1, h2, p1, p2],
+    [p1, p2, h1, h2],
+    [h1, p1, h2, p2],
+    [p1, h1, p2, h2],
+  ]
+  const known = orders.map((order) => {
+    const facts = folded(...order)
+    const copies = facts?.copies.map(({ site, store, state, partial }) => ({ site, store, state, partial: partial === true }))
+    return { missing: facts?.missing, whole: facts?.whole, copies }
+  })
+  for (const one_ of known) expect(one_).toEqual(known[0])
+  expect(known[0]).toMatchObject({ whole: true, copies: [{ site: 'hub', state: 'verified' }, { site: 'paris', state: 'failed' }] })
+})
+
+test('a CAR without roots says nothing of any', () => {
+  const { data, ...draft } = put('a')
+  const bag: Draft = { ...draft, verb: 'imported', key: '~c1', data: { ...data, cid: null, roots: [], partial: true } }
+  expect(rootEffects(message(1, bag, 'hub'))).toEqual([])
 })

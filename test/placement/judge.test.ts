@@ -1,6 +1,7 @@
 import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
 import { AppError } from '../../src/errors.ts'
+import { rootKey } from '../../src/names/name-fold.ts'
 import { createJudge, type JudgeParts } from '../../src/placement/judge.ts'
 import type { Copy, RootFacts } from '../../src/placement/model.ts'
 import { rootNamed } from '../support/placement.ts'
@@ -95,4 +96,33 @@ test('an outage, an abort and a path that leads nowhere are left as they are, an
   for (const failure of [new AppError('STORE_UNAVAILABLE', 'x'), new AppError('PATH_NOT_FOUND', 'x'), new Error('x')]) {
     await expect(judged(undefined, failure, { factsOf })).resolves.toBe(failure)
   }
+})
+
+test('of what was taken in as partial, a part that was never put is not found, and one that was put is lost', async () => {
+  const [never, put] = [rootNamed('never put'), rootNamed('put')]
+  const failed = (block: string, code: 'BLOCK_NOT_FOUND' | 'BLOCK_LOST' = 'BLOCK_NOT_FOUND') =>
+    new AppError(code, 'x', { block })
+  const part = facts([copy('home')], { missing: [rootKey(CID.parse(never))] })
+  await expect(judged(part, failed(never))).resolves.toMatchObject({
+    ...{ code: 'BLOCK_NOT_FOUND', hint: expect.stringContaining('partial') },
+  })
+  await expect(judged(part, failed(put))).resolves.toMatchObject({ code: 'BLOCK_LOST' })
+  await expect(judged(part, failed(never, 'BLOCK_LOST'))).resolves.toMatchObject({ code: 'BLOCK_LOST' })
+  // Where the parts that were not put are not known, any may be one of them.
+  const unknown = facts([copy('home')], { missing: null })
+  await expect(judged(unknown, failed(put))).resolves.toMatchObject({ code: 'BLOCK_NOT_FOUND' })
+  await expect(judged({ ...unknown, whole: true }, failed(put))).resolves.toMatchObject({ code: 'BLOCK_LOST' })
+  const away = facts([copy('away')], { missing: null })
+  await expect(judged(away, failed(never))).resolves.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+})
+
+test('only what is lost is told as lost', async () => {
+  const told: unknown[] = []
+  const onLost = (_: RootFacts, { code }: AppError) => told.push(code)
+  await judged(facts([copy('home')]), missing, { onLost })
+  expect(told).toEqual(['BLOCK_NOT_FOUND'])
+  await judged(facts([copy('home')], { missing: null }), missing, { onLost })
+  await judged(facts([copy('away')]), missing, { onLost })
+  await judged(undefined, missing, { onLost })
+  expect(told).toHaveLength(1)
 })

@@ -42,6 +42,7 @@ async function openStore(store: string) {
   const repair = new Repair({
     ...{ primary, facts: noFacts, bulk, bytesPerSecond: MiB, keepRemoteReads: false, isUp: () => true },
     isNamed: async () => false,
+    marks: { mark: async () => undefined },
     recorder: { record: () => Promise.reject(new Error('nothing is to be told')), copyFilter: () => 'x' },
     current: (facts) => facts,
     routesBeside: () => [],

@@ -4,19 +4,20 @@ import type { CID } from 'multiformats/cid'
 import { type HashedBlock, hashBlock } from '../../src/blocks/block.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 
-export const carLimits = {
-  carHeaderBytesMax: 2 ** 20,
-  carRootsMax: 1000,
-  carBlocksMax: 100_000,
-  uploadBytesMax: 2 ** 30,
-}
-
 export const dagLimits = {
   dagDepthMax: 1024,
   dagBlocksMax: 1_000_000,
   dagBytesMax: 2 ** 40,
   dagExpandedBytesMax: 2 ** 40,
   nodeLinksMax: 16_384,
+}
+
+export const carLimits = {
+  ...dagLimits,
+  carHeaderBytesMax: 2 ** 20,
+  carRootsMax: 1000,
+  carBlocksMax: 100_000,
+  uploadBytesMax: 2 ** 30,
 }
 
 export function varint(value: number | bigint): Buffer {

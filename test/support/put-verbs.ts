@@ -1,5 +1,6 @@
+import type { CID } from 'multiformats/cid'
 import type { Put, PutResult } from '../../src/content/put.ts'
-import type { EventFeed, Upload, Verbs } from '../../src/content/verbs.ts'
+import type { Context, EventFeed, OutcomeOf, Upload, Verbs } from '../../src/content/verbs.ts'
 import { AppError } from '../../src/errors.ts'
 
 const needsALog = (): never => {
@@ -8,7 +9,7 @@ const needsALog = (): never => {
 
 /** `put` without a log behind it, for tests of what lies before it; the other verbs need one. */
 export function verbsOver(put: Put): Verbs {
-  const store = (upload: Upload, signal: AbortSignal): Promise<PutResult> => {
+  const store = (upload: Upload, signal: AbortSignal): Promise<PutResult<CID | undefined>> => {
     switch (upload.kind) {
       case 'file':
         return put.file(upload.source, upload.options)
@@ -19,12 +20,13 @@ export function verbsOver(put: Put): Verbs {
     }
   }
   return {
-    put: async (context, upload, { signal }) => ({
-      ...(await store(upload, signal)),
-      eventId: context.id,
-      sequence: 1,
-      repeated: false,
-    }),
+    put: async <U extends Upload>(context: Context, upload: U, { signal }: { readonly signal: AbortSignal }) =>
+      ({
+        ...(await store(upload, signal)),
+        eventId: context.id,
+        sequence: 1,
+        repeated: false,
+      }) as OutcomeOf<U>,
     changeNames: needsALog,
     renameName: needsALog,
     undoName: needsALog,

@@ -86,7 +86,7 @@ export const contextOf = (id: string = uuidv7()): Context => ({
   traceparent: undefined,
 })
 
-export const fileOf = (text: string): Upload => ({
+export const fileOf = (text: string): Extract<Upload, { kind: 'file' }> => ({
   kind: 'file',
   source: (async function* () {
     yield Buffer.from(text)

@@ -156,8 +156,9 @@ function flag(query: URLSearchParams, name: string): boolean {
   throw new AppError('REQUEST_INVALID', `${name} is true or false`)
 }
 
-function entryJson({ name, cid, dagBytes, description }: ListedEntry) {
-  const link = { name, cid: cid.toString(), dagBytes: jsonNumber(dagBytes) }
+function entryJson({ name, cid, dagBytes, description, missing }: ListedEntry) {
+  const lack = missing === undefined ? {} : { missing }
+  const link = { name, cid: cid.toString(), dagBytes: jsonNumber(dagBytes), ...lack }
   return description === undefined ? link : { ...link, ...descriptionJson(description) }
 }
 

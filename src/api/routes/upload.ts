@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { CID } from 'multiformats/cid'
 import type { Propagation } from '../../content/propagation.ts'
+import { partialFields } from '../../content/put.ts'
 import type { PutOutcome, Verbs } from '../../content/verbs.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { expectationOf, orAbsent } from '../conditions.ts'
@@ -29,10 +31,8 @@ export function uploadHandler(
     const outcome = await verbs.put(context, upload.start(), { ...named, signal })
     tellEvent(reply, { id: outcome.eventId, sequence: outcome.sequence, repeated: outcome.repeated })
     const copies = await settlePut(request, reply, outcome.cid, { propagation, signal })
-    return reply
-      .code(201)
-      .header('location', `/api/v1/objects/${outcome.cid}`)
-      .send({ ...putReply(outcome, upload.kind), ...copies })
+    if (outcome.cid !== undefined) reply.header('location', `/api/v1/objects/${outcome.cid}`)
+    return reply.code(201).send({ ...putReply(outcome, upload.kind), ...copies })
   }
 }
 
@@ -47,15 +47,17 @@ export async function namedBy(
   return { name, expect, ...(mediaType === undefined ? {} : { mediaType }) }
 }
 
-export function putReply(outcome: PutOutcome, kind: UploadKind) {
-  const cid = outcome.cid.toString()
+/** Of a partial CAR without roots `cid` and `path` are null. */
+export function putReply(outcome: PutOutcome<CID | undefined>, kind: UploadKind) {
+  const cid = outcome.cid?.toString() ?? null
   return {
     cid,
     size: Number(outcome.size),
     blocks: outcome.blocks,
     newBlocks: outcome.newBlocks,
     ...(kind === 'car' ? { roots: outcome.roots.map(String) } : {}),
-    path: `/ipfs/${cid}`,
+    ...partialFields(outcome),
+    path: cid === null ? null : `/ipfs/${cid}`,
     ...(outcome.name === undefined ? {} : { name: outcome.name }),
   }
 }

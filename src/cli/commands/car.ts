@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { localInput } from '../../client/local-input.ts'
 import { outputPlace } from '../../client/output-place.ts'
 import { type Resolved, resolveReference } from '../../client/reference.ts'
+import type { CarReply } from '../../client/replies.ts'
 import { writeOutput } from '../../client/write-output.ts'
 import { AppError } from '../../errors.ts'
 import { formatBytes } from '../../lib/units.ts'
@@ -22,6 +23,11 @@ Examples:
   $ stowage car export <cid>/2024 > part.car
   $ stowage car export holidays -o holidays.car    by its name`
 
+interface ImportOptions {
+  readonly quiet?: boolean
+  readonly partial?: boolean
+}
+
 interface ExportOptions {
   readonly output?: string
   readonly force?: boolean
@@ -31,10 +37,11 @@ export function carCommand(io: Io): Command {
   const importCommand = clientCommand('import')
     .description('add the blocks of a CAR (v1 or v2)')
     .argument('<file>', 'the CAR, or - for stdin')
+    .option('-p, --partial', 'take its blocks as they are, also where some are missing, or it names no root')
     .option('-q, --quiet', 'print only CIDs')
     .addHelpText('after', importExamples)
-    .action((file: string, options: { readonly quiet?: boolean }, command: Command) =>
-      withSession(io, command.optsWithGlobals(), (session) => importCar(file, options.quiet === true, session)),
+    .action((file: string, options: ImportOptions, command: Command) =>
+      withSession(io, command.optsWithGlobals(), (session) => importCar(file, options, session)),
     )
   const exportCommand = clientCommand('export')
     .description('write a CAR (v1) of a DAG')
@@ -52,18 +59,26 @@ export function carCommand(io: Io): Command {
     .addHelpText('after', '\nExamples:\n  $ stowage car export <cid> -o a.car\n  $ stowage car import a.car')
 }
 
-async function importCar(file: string, quiet: boolean, session: Session): Promise<void> {
+async function importCar(file: string, { quiet, partial }: ImportOptions, session: Session): Promise<void> {
   const { client, io, out, signal } = session
   const { bytes, body } = localInput(file, io)
   const progress = out.progress(`importing ${file}`, bytes)
   try {
-    const reply = await client.putCar(body, { bytes, signal, onProgress: progress.add })
+    const reply = await client.putCar(body, { bytes, partial, signal, onProgress: progress.add })
     progress.stop()
     if (out.json) await out.result(reply, '')
-    else for (const root of reply.roots) await out.result(root, quiet ? root : `imported ${root}`)
+    else for (const line of importLines(reply, quiet === true)) await out.result(line, line)
   } finally {
     progress.stop()
   }
+}
+
+/** What is missing is said, so that nobody takes a part for the whole. */
+function importLines({ roots, blocks, partial, missing }: CarReply, quiet: boolean): string[] {
+  if (quiet) return [...roots]
+  if (roots.length === 0) return [`imported ${blocks} blocks without a root`]
+  const lack = missing === null || missing === undefined ? 'blocks below it are' : `${missing.length} below it are`
+  return roots.map((root) => (partial === true ? `imported ${root} (partial: ${lack} missing)` : `imported ${root}`))
 }
 
 async function exportCar(text: string, options: ExportOptions, session: Session): Promise<void> {

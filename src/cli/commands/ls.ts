@@ -36,7 +36,7 @@ async function ls(text: string, { client, out, signal }: Session): Promise<void>
 }
 
 function lineOf(entry: Pick<EntryReply, 'name' | 'cid' | 'kind' | 'size' | 'target'>): string {
-  const size = entry.kind === 'directory' ? '-' : formatBytes(entry.size)
+  const size = entry.kind === 'missing' ? 'not put' : entry.kind === 'directory' ? '-' : formatBytes(entry.size)
   const slash = entry.kind === 'directory' ? '/' : ''
   const target = entry.kind === 'symlink' && entry.target !== undefined ? ` -> ${printable(entry.target)}` : ''
   return `${size.padStart(10)}  ${entry.cid}  ${printable(entry.name)}${slash}${target}`

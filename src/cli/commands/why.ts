@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { Fields } from '../../client/reply-fields.ts'
 import { formatBytes } from '../../lib/units.ts'
 import type { Io } from '../io.ts'
+import { partialText } from '../object-status-lines.ts'
 import { clientCommand, withSession } from '../session.ts'
 import { tableLines } from '../table.ts'
 import { stepCells } from './policy-plan.ts'
@@ -39,6 +40,7 @@ function whyText(why: Fields): string {
   const wanted = min === max ? String(min) : `${String(min)} to ${String(max)}`
   const policy = typeof policyRevision === 'number' ? `policy of revision ${policyRevision}` : 'no policy was set'
   const state = [
+    ...(why.partial === true ? [partialText(why)] : []),
     why.satisfied === true ? 'satisfied' : 'not satisfied',
     ...(why.degraded === true ? ['degraded: fewer failure domains than copies'] : []),
     ...(deleted === true ? ['deleted'] : []),
