@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'REVISION_CONFLICT'
   | 'OBJECT_NAMED'
   | 'COMMAND_REPEATED'
+  | 'COMMAND_ID_TAKEN'
   | 'PLACE_IN_USE'
   // what is here is damaged
   | 'BLOCK_LOST'
@@ -122,6 +123,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   REVISION_CONFLICT: 412,
   OBJECT_NAMED: 409,
   COMMAND_REPEATED: 409,
+  COMMAND_ID_TAKEN: 409,
   PLACE_IN_USE: 409,
   BLOCK_LOST: 500,
   BLOCK_CORRUPT: 500,

@@ -47,6 +47,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   REVISION_CONFLICT: exitCodes.conflict,
   OBJECT_NAMED: exitCodes.failure,
   COMMAND_REPEATED: exitCodes.failure,
+  COMMAND_ID_TAKEN: exitCodes.failure,
   PLACE_IN_USE: exitCodes.conflict,
   BLOCK_LOST: exitCodes.failure,
   BLOCK_CORRUPT: exitCodes.failure,

@@ -5,7 +5,7 @@ import type { Blockstore } from '../../src/blocks/blockstore.ts'
 import { inline } from '../../src/blocks/inline.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { type LimitConfig, readConfig } from '../../src/config.ts'
-import { createPut, type Put } from '../../src/content/put.ts'
+import { createPut, type PutWays } from '../../src/content/put.ts'
 import { createInspect } from '../../src/content/stat.ts'
 import { openPath } from '../../src/dag/open.ts'
 import { AppError } from '../../src/errors.ts'
@@ -26,7 +26,7 @@ export interface TestApi {
 
 export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
   /** In place of one over the store. */
-  readonly put?: Put
+  readonly put?: PutWays
   readonly limits?: Partial<LimitConfig>
   /** In place of the memory store. */
   readonly store?: (memory: MemoryBlockstore) => Blockstore

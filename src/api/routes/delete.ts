@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { eventIdOf } from '../../content/command-id.ts'
 import { parseContentPath } from '../../content/get.ts'
 import type { Verbs } from '../../content/verbs.ts'
 import { AppError } from '../../errors.ts'
@@ -22,7 +23,7 @@ export function deleteHandler(verbs: Pick<Verbs, 'deleteObject'>, limits: { read
     const context = contextOf(request, reply)
     const signal = clientGone(reply.raw)
     const outcome = await verbs.deleteObject(context, root, { force: flagOf(query, 'force'), signal })
-    tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+    tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
     return { cid: outcome.cid, namesRemoved: outcome.namesRemoved }
   }
 }

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import type { ContentPath } from '../../content/get.ts'
 import type { IpnsEntry, IpnsVerbs } from '../../content/ipns-commands.ts'
 import { AppError } from '../../errors.ts'
@@ -62,7 +63,7 @@ export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits) {
       const outcome = isDomain
         ? await verbs.setDnsLink(context, name, { value: textOf(bytes), ttlSeconds }, { signal })
         : await verbs.importRecord(context, name, bytes, { signal })
-      tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+      tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
       if (outcome.entry !== null) reply.header('etag', etagOf(outcome.entry))
       return reply
         .code(isNew && !outcome.repeated ? 201 : 200)
@@ -73,7 +74,7 @@ export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits) {
       allowOnly(queryOf(request), [])
       const context = contextOf(request, reply)
       const outcome = await verbs.removeIpns(context, nameOf(request), { signal: clientGone(reply.raw) })
-      tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+      tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
       return { removed: true, revision: outcome.sequence }
     },
 

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import type { IpnsKeys } from '../../content/ipns-keys.ts'
 import type { IpnsPublisher } from '../../content/ipns-publish.ts'
 import { AppError } from '../../errors.ts'
@@ -71,7 +72,7 @@ export function publishHandler(publisher: Pick<IpnsPublisher, 'publish'>, limits
       ttlSeconds: secondsOf(asked, 'ttlSeconds', ttlSecondsDefault),
       signal,
     })
-    tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+    tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
     return outcome.entry
   }
 }

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import { parseCid } from '../../content/get.ts'
 import type { Propagation } from '../../content/propagation.ts'
 import type { NameEntry, NameOutcome, Verbs } from '../../content/verbs.ts'
@@ -75,7 +76,7 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propa
       const context = contextOf(request, reply)
       const expect = await expectationOf(request, () => orAbsent(verbs.resolveName(name, { signal })))
       const outcome = await verbs.changeNames(context, [{ kind: 'remove', name, expect }], { signal })
-      tellNames(reply, context.id, outcome)
+      tellNames(reply, eventIdOf(context), outcome)
       return { name, removed: true, revision: outcome.sequences[0] }
     },
 
@@ -85,7 +86,7 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propa
       const context = contextOf(request, reply)
       const command = parseNamesCommand(await readJson(request, reply, { ...limits, signal }))
       const outcome = await carryOut(verbs, context, command, signal)
-      tellNames(reply, context.id, outcome)
+      tellNames(reply, eventIdOf(context), outcome)
       return { entries: outcome.entries, sequences: outcome.sequences }
     },
 
@@ -123,7 +124,7 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propa
     const mediaType = contentTypeOf(request) ?? null
     const change = { kind: 'set', name, cid, size: null, mediaType, expect } as const
     const outcome = await verbs.changeNames(context, [change], { signal })
-    tellNames(reply, context.id, outcome)
+    tellNames(reply, eventIdOf(context), outcome)
     const [entry] = outcome.entries
     if (entry) reply.header('etag', etagOf(entry))
     reply.header('location', locationOf(name))
