@@ -16,6 +16,7 @@ import type { LimitHits } from '../observability/limits.ts'
 import type { Peers } from '../placement/peers.ts'
 import type { Placement } from '../placement/placement.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
+import { checkBodyHeaders } from './body-headers.ts'
 import { needsToken } from './context.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
@@ -112,6 +113,7 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-content-type-options', 'nosniff')
     refuseTokenInQuery(request)
+    checkBodyHeaders(request)
     if (request.raw.headers.host === undefined && request.raw.httpVersion === '1.1') {
       reply.header('connection', 'close')
       throw new AppError('REQUEST_INVALID', 'the request names no host')

@@ -1,14 +1,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../config.ts'
+import { checkMediaType } from '../content/media-type.ts'
 import type { ImportEntry } from '../content/put.ts'
 import type { Upload } from '../content/verbs.ts'
-import { AppError } from '../errors.ts'
 import { refuseCar } from './car-as-text.ts'
+import { checkedBody } from './checked-body.ts'
 import { parseParameters } from './part-headers.ts'
 import { readMultipart } from './read-multipart.ts'
 import { readTar } from './read-tar.ts'
 import { askForBody } from './respond.ts'
-import { uploadBody } from './upload-body.ts'
 import { parseUploadQuery, type UploadKind, type UploadQuery } from './upload-query.ts'
 
 export type UploadLimits = Pick<LimitConfig, 'uploadBytesMax' | 'uploadIdleMs'>
@@ -23,31 +23,23 @@ export interface UploadRequest {
   start(): Upload
 }
 
-/** @param query without what is not about the upload itself @throws AppError MEDIA_TYPE_UNSUPPORTED | REQUEST_INVALID */
+/** @param query without what is not about the upload itself @throws AppError REQUEST_INVALID */
 export function uploadRequest(
   request: FastifyRequest,
   reply: FastifyReply,
   query: URLSearchParams,
   { uploadBytesMax: bytesMax, uploadIdleMs: idleMs, signal }: UploadLimits & { readonly signal: AbortSignal },
 ): UploadRequest {
-  refuseEncoded(request)
   const kind = kindOf(request)
   const parsed = parseUploadQuery(query, kind)
-  const body = uploadBody(request.raw, { bytesMax, idleMs, signal })
+  const { content, verify } = checkedBody(request, { bytesMax, idleMs, signal })
   return {
     kind,
     start: () => {
       askForBody(request, reply)
-      return uploadOf(kind, parsed, request, body, signal)
+      return { ...uploadOf(kind, parsed, request, content, signal), verify }
     },
   }
-}
-
-/** @throws AppError MEDIA_TYPE_UNSUPPORTED */
-export function refuseEncoded({ headers }: FastifyRequest): void {
-  const encoding = headers['content-encoding'] ?? 'identity'
-  if (encoding.trim().toLowerCase() === 'identity') return
-  throw new AppError('MEDIA_TYPE_UNSUPPORTED', 'the body has a Content-Encoding', { hint: 'send it as it is' })
 }
 
 function uploadOf(
@@ -87,11 +79,6 @@ function kindOf(request: FastifyRequest): UploadKind {
   }
 }
 
-/** RFC 9110 §8.3.1. */
-const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-const quoted = '"[\\x20\\x21\\x23-\\x5b\\x5d-\\x7e]*"'
-const mediaTypeForm = new RegExp(`^${token}/${token}(?:\\s*;\\s*${token}=(?:${token}|${quoted}))*;?$`)
-
 /** What clients say of bytes that they know nothing about; curl's `--data-binary` says the first. */
 const meaningless: readonly string[] = ['', 'application/x-www-form-urlencoded', 'application/octet-stream']
 
@@ -101,9 +88,9 @@ const meaningless: readonly string[] = ['', 'application/x-www-form-urlencoded',
  */
 export function contentTypeOf(request: FastifyRequest): string | undefined {
   if (kindOf(request) !== 'file' || meaningless.includes(mediaTypeOf(request))) return undefined
-  const text = request.headers['content-type']?.trim() ?? ''
-  if (text.length <= 255 && mediaTypeForm.test(text)) return text
-  throw new AppError('REQUEST_INVALID', 'the Content-Type is no media type', { hint: 'like text/plain; charset=utf-8' })
+  const text = request.headers['content-type'] ?? ''
+  checkMediaType(text)
+  return text
 }
 
 function entriesOf(

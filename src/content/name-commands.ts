@@ -14,6 +14,7 @@ import { isOutOfView } from '../names/view.ts'
 import { askedExpectation } from './command-id.ts'
 import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
 import type { Get } from './get.ts'
+import { checkMediaType } from './media-type.ts'
 import { checkExpectation, contentOf, nameNotFound, removeStep, setStep, showHeads } from './name-plan.ts'
 import { nameOutcome } from './outcome.ts'
 import type { NameOutcome } from './verbs.ts'
@@ -101,6 +102,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
     async changeNames(context: Context, changes: readonly NameChange[], options: Abortable): Promise<NameOutcome> {
       const affected = changes.map(({ name }) => name)
       checkNames(affected)
+      for (const change of changes) if (change.kind === 'set') checkMediaType(change.mediaType)
       const retry = changes.some(({ expect }) => expect === 'any')
       const makePlan = async () => {
         const roots = new Set(changes.flatMap((change) => (change.kind === 'set' ? [change.cid] : [])))

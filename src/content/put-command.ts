@@ -8,6 +8,7 @@ import type { Names } from '../names/names.ts'
 import { laterThan } from '../names/object-life.ts'
 import { askedExpectation } from './command-id.ts'
 import { type CommandLog, type Commit, commandKey, type Step } from './command-log.ts'
+import { checkMediaType } from './media-type.ts'
 import type { Decide } from './name-commands.ts'
 import { checkExpectation, setStep, showHeads } from './name-plan.ts'
 import { putOutcome } from './outcome.ts'
@@ -50,6 +51,7 @@ export function createPutCommand(
   return async (context, given, options) => {
     const { name, signal } = options
     if (name !== undefined) checkName(name)
+    checkMediaType(options.mediaType)
     const { upload, bytesDigest } = digested(given)
     if (name !== undefined && isPartial(upload)) {
       throw new AppError('REQUEST_INVALID', 'a partial CAR cannot be named: a name stands for content that is all here')

@@ -4,7 +4,13 @@ import type { PutResult, PutWays } from './put.ts'
 import type { Upload } from './verbs.ts'
 
 /** Hands an upload of any kind to the store, or to what only looks at it. */
-export function storeUpload(put: PutWays, upload: Upload, signal: AbortSignal, reach: Reach): Promise<PutResult> {
+export async function storeUpload(put: PutWays, upload: Upload, signal: AbortSignal, reach: Reach): Promise<PutResult> {
+  const result = await stored(put, upload, signal, reach)
+  await upload.verify?.()
+  return result
+}
+
+function stored(put: PutWays, upload: Upload, signal: AbortSignal, reach: Reach): Promise<PutResult> {
   switch (upload.kind) {
     case 'file':
       return put.file(watched(upload.source, reach), upload.options)

@@ -7,12 +7,11 @@ import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { collect } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
+import { checkedBody } from '../checked-body.ts'
 import { orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { allowOnly, limitOf, queryOf } from '../query.ts'
 import { askForBody } from '../respond.ts'
-import { uploadBody } from '../upload-body.ts'
-import { refuseEncoded } from '../upload-request.ts'
 
 export type IpnsLimits = Pick<LimitConfig, 'uploadIdleMs' | 'listingEntriesMax'>
 
@@ -57,7 +56,6 @@ export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits) {
       const ttlSeconds = ttlOf(query)
       const signal = clientGone(reply.raw)
       const context = contextOf(request, reply)
-      refuseEncoded(request)
       const isNew = (await orAbsent(verbs.getIpns(name, { signal }))) === undefined
       const bytes = await bodyOf(request, reply, { ...limits, signal })
       const outcome = isDomain
@@ -101,10 +99,10 @@ async function bodyOf(
 ): Promise<Uint8Array> {
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > bodyBytesMax) throw tooLarge()
-  const body = uploadBody(request.raw, { bytesMax: Number.POSITIVE_INFINITY, idleMs, signal })
+  const { content } = checkedBody(request, { bytesMax: Number.POSITIVE_INFINITY, idleMs, signal })
   askForBody(request, reply)
   try {
-    return await collect(body, bodyBytesMax)
+    return await collect(content, bodyBytesMax)
   } catch (error) {
     throw error instanceof RangeError ? tooLarge() : error
   }
