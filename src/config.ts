@@ -76,6 +76,11 @@ export const settings = {
     help: 'domain names whose DNSLink is looked up in the DNS, comma-separated: example.org, *.example.org (what is below it) or *; off = none',
   },
   API_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the API listens on' },
+  API_HOSTS: {
+    kind: 'domain-patterns',
+    default: 'off',
+    help: 'host names that the API answers for, beside addresses, localhost and API_HOST, comma-separated, without ports: api.example.org, *.example.org (what is below it) or * (any); off = none',
+  },
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
   NATS_PORT: { kind: 'port', default: '4222', help: 'port of the embedded nats-server; 0 = any free port' },
   NATS_SERVER: { kind: 'path', help: 'nats-server binary to embed instead of looking for one' },
@@ -539,6 +544,8 @@ export interface Config {
   /** Patterns of the domain names that may be looked up in the DNS: see `DNS_LINKS`. */
   readonly dnsLinks: readonly string[]
   readonly api: ListenConfig
+  /** In lower case, without ports: names, `*.<name>` or `*`. */
+  readonly apiHosts: readonly string[]
   readonly nats: NatsConfig
   readonly layout: LayoutConfig
   readonly store: StoreConfig
@@ -579,6 +586,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       proxy: read.text('PROXY') === 'on',
     }),
     dnsLinks: listOf(read.text('DNS_LINKS')),
+    apiHosts: listOf(read.text('API_HOSTS')),
     api: Object.freeze({ host: read.text('API_HOST') ?? '', port: read.number('API_PORT') }),
     nats: Object.freeze({
       url: natsUrl,

@@ -243,7 +243,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ready,
         log: log.child({ part: 'api' }),
       },
-      { listen: config.api, limits },
+      { listen: config.api, hosts: config.apiHosts, limits },
     )
     const grace = { graceMs: config.shutdownMs }
     const entrances: (() => Promise<void>)[] = [() => gateway.close(grace), () => api.close(grace)]

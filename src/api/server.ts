@@ -12,14 +12,17 @@ import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
+import { checkOneHost } from '../lib/request-host.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import type { Peers } from '../placement/peers.ts'
 import type { Placement } from '../placement/placement.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
 import { checkBodyHeaders } from './body-headers.ts'
 import { needsToken } from './context.ts'
+import { ownHostCheck } from './own-host.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
+import { checkPath, pathOf } from './request-path.ts'
 import { failureOf, holdBody, sendFailure } from './respond.ts'
 import { deleteHandler } from './routes/delete.ts'
 import { eventsHandler } from './routes/events.ts'
@@ -74,6 +77,8 @@ type ApiPeers = Pick<Peers, 'overview' | 'missing' | 'catchUp'>
 
 export interface ApiConfig {
   readonly listen: ListenConfig
+  /** Names that the API answers for, beside addresses, `localhost` and what it listens on: STOWAGE_API_HOSTS. */
+  readonly hosts?: readonly string[]
   readonly limits: LimitConfig
 }
 
@@ -110,14 +115,20 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   // The body is read by the route itself, as it comes.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  const checkOwnHost = ownHostCheck({ host: config.listen.host, names: config.hosts ?? [] })
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-content-type-options', 'nosniff')
+    try {
+      checkOneHost(request.raw)
+      checkOwnHost(request)
+      checkPath(request)
+    } catch (error) {
+      // Whoever cannot say what it means may mean something else by what comes next.
+      reply.header('connection', 'close')
+      throw error
+    }
     refuseTokenInQuery(request)
     checkBodyHeaders(request)
-    if (request.raw.headers.host === undefined && request.raw.httpVersion === '1.1') {
-      reply.header('connection', 'close')
-      throw new AppError('REQUEST_INVALID', 'the request names no host')
-    }
   })
   app.addHook('onSend', async (_request, reply) => {
     if (closing.signal.aborted) reply.header('connection', 'close')
@@ -215,8 +226,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     return { status: 'ok' }
   })
   app.setNotFoundHandler((request, reply) => {
-    const [path = ''] = (request.raw.url ?? '').split('?', 1)
-    const known = methods.find((route) => route.path.test(path))
+    const known = methods.find((route) => route.path.test(pathOf(request)))
     if (known === undefined) {
       return sendFailure(request, reply, failureOf(new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path')))
     }

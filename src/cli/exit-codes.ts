@@ -29,6 +29,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   PATH_INVALID: exitCodes.usage,
   REQUEST_INVALID: exitCodes.usage,
   FORMAT_UNSUPPORTED: exitCodes.usage,
+  HOST_UNKNOWN: exitCodes.failure,
   DIGEST_MISMATCH: exitCodes.failure,
   MEDIA_TYPE_UNSUPPORTED: exitCodes.failure,
   METHOD_NOT_ALLOWED: exitCodes.failure,

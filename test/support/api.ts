@@ -28,6 +28,8 @@ export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
   /** In place of one over the store. */
   readonly put?: PutWays
   readonly limits?: Partial<LimitConfig>
+  /** Default: what the requests of tests call it. */
+  readonly hosts?: readonly string[]
   /** In place of the memory store. */
   readonly store?: (memory: MemoryBlockstore) => Blockstore
 }
@@ -35,7 +37,7 @@ export interface TestApiOptions extends Partial<Omit<ApiParts, 'log'>> {
 /** A listening API over a memory store, closed at the end of the test. */
 export async function startApi(
   onFinished: TestContext['onTestFinished'],
-  { limits: changed, store, put, ...parts }: TestApiOptions = {},
+  { limits: changed, hosts = ['test', 't'], store, put, ...parts }: TestApiOptions = {},
 ): Promise<TestApi> {
   const limits = { ...readConfig({}).limits, ...changed }
   const memory = new MemoryBlockstore()
@@ -56,7 +58,7 @@ export async function startApi(
       log: { error: log },
       ...parts,
     },
-    { listen: { host: '127.0.0.1', port: 0 }, limits },
+    { listen: { host: '127.0.0.1', port: 0 }, hosts, limits },
   )
   const { port } = await api.listen()
   onFinished(() => api.close({ graceMs: 0 }))

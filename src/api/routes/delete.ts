@@ -6,6 +6,7 @@ import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { allowOnly, flagOf, queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 import { objectPrefix } from './inspect.ts'
 
 /** `DELETE /api/v1/objects/<cid>`: out of view; `force=true` removes the names that hold it too. */
@@ -13,8 +14,7 @@ export function deleteHandler(verbs: Pick<Verbs, 'deleteObject'>, limits: { read
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const query = queryOf(request)
     allowOnly(query, ['force'])
-    const [url = ''] = (request.raw.url ?? '').split('?', 1)
-    const { root, segments } = parseContentPath(url.slice(url.indexOf(objectPrefix) + objectPrefix.length), limits).path
+    const { root, segments } = parseContentPath(pathBelow(request, objectPrefix), limits).path
     if (segments.length > 0) {
       throw new AppError('REQUEST_INVALID', 'only a root can be deleted, not what lies in it', {
         hint: 'leave out the path behind the CID',

@@ -9,6 +9,7 @@ import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 
 export type InspectLimits = Pick<LimitConfig, 'listingEntriesMax' | 'pathSegmentsMax'>
 
@@ -101,8 +102,7 @@ function recordRead(
 }
 
 function pathOf(request: FastifyRequest, limits: InspectLimits): ContentPath {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  const text = url.slice(url.indexOf(objectPrefix) + objectPrefix.length)
+  const text = pathBelow(request, objectPrefix)
   return parseContentPath(text, limits).path
 }
 

@@ -11,6 +11,7 @@ import { checkedBody } from '../checked-body.ts'
 import { orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { allowOnly, limitOf, queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 import { askForBody } from '../respond.ts'
 
 export type IpnsLimits = Pick<LimitConfig, 'uploadIdleMs' | 'listingEntriesMax'>
@@ -127,8 +128,7 @@ function ttlOf(query: URLSearchParams): number | null {
 
 /** @throws AppError NAME_INVALID */
 function nameOf(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  const text = url.slice(url.indexOf(ipnsPrefix) + ipnsPrefix.length)
+  const text = pathBelow(request, ipnsPrefix)
   try {
     return decodeURIComponent(text)
   } catch (cause) {

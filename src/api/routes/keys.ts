@@ -8,6 +8,7 @@ import { clientGone } from '../../lib/client-gone.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { type JsonObject, onlyFields, readJson, textField } from '../json-body.ts'
 import { allowOnly, queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 
 export const keyPrefix = '/api/v1/keys/'
 
@@ -84,6 +85,5 @@ function secondsOf(value: JsonObject, field: string, absent: number): number {
 }
 
 function labelOf(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  return url.slice(url.indexOf(keyPrefix) + keyPrefix.length).replace(/\/export$/, '')
+  return pathBelow(request, keyPrefix).replace(/\/export$/, '')
 }

@@ -12,6 +12,7 @@ import { readJson } from '../json-body.ts'
 import { type NamesCommand, parseNamesCommand } from '../name-changes.ts'
 import { settlePut } from '../prefer.ts'
 import { allowOnly, flagOf, limitOf, queryOf, takeOne } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 import { uploadBody } from '../upload-body.ts'
 import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
 import { putReply } from './upload.ts'
@@ -182,8 +183,7 @@ function tellNames(reply: FastifyReply, id: string, { sequences, repeated }: Nam
 
 /** @throws AppError NAME_INVALID */
 function nameOf(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  const text = url.slice(url.indexOf(namePrefix) + namePrefix.length)
+  const text = pathBelow(request, namePrefix)
   try {
     return decodeURIComponent(text)
   } catch (cause) {
