@@ -14,6 +14,7 @@ import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import { checkOneHost } from '../lib/request-host.ts'
 import type { LimitHits } from '../observability/limits.ts'
+import type { UnansweredCounts } from '../observability/unanswered.ts'
 import type { Peers } from '../placement/peers.ts'
 import type { Placement } from '../placement/placement.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
@@ -69,6 +70,8 @@ export interface ApiParts {
   /** Resolves when the store answers. @throws AppError STORE_UNAVAILABLE */
   ready(): Promise<void>
   readonly limitHits?: LimitHits
+  /** Messages on NATS that nobody was told of. */
+  readonly unanswered?: () => UnansweredCounts
   readonly placementCounts?: (() => Placement['counts']) | undefined
   readonly log: Pick<Logger, 'error'>
 }
@@ -219,7 +222,8 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
-  if (limitHits !== undefined) app.get('/metrics', metricsHandler({ limitHits, placement: parts.placementCounts }))
+  if (limitHits !== undefined)
+    app.get('/metrics', metricsHandler({ limitHits, placement: parts.placementCounts, unanswered: parts.unanswered }))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {
     await ready()
