@@ -53,10 +53,10 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, propagation?: Propa
         allowOnly(query, [])
         return reply.code((await isNew()) ? 201 : 200).send(await setCid(request, reply, { name, cid, before, signal }))
       }
-      const upload = uploadRequest(request, reply, query, { ...limits, signal })
+      const upload = uploadRequest(request, reply, query, { ...limits, signal, formFields: ['mediaType'] })
       const context = contextOf(request, reply)
       const expect = await expectationOf(request, () => before)
-      const mediaType = contentTypeOf(request)
+      const mediaType = (await upload.form()).mediaType ?? contentTypeOf(request)
       const named = { name, expect, ...(mediaType === undefined ? {} : { mediaType }) }
       const status = (await isNew()) ? 201 : 200
       const outcome = await verbs.put(context, upload.start(), { ...named, signal })
