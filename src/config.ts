@@ -79,6 +79,11 @@ export const settings = {
     help: 'domain names whose DNSLink is looked up in the DNS, comma-separated: example.org, *.example.org (what is below it) or *; off = none',
   },
   API_HOST: { kind: 'host', default: '127.0.0.1', help: 'address the API listens on' },
+  API_HOSTS: {
+    kind: 'domain-patterns',
+    default: 'off',
+    help: 'host names that the API answers for, beside addresses, localhost and API_HOST, comma-separated, without ports: api.example.org, *.example.org (what is below it) or * (any); off = none',
+  },
   API_PORT: { kind: 'port', default: '8081', help: 'port of the API; 0 = any free port' },
   API_READS: {
     kind: 'choice',
@@ -581,6 +586,8 @@ export interface Config {
   readonly dnsLinks: readonly string[]
   readonly api: ListenConfig
   readonly apiBounds: ApiBounds
+  /** In lower case, without ports: names, `*.<name>` or `*`. */
+  readonly apiHosts: readonly string[]
   readonly nats: NatsConfig
   readonly layout: LayoutConfig
   readonly store: StoreConfig
@@ -625,6 +632,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       proxy: read.text('PROXY') === 'on',
     }),
     dnsLinks: listOf(read.text('DNS_LINKS')),
+    apiHosts: listOf(read.text('API_HOSTS')),
     api: Object.freeze({ host: read.text('API_HOST') ?? '', port: read.number('API_PORT') }),
     apiBounds: Object.freeze({
       readAccess: read.text('API_READS') as ApiBounds['readAccess'],

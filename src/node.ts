@@ -47,6 +47,7 @@ import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import type { NodeStatus } from './observability/status.ts'
+import { Unanswered } from './observability/unanswered.ts'
 import { announceStore } from './placement/announce-store.ts'
 import { BulkThread } from './placement/bulk-thread.ts'
 import { Placement } from './placement/placement.ts'
@@ -126,6 +127,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
 
     const { limits } = config
     const limitHits = { gateway: new LimitHits(), api: new LimitHits() }
+    const unanswered = new Unanswered(log.child({ part: 'comms' }))
     const get = createGet({ blocks, limits })
     const judge: JudgeFailure = async (root, failure, signal) => placement?.judge(root, failure, signal) ?? failure
     const served = await openServing(config.denylist, { blocks, limits, judge, ...denylistLog(log) })
@@ -238,7 +240,11 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         scrub: placement?.upkeep,
         peers: placement?.peers,
         limitHits: limitHits.api,
-        metrics: { limitHits, placement: placement === undefined ? undefined : () => placement.counts },
+        metrics: {
+          limitHits,
+          placement: placement === undefined ? undefined : () => placement.counts,
+          unanswered: () => unanswered.counts,
+        },
         placement: surface === undefined ? undefined : { ...surface, site },
         get: served.get,
         inspect,
@@ -249,6 +255,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       },
       {
         listen: config.api,
+        hosts: config.apiHosts,
         limits: { ...limits, ...config.apiBounds, connectionsMax: connections.api },
         ...{ readAccess: config.apiBounds.readAccess, trustedProxies: config.hosts.trustedProxies },
       },
@@ -262,7 +269,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const comms = await startComms(
       {
         ...{ verbs: { ...verbs, resolveIpns }, get: served.get },
-        ...{ inspect, auth, status, limits, version, reads: counted },
+        ...{ inspect, auth, status, limits, version, unanswered, reads: counted },
         isDeleted: verbs.isDeleted,
         ...{ propagation: placement?.propagation, projections: placement?.around.projections },
         ...{ why: surface?.why, objectStatus },

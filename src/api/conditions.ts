@@ -28,13 +28,13 @@ export async function expectationOf(
   if (match === '*') {
     const entry = await current()
     if (entry === undefined) throw conflict('there is nothing yet')
-    return { revision: entry.revision }
+    return { revision: entry.revision, given: match }
   }
   const revisions = match.split(',').map((tag) => revisionOf(tag.trim()))
   const [only] = revisions
   if (revisions.length === 1 && only !== undefined) return { revision: only }
   const entry = await current()
-  if (entry !== undefined && revisions.includes(entry.revision)) return { revision: entry.revision }
+  if (entry !== undefined && revisions.includes(entry.revision)) return { revision: entry.revision, given: match }
   throw conflict('it is at none of these revisions')
 }
 

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Auth, anonymous, ownerFor, type Principal } from '../auth/principal.ts'
+import { type Auth, anonymous, idScopeOf, ownerFor, type Principal } from '../auth/principal.ts'
 import type { Context, ReadContext } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { clientGone } from '../lib/client-gone.ts'
@@ -39,7 +39,7 @@ export function contextOf(request: FastifyRequest, reply: FastifyReply): Context
   reply.header('stowage-correlation-id', correlation)
   return {
     id,
-    ...(given === undefined ? { fresh: true } : {}),
+    ...(given === undefined ? { fresh: true } : { idScope: idScopeOf(principal) }),
     correlation,
     causation: idHeader(request, 'stowage-causation-id'),
     owner: ownerFor(principal, ownerOf(headers['stowage-owner'])),

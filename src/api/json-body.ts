@@ -4,9 +4,8 @@ import { AppError } from '../errors.ts'
 import { isRecord } from '../lib/json.ts'
 import { collect } from '../lib/streams.ts'
 import { MiB } from '../lib/units.ts'
+import { checkedBody } from './checked-body.ts'
 import { askForBody } from './respond.ts'
-import { uploadBody } from './upload-body.ts'
-import { refuseEncoded } from './upload-request.ts'
 
 export type JsonObject = Readonly<Record<string, unknown>>
 const jsonBytesMax = 1 * MiB
@@ -34,10 +33,9 @@ export async function readOptionalJson(
   reply: FastifyReply,
   { uploadIdleMs: idleMs, signal, bytesMax = jsonBytesMax }: JsonOptions,
 ): Promise<JsonObject | undefined> {
-  refuseEncoded(request)
-  const body = uploadBody(request.raw, { bytesMax, idleMs, signal })
+  const { content } = checkedBody(request, { bytesMax, idleMs, signal })
   askForBody(request, reply)
-  const bytes = await collect(body, bytesMax)
+  const bytes = await collect(content, bytesMax)
   if (bytes.byteLength === 0) return undefined
   const value = parsed(bytes)
   if (isRecord(value)) return value

@@ -2,6 +2,8 @@ import { AppError } from '../errors.ts'
 import type { UnixTime } from '../lib/unix-time.ts'
 
 export interface PartHeaders {
+  /** Of a text field, which has no filename: its name. Undefined of a file. */
+  readonly field?: string
   readonly path: string
   readonly mediaType: string
   readonly mode: number | undefined
@@ -25,26 +27,24 @@ export function parsePartHeaders(bytes: Uint8Array): PartHeaders {
   }
   const parameters = parseParameters(disposition)
   const mediaType = (headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+  if (!parameters.has('filename') && !parameters.has('filename*')) {
+    return { field: parameters.get('name') ?? '', path: '', mediaType, mode: undefined, mtime: undefined }
+  }
   const encoded = kuboTypes.includes(mediaType) || headers.has('abspath-encoded') || headers.has('abspath')
-  const name = parameters.get('name') ?? ''
-  const path = pathOf(parameters, encoded, name)
+  const path = pathOf(parameters, encoded)
   const transfer = headers.get('content-transfer-encoding')?.toLowerCase() ?? 'binary'
   if (!['binary', '8bit', '7bit'].includes(transfer)) {
     throw new AppError('REQUEST_INVALID', `part ${JSON.stringify(path)} has a Content-Transfer-Encoding`)
   }
-  return { path, mediaType, ...attributesOf(name) }
+  return { path, mediaType, ...attributesOf(parameters.get('name') ?? '') }
 }
 
-function pathOf(parameters: ReadonlyMap<string, string>, encoded: boolean, name: string): string {
+function pathOf(parameters: ReadonlyMap<string, string>, encoded: boolean): string {
   const extended = parameters.get('filename*')
   const plain = parameters.get('filename')
   const language = extended === undefined ? undefined : /^utf-8'[^']*'(.*)$/i.exec(extended)
   if (language?.[1] !== undefined) return percentDecoded(language[1])
-  if (plain === undefined) {
-    throw new AppError('REQUEST_INVALID', `part ${JSON.stringify(name.slice(0, 100))} has no filename`, {
-      hint: 'each part is a file; its filename is the path in the directory',
-    })
-  }
+  if (plain === undefined) throw new AppError('REQUEST_INVALID', 'the filename* of a part is not UTF-8')
   if (encoded) return percentDecoded(plain.replaceAll('+', ' '))
   return plain.replace(/%22|%0d|%0a/gi, (sequence) => decodeURIComponent(sequence))
 }

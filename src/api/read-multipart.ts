@@ -12,30 +12,68 @@ const headerBytesMax = 32 * KiB
 const targetBytesMax = 4 * KiB
 const endOfHeaders = Buffer.from('\r\n\r\n')
 
+/** Of a field and its name; enough for every value that means something, and a bound for those that do not. */
+const fieldBytesMax = 8 * KiB
+const fieldsMax = 64
+
+export interface Multipart {
+  /** The text fields before the first file, in their order. */
+  readonly fields: readonly (readonly [name: string, value: string])[]
+  /** Once. */
+  entries(keep: Keep): AsyncGenerator<ImportEntry>
+}
+
 /**
  * The parts of a multipart/form-data body, pulled: each is a file at the path that its `filename` gives. Parts of type
- * application/x-directory and application/symlink are what they say (as Kubo's clients send them). The body is read to its
- * very end before the entries end, so nothing is taken for complete that was cut short.
+ * application/x-directory and application/symlink are what they say (as Kubo's clients send them). What has no filename is a
+ * text field; these come before the files, as what they say of them has to be known by then. A file of no name and no bytes
+ * is what a browser sends where none was chosen, and left out. The body is read to its very end before the entries end, so
+ * nothing is taken for complete that was cut short.
  * Our own, because busboy (3.2.6) shows no headers of a part but three, and pushes.
- * @throws AppError REQUEST_INVALID
+ * @throws AppError REQUEST_INVALID; so does reading the entries
  */
-export async function* readMultipart(
+export async function readMultipart(
   source: AsyncIterable<Uint8Array>,
   boundary: string | undefined,
-  keep: Keep,
   { signal }: Abortable,
-): AsyncGenerator<ImportEntry> {
+): Promise<Multipart> {
   if (boundary === undefined || boundary === '' || boundary.length > boundaryCharactersMax) {
     throw new AppError('REQUEST_INVALID', 'multipart/form-data without a boundary')
   }
   const reader = new ByteReader(source, signal)
   const delimiter = Buffer.from(`\r\n--${boundary}`)
+  const fields: [string, string][] = []
+  const next = async (): Promise<Part | undefined> => {
+    if (!(await startsPart(reader))) return undefined
+    return { headers: parsePartHeaders(await takeHeaders(reader)), content: new PartContent(reader, delimiter) }
+  }
   try {
     await skipPreamble(reader, delimiter)
-    while (await startsPart(reader)) {
-      const headers = parsePartHeaders(await takeHeaders(reader))
-      const content = new PartContent(reader, delimiter)
-      yield await entryOf(headers, content, keep)
+    let part = await next()
+    for (; part?.headers.field !== undefined; part = await next()) fields.push(await fieldOf(part, fields.length))
+    return { fields, entries: (keep) => entriesOf(reader, part, next, keep) }
+  } catch (error) {
+    await reader.close()
+    throw error
+  }
+}
+
+interface Part {
+  readonly headers: PartHeaders
+  readonly content: PartContent
+}
+
+async function* entriesOf(
+  reader: ByteReader,
+  first: Part | undefined,
+  next: () => Promise<Part | undefined>,
+  keep: Keep,
+): AsyncGenerator<ImportEntry> {
+  try {
+    for (let part = first; part !== undefined; part = await next()) {
+      const { headers, content } = part
+      if (headers.field !== undefined) throw fieldBehindFile(headers.field)
+      if (headers.path !== '' || !(await content.isEmpty())) yield await entryOf(headers, content, keep)
       await content.finish()
     }
     while (await reader.fill(1)) await reader.skip(reader.available)
@@ -43,6 +81,29 @@ export async function* readMultipart(
     await reader.close()
   }
 }
+
+async function fieldOf({ headers: { field = '' }, content }: Part, before: number): Promise<[string, string]> {
+  const shown = JSON.stringify(field.slice(0, 100))
+  if (before >= fieldsMax) throw new AppError('REQUEST_INVALID', `the form has more than ${fieldsMax} text fields`)
+  const bytes = await collect(content, fieldBytesMax).catch((error: unknown) => {
+    if (!(error instanceof RangeError)) throw error
+    throw new AppError('REQUEST_INVALID', `the field ${shown} is longer than ${fieldBytesMax} bytes`, {
+      cause: error,
+      hint: 'what is to be stored needs a filename (curl: -F file=@path)',
+    })
+  })
+  await content.finish()
+  try {
+    return [field, new TextDecoder('utf-8', { fatal: true }).decode(bytes)]
+  } catch (cause) {
+    throw new AppError('REQUEST_INVALID', `the field ${shown} is not UTF-8`, { cause })
+  }
+}
+
+const fieldBehindFile = (field: string) =>
+  new AppError('REQUEST_INVALID', `the field ${JSON.stringify(field.slice(0, 100))} comes behind a file`, {
+    hint: 'text fields come before the files; what is to be stored needs a filename',
+  })
 
 const cutShort = () => new AppError('REQUEST_INVALID', 'the multipart body is cut short')
 
@@ -131,6 +192,10 @@ class PartContent implements AsyncIterable<Uint8Array> {
       if (part === undefined) throw cutShort()
       yield part
     }
+  }
+
+  async isEmpty(): Promise<boolean> {
+    return (await this.#here()) === 0
   }
 
   async finish(): Promise<void> {

@@ -17,13 +17,17 @@ import { Turns } from '../http/turns.ts'
 import { clientGone } from '../lib/client-gone.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { refuseTunnels } from '../lib/malformed-request.ts'
+import { checkOneHost } from '../lib/request-host.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import type { Peers } from '../placement/peers.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
+import { checkBodyHeaders } from './body-headers.ts'
 import { boundRequests } from './bounds.ts'
 import { needsToken } from './context.ts'
+import { ownHostCheck } from './own-host.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
+import { checkPath, pathOf } from './request-path.ts'
 import { failureOf, holdBody, isReadWhole, sendFailure } from './respond.ts'
 import { deleteHandler } from './routes/delete.ts'
 import { eventsHandler } from './routes/events.ts'
@@ -79,6 +83,8 @@ type ApiPeers = Pick<Peers, 'overview' | 'missing' | 'catchUp'>
 
 export interface ApiConfig {
   readonly listen: ListenConfig
+  /** Names that the API answers for, beside addresses, `localhost` and what it listens on: STOWAGE_API_HOSTS. */
+  readonly hosts?: readonly string[]
   readonly limits: LimitConfig
   /** Whether reads need a token; `/healthz` and `/readyz` never do. */
   readonly readAccess: ApiBounds['readAccess']
@@ -123,15 +129,22 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   boundRequests(app, { requests, proxies: new Proxies(config.trustedProxies), limitHits })
   if (config.readAccess === 'token') readsNeedToken(app, parts.auth)
+  const checkOwnHost = ownHostCheck({ host: config.listen.host, names: config.hosts ?? [] })
   app.addHook('onRequest', async (request, reply) => {
     // Before anything is awaited.
     clientGone(reply.raw)
     reply.header('x-content-type-options', 'nosniff')
-    refuseTokenInQuery(request)
-    if (request.raw.headers.host === undefined && request.raw.httpVersion === '1.1') {
+    try {
+      checkOneHost(request.raw)
+      checkOwnHost(request)
+      checkPath(request)
+    } catch (error) {
+      // Whoever cannot say what it means may mean something else by what comes next.
       reply.header('connection', 'close')
-      throw new AppError('REQUEST_INVALID', 'the request names no host')
+      throw error
     }
+    refuseTokenInQuery(request)
+    checkBodyHeaders(request)
   })
   app.addHook('onSend', async (request, reply) => {
     // A body that nobody reads would hold the connection for as long as its client likes.
@@ -243,8 +256,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     return { status: 'ok' }
   })
   app.setNotFoundHandler((request, reply) => {
-    const [path = ''] = (request.raw.url ?? '').split('?', 1)
-    const known = methods.find((route) => route.path.test(path))
+    const known = methods.find((route) => route.path.test(pathOf(request)))
     if (known === undefined) {
       return sendFailure(request, reply, failureOf(new AppError('ROUTE_NOT_FOUND', 'there is nothing at this path')))
     }

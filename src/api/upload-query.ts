@@ -85,7 +85,7 @@ function readerOf(query: URLSearchParams, kind: UploadKind) {
   const names = Object.keys(allowed)
   for (const name of new Set(query.keys())) {
     if (!names.includes(name)) {
-      throw new AppError('REQUEST_INVALID', `unknown parameter ${shown(name)} for this content type`, {
+      throw new AppError('REQUEST_INVALID', `unknown parameter or field ${shown(name)} for this content type`, {
         hint: `allowed here: ${names.join(', ')}`,
       })
     }

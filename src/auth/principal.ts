@@ -18,6 +18,14 @@ export interface Auth {
   authenticate(authorization: string | undefined): Promise<Principal>
 }
 
+/**
+ * Whose command ids these are: an id that somebody else uses first is not taken from its owner. The admin's are used as they
+ * are, and all whom nobody asked who they are share theirs.
+ */
+export function idScopeOf({ name, kind }: Principal): string | undefined {
+  return kind === 'admin' ? undefined : name
+}
+
 /** Nobody was asked who it is; where that is so, events say `unauthenticated` beside the owner that was claimed. */
 export const anonymous: Principal = { name: 'anonymous', kind: 'anonymous' }
 

@@ -7,6 +7,7 @@ import { AppError } from '../errors.ts'
 import { isRecord } from '../lib/json.ts'
 import type { Outgoing } from '../nats/messaging.ts'
 import type { ProjectionOutcome, ProjectionVerbs } from '../placement/projections.ts'
+import { checkedContent } from './checked-content.ts'
 import { type Command, envelopeType, header } from './protocol.ts'
 import { type NameVerbs, type ReferenceLimits, referenceOf, resolve } from './reference.ts'
 import { jsonReply } from './reply.ts'
@@ -40,8 +41,8 @@ export function commandHandlers(parts: CommandParts): Readonly<Record<Command, C
   return {
     put: (call) => put(parts, call),
     import: async (call) => {
-      const { request, context, content, signal } = call
-      const upload = { kind: 'car', source: content, partial: flagArgument(request, 'partial') } as const
+      const { request, context, signal } = call
+      const upload = { kind: 'car', partial: flagArgument(request, 'partial'), ...checkedContent(call) } as const
       return putReply(parts, call, await verbs.put(context, upload, { signal }))
     },
     name: async ({ request, context, signal }) =>
@@ -102,7 +103,7 @@ function projectionReply({ projection, eventId, sequence, repeated }: Projection
 }
 
 async function put(parts: CommandParts, call: CommandCall): Promise<Outgoing> {
-  const { request, context, content, signal } = call
+  const { request, context, signal } = call
   const name = argument(request, 'name')
   const mediaType = mediaTypeOf(request)
   const stored = argument(request, 'cid')
@@ -111,7 +112,7 @@ async function put(parts: CommandParts, call: CommandCall): Promise<Outgoing> {
     if (request.body.byteLength > 0) throw new AppError('REQUEST_INVALID', 'the request has both a cid and content')
     return nameReply(await parts.verbs.changeNames(context, [await setOf(parts, request, signal)], { signal }))
   }
-  const upload = { kind: 'file', source: content, options: { profile: profileOf(request), signal } } as const
+  const upload = { kind: 'file', ...checkedContent(call), options: { profile: profileOf(request), signal } } as const
   const named = {
     ...(name === undefined ? {} : { name, expect: expectationOf(request) }),
     ...(mediaType === undefined ? {} : { mediaType }),
@@ -133,7 +134,7 @@ function mediaTypeOf(request: Request): string | undefined {
   if (request.envelope?.contentType !== undefined) return request.envelope.contentType
   const type = request.headers.get('content-type')
   const isOfRequest = Object.keys(request.fields).length > 0 || type?.trim().toLowerCase().startsWith(envelopeType)
-  return isOfRequest ? undefined : type
+  return isOfRequest ? undefined : type?.trim()
 }
 
 /** One change, or several in one commit: `changes: [{ name, cid, … } | { name, remove: true, … }]`. */

@@ -1,4 +1,4 @@
-import { type Auth, anonymous, ownerFor, type Principal } from '../auth/principal.ts'
+import { type Auth, anonymous, idScopeOf, ownerFor, type Principal } from '../auth/principal.ts'
 import type { Context } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
 import { correlationOf, traceparentOf } from '../lib/message-ids.ts'
@@ -35,7 +35,8 @@ export async function contextOf(
   const known = id ?? fallbackId()
   return {
     id: known,
-    ...(id === undefined && fallbackId === uuidv7 ? { fresh: true } : {}),
+    // An id of our own making is nobody's to take.
+    ...(id === undefined ? (fallbackId === uuidv7 ? { fresh: true } : {}) : { idScope: idScopeOf(principal) }),
     correlation: checkId('correlation', value('correlation')) ?? known,
     causation: checkId('causation', value('causation')),
     owner: ownerFor(principal, checkOwner(value('owner'))),

@@ -3,6 +3,7 @@ import type { ByteRange, Get, Target } from '../content/get.ts'
 import { type Propagation, propagationHeaders } from '../content/propagation.ts'
 import type { Context, NameEntry, ReadLog } from '../content/verbs.ts'
 import { AppError, isAppError, statusOf } from '../errors.ts'
+import { servedType } from '../lib/media-type.ts'
 import { collect } from '../lib/streams.ts'
 import { type DownloadLimits, sendInParts } from './download.ts'
 import { header } from './protocol.ts'
@@ -107,7 +108,7 @@ async function reply(
   const headers = {
     [header.cid]: target.cid.toString(),
     [header.size]: String(bytes),
-    [header.contentType]: entry?.mediaType ?? 'application/octet-stream',
+    [header.contentType]: servedType(entry?.mediaType),
     ...entryHeaders(entry),
     ...copies,
     ...(range === undefined ? {} : { [header.contentRange]: `bytes ${range.start}-${range.end}/${target.size}` }),

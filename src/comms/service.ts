@@ -2,6 +2,7 @@ import type { CommsConfig, LayoutConfig, LimitConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Incoming, Messaging } from '../nats/messaging.ts'
 import { type Endpoint, type MicroService, startMicroService } from '../nats/micro-service.ts'
+import type { Unanswered } from '../observability/unanswered.ts'
 import { missingAskOf, missingSubject } from '../placement/missing-messages.ts'
 import type { PeerAnswers } from '../placement/peer-answers.ts'
 import { Admission } from './admission.ts'
@@ -33,6 +34,8 @@ export interface ServiceParts
   readonly messaging: Messaging
   readonly limits: LimitConfig
   readonly version: string
+  /** Told of what nobody else is told of. */
+  readonly unanswered?: Pick<Unanswered, 'done' | 'failed' | 'query'> | undefined
   /** What this site tells other sites. Undefined: nothing. */
   readonly peerAnswers?: Pick<PeerAnswers, 'answer'> | undefined
 }
@@ -91,7 +94,7 @@ export async function startService(
     (name: Command): Handle =>
     async (request, requester) => {
       const context = await contextOf(request, 'command', contextParts)
-      const call = { request, context, signal, answered: true }
+      const call = { request, context, signal, answered: requester.listens }
       if (request.headers.has(header.upload.toLowerCase())) {
         const upload = { ...flow, idleMs: limits.uploadIdleMs }
         return receiveUpload(call, commandTable[name], name, requester, {
@@ -105,8 +108,12 @@ export async function startService(
       return undefined
     }
   const admission = new Admission(comms)
-  const answering = (verb: Verb, kind: Kind, handle: Handle) => (message: Incoming) =>
-    answer(message, { messaging, domain, admission, verb, kind, handle })
+  const answering = (verb: Verb, kind: Kind, handle: Handle) => async (message: Incoming) => {
+    const options = { messaging, domain, admission, verb, kind, handle }
+    const failure = await answer(message, options)
+    if (!requesterOf(messaging, domain, message.reply).listens) tellUnanswered(parts.unanswered, options, failure)
+    return failure
+  }
   const micro: MicroService = await startMicroService(
     messaging,
     {
@@ -173,7 +180,19 @@ interface Answering {
   readonly handle: Handle
 }
 
-/** Every message ends here, whatever it holds: with an answer, or with nothing where none may be sent. */
+function tellUnanswered(
+  unanswered: ServiceParts['unanswered'],
+  { verb, kind }: Pick<Answering, 'verb' | 'kind'>,
+  failure: Failure | undefined,
+): void {
+  if (failure === undefined) unanswered?.done()
+  else unanswered?.[kind === 'query' ? 'query' : 'failed']({ verb, code: failure.code, reason: failure.message })
+}
+
+/**
+ * Every message ends here, whatever it holds: with an answer, or with nothing where none is expected. A command without a
+ * reply subject is carried out all the same; one that names a subject where no answer may be sent is not.
+ */
 async function answer(message: Incoming, options: Answering): Promise<Failure | undefined> {
   const { messaging, domain, admission, verb, kind, handle } = options
   const requester = requesterOf(messaging, domain, message.reply)

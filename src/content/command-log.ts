@@ -1,9 +1,11 @@
-import { AppError, isAppError } from '../errors.ts'
+import { isAppError } from '../errors.ts'
+import type { Json } from '../events/canonical.ts'
 import { type CloudEvent, type Context, type Draft, type EventSource, encodeEvent } from '../events/envelope.ts'
 import type { EventLog, Expectation } from '../events/log.ts'
 import { besideKey, keyToken } from '../names/name.ts'
 import { type Effect, readMessage } from '../names/name-fold.ts'
 import type { Names } from '../names/names.ts'
+import { askedDigest, checkCommandId, checkSame, eventIdOf } from './command-id.ts'
 
 /** An event of a command, as the log has it. */
 export interface Recorded {
@@ -31,9 +33,17 @@ export interface CommandPlan {
   /** Subjects to look for an earlier run of the command on. Asked after `work` has failed. */
   readonly filters: () => readonly string[]
   readonly signal: AbortSignal
+  /**
+   * All that the command asks for: its id stands for this alone. Called when it is needed, once at the most: what a put asks
+   * is known when its content is.
+   */
+  readonly asked: () => Json | Promise<Json>
   /** Commits, and returns what it committed. */
-  readonly work: () => Promise<readonly Recorded[]>
+  readonly work: (commit: Commit) => Promise<readonly Recorded[]>
 }
+
+export type Reached = (at: 'committed' | 'indexed') => void
+export type Commit = (steps: readonly Step[], reached: Reached) => Promise<readonly Recorded[]>
 
 const outcomeWaitMs = 2_000
 const outcomePollMs = 20
@@ -54,33 +64,58 @@ export class CommandLog {
     this.#source = names.source
   }
 
-  /** @throws AppError REQUEST_INVALID (the id), COMMAND_REPEATED (of a command that was another one); what `work` throws */
-  async carryOut(context: Context, { failure, filters, signal, work }: CommandPlan): Promise<Carried> {
-    checkId(context.id)
-    if (context.fresh !== true) {
-      const earlier = await this.#names.outcomes.find(context.id, signal)
-      if (earlier !== undefined) return { events: recordedOf(earlier), repeated: true }
+  /** @throws AppError REQUEST_INVALID (the id), COMMAND_ID_TAKEN (by a command that was another one); what `work` throws */
+  async carryOut(context: Context, plan: CommandPlan): Promise<Carried> {
+    checkCommandId(context.id)
+    const { asked, signal, work } = plan
+    let digest: Promise<string> | undefined
+    const digestNow = () => {
+      digest ??= (async () => askedDigest(context, await asked()))()
+      return digest
     }
+    const repeat = async (events: readonly Recorded[]): Promise<Carried> => {
+      await checkSame(events, context, digestNow)
+      return { events, repeated: true }
+    }
+    const earlier = context.fresh === true ? undefined : await this.#find(context, signal)
     try {
-      return { events: await work(), repeated: false }
+      if (earlier !== undefined) return await repeat(earlier)
+      const commit: Commit = async (steps, reached) => this.commit(context, steps, reached, await digestNow())
+      return { events: await work(commit), repeated: false }
     } catch (error) {
-      const earlier = await this.#earlierRun(context, error, filters())
-      if (earlier !== undefined) return { events: earlier, repeated: true }
-      await this.#recordFailure(context, failure, error)
-      throw error
+      return await this.#afterFailure(context, plan, error, repeat)
     }
+  }
+
+  async #afterFailure(
+    context: Context,
+    { failure, filters }: CommandPlan,
+    error: unknown,
+    repeat: (events: readonly Recorded[]) => Promise<Carried>,
+  ): Promise<Carried> {
+    let cause = error
+    try {
+      const earlier = await this.#earlierRun(context, error, filters())
+      if (earlier !== undefined) return await repeat(earlier)
+    } catch (other) {
+      cause = other
+    }
+    await this.#recordFailure(context, failure, cause)
+    throw cause
   }
 
   /**
    * The commit point: all events or none, durable; then their effects on the indexes.
-   * The first event takes the command's id and says how many they are; the others name the command and their place.
+   * The first event takes the command's id and says how many they are, and what was asked; the others name it and their place.
+   * @param asked digest of what the command asks; undefined where nobody can repeat it
    */
-  async commit(context: Context, steps: readonly Step[], reached: (at: 'committed' | 'indexed') => void) {
+  async commit(context: Context, steps: readonly Step[], reached: Reached, asked?: string) {
+    const id = eventIdOf(context)
     const drafts = [...steps.map(({ draft }) => draft), ...steps.flatMap(resolved)]
     const encoded = drafts.map((draft, part) => {
-      const place = part === 0 ? { commit: drafts.length } : { command: context.id, part }
-      const whole = { ...draft, data: { ...draft.data, ...place } }
-      return encodeEvent(whole, context, this.#source, part === 0 ? context.id : undefined)
+      const first = { commit: drafts.length, ...(asked === undefined ? {} : { asked }) }
+      const whole = { ...draft, data: { ...draft.data, ...(part === 0 ? first : { command: id, part }) } }
+      return encodeEvent(whole, context, this.#source, part === 0 ? id : undefined)
     })
     const sequences = await this.#log.append(
       encoded.map((event, at) => {
@@ -113,18 +148,30 @@ export class CommandLog {
     for (const outcome of await Promise.allSettled(writes)) if (outcome.status === 'rejected') this.leftToProjector++
   }
 
+  /** What the command with this id led to, whoever sent it. */
+  async #find(context: Context, signal: AbortSignal): Promise<Recorded[] | undefined> {
+    const { outcomes } = this.#names
+    const id = eventIdOf(context)
+    const found = await outcomes.find(id, signal)
+    if (found !== undefined) return recordedOf(found)
+    if (id === context.id) return undefined
+    // Ids were not told apart by principal once, and one that was made up here is its event's own.
+    const bare = recordedOf((await outcomes.find(context.id, signal)) ?? [])
+    return bare[0]?.event.authid === context.principal ? bare : undefined
+  }
+
   async #earlierRun(context: Context, error: unknown, filters: readonly string[]): Promise<Recorded[] | undefined> {
     const refused = isAppError(error, 'COMMAND_REPEATED')
     // Our own earlier run may be what we lost against.
     const lost = isAppError(error, 'REVISION_CONFLICT') || isAppError(error, 'NAME_NOT_FOUND')
     const gone = isAppError(error, 'OBJECT_DELETED')
     if (!refused && (context.fresh === true || !(lost || gone))) return undefined
-    const found = await this.#names.outcomes.findRecent(context.id, filters, neverAborted)
+    const found = await this.#names.outcomes.findRecent(eventIdOf(context), filters, neverAborted)
     if (found !== undefined) return recordedOf(found)
     const endMs = performance.now() + outcomeWaitMs
     while (refused && performance.now() < endMs) {
-      const earlier = await this.#names.outcomes.find(context.id, neverAborted)
-      if (earlier !== undefined) return recordedOf(earlier)
+      const earlier = await this.#find(context, neverAborted)
+      if (earlier !== undefined) return earlier
       await new Promise((resolve) => setTimeout(resolve, outcomePollMs))
     }
     return undefined
@@ -160,12 +207,6 @@ function recordedOf(messages: readonly Parameters<typeof readMessage>[0][]): Rec
     const reading = readMessage(message)
     return reading === undefined ? [] : [{ sequence: message.sequence, event: reading.event, effects: reading.effects }]
   })
-}
-
-/** The id goes into subjects, headers and keys. */
-function checkId(id: string): void {
-  if (/^[\w.:+/=@-]{1,128}$/.test(id)) return
-  throw new AppError('REQUEST_INVALID', 'the id of a command is 1-128 letters, digits or any of _.:+/=@-')
 }
 
 export const failureKey = besideKey

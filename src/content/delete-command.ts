@@ -38,15 +38,16 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
       failure: { entity: 'object', verb: 'delete', key: commandKey(context), subject: key },
       filters: () => [`${domain}.evt.*.${space}.object.deleted.${key}`],
       signal,
-      work: async () => {
+      asked: () => ({ verb: 'delete', root: rootKey(cid), force }),
+      work: async (commit) => {
         if (await isOutOfView(names, cid, signal)) throw objectDeleted(cid)
         if (!(await blocks.has(cid, { signal }))) throw new AppError('BLOCK_NOT_FOUND', `${cid} is not stored here`)
         const affected = (await names.index.namesOf(cid, signal)).map(({ name }) => name)
         checkNamed(cid, affected, force)
         const after = await names.objects.latestElsewhere([cid], signal)
-        const commit = (steps: readonly Step[]) => {
+        const commitSteps = (steps: readonly Step[]) => {
           reach('delete-decided')
-          return commands.commit(context, steps, (at) => reach(`delete-${at}`))
+          return commit(steps, (at) => reach(`delete-${at}`))
         }
         return decide(
           affected,
@@ -58,7 +59,7 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
             const deleted: Step = { draft: { entity: 'object', verb: 'deleted', key, subject: key, data } }
             return [deleted, ...holding.map((head) => removeStep(head))]
           },
-          commit,
+          commitSteps,
           signal,
         )
       },
@@ -91,7 +92,7 @@ async function removeOvertaken(
         return set.filter((head) => holds(contentOf(head).cid, cid)).map((head) => removeStep(head))
       },
       async (steps) => {
-        const cause = { ...context, id: uuidv7(), causation: event.id }
+        const cause = { ...context, id: uuidv7(), fresh: true, causation: event.id }
         return steps.length === 0 ? [] : commands.commit(cause, steps, (at) => reach(`delete-${at}`))
       },
       signal,

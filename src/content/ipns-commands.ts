@@ -1,14 +1,15 @@
 import type { Abortable } from '../blocks/blockstore.ts'
 import type { PathOptions } from '../dag/path.ts'
 import { AppError, isAppError } from '../errors.ts'
-import { link } from '../events/canonical.ts'
+import { type Json, link } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
 import { KeyedLock } from '../lib/keyed-lock.ts'
 import { type IpnsBinding, type IpnsEntry, ipnsKey } from '../names/ipns-entry.ts'
 import type { IpnsHead } from '../names/ipns-index.ts'
 import type { Names } from '../names/names.ts'
-import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
+import { idTaken } from './command-id.ts'
+import { type CommandLog, type Commit, failureKey, type Recorded, type Step } from './command-log.ts'
 import { parseIpnsName } from './ipns-name.ts'
 import { hasExpired, type IpnsRecord, readIpnsRecord } from './ipns-record.ts'
 import { parseIpnsValue } from './ipns-value.ts'
@@ -63,12 +64,18 @@ export interface IpnsCommandParts {
 /** Undefined: what is there stays. */
 export type IpnsPlan = (head: IpnsHead) => Step | undefined
 
+export interface IpnsChange {
+  readonly plan: IpnsPlan
+  /** All that is asked for, beside the name. */
+  readonly asked: { readonly [key: string]: Json }
+}
+
 /** Carries out one change of one IPNS name. */
 export type ChangeIpns = (
   context: Context,
   verb: string,
   name: string,
-  plan: IpnsPlan,
+  change: IpnsChange,
   options: Abortable,
 ) => Promise<IpnsOutcome>
 
@@ -76,13 +83,13 @@ const attemptsMax = 100
 
 export function createChangeIpns({ names, commands, reach }: IpnsCommandParts): ChangeIpns {
   const lock = new KeyedLock()
-  return async (context, verb, name, plan, { signal }) => {
+  return async (context, verb, name, { plan, asked }, { signal }) => {
     let kept: IpnsEntry | null = null
-    const attempt = async (): Promise<readonly Recorded[]> => {
+    const attempt = async (commit: Commit): Promise<readonly Recorded[]> => {
       const head = await names.ipns.head(name, signal)
       const step = plan(head)
       reach('ipns-decided')
-      if (step !== undefined) return commands.commit(context, [step], (at) => reach(`ipns-${at}`))
+      if (step !== undefined) return commit([step], (at) => reach(`ipns-${at}`))
       kept = head.last?.entry ?? null
       return []
     }
@@ -90,15 +97,14 @@ export function createChangeIpns({ names, commands, reach }: IpnsCommandParts): 
       failure: { entity: 'ipns', verb, key: failureKey(ipnsKey(name)), subject: name },
       filters: () => [names.ipns.filter(name)],
       signal,
-      work: () => lock.run([name], () => withRetries(attempt)),
+      asked: () => ({ verb: `ipns ${verb}`, name, ...asked }),
+      work: (commit) => lock.run([name], () => withRetries(() => attempt(commit))),
     })
     const [first] = events
     if (first === undefined) return { entry: kept, sequence: undefined, repeated }
     const [effect] = first.effects
     if (effect?.kind !== 'ipns') {
-      throw new AppError('COMMAND_REPEATED', 'this id belongs to another command', {
-        hint: 'use a new id for a new command',
-      })
+      throw idTaken()
     }
     return { entry: effect.entry, sequence: first.sequence, repeated }
   }
@@ -124,7 +130,9 @@ export function createIpnsVerbs(parts: IpnsCommandParts, change: ChangeIpns): Ip
       const record = readIpnsRecord(bytes, name.multihash)
       if (hasExpired(record)) throw new AppError('IPNS_INVALID', `the record has expired (${record.validity})`)
       parseIpnsValue(record.value, limits)
-      return change(context, 'publish', name.name, (head) => recordStep(head, record, null), options)
+      const plan: IpnsPlan = (head) => recordStep(head, record, null)
+      const asked = { record: Buffer.from(bytes).toString('base64') }
+      return change(context, 'publish', name.name, { plan, asked }, options)
     },
     async setDnsLink(context, domain, { value, ttlSeconds }, options) {
       const { name, kind } = parseIpnsName(domain)
@@ -136,7 +144,7 @@ export function createIpnsVerbs(parts: IpnsCommandParts, change: ChangeIpns): Ip
         if (now?.value === value && now.ttlSeconds === ttlSeconds) return undefined
         return step(head, 'published', { kind: 'dnslink', value, ttlSeconds, ...contentOf(value, limits) })
       }
-      return change(context, 'publish', name, plan, options)
+      return change(context, 'publish', name, { plan, asked: { value, ttlSeconds } }, options)
     },
     async removeIpns(context, text, options) {
       const { name } = parseIpnsName(text)
@@ -144,7 +152,7 @@ export function createIpnsVerbs(parts: IpnsCommandParts, change: ChangeIpns): Ip
         if (!head.last?.entry) throw nothingPublished(name)
         return step(head, 'removed', { sequence: head.last.sequence })
       }
-      return change(context, 'remove', name, plan, options)
+      return change(context, 'remove', name, { plan, asked: {} }, options)
     },
     async getIpns(text, { signal }) {
       const { name } = parseIpnsName(text)

@@ -67,13 +67,9 @@ export function createIpnsPublisher({ names, keys, change, resolveName }: Publis
       const signer = await keys.signer(key, { signal })
       const named = await resolveName(name, { signal })
       const binding = { name: named.name, revision: named.revision, lifetimeSeconds, ttlSeconds }
-      return change(
-        context,
-        'publish',
-        signer.name,
-        planOf(signer, named, binding, () => true),
-        { signal },
-      )
+      const plan = planOf(signer, named, binding, () => true)
+      const asked = { binding: name, lifetimeSeconds, ttlSeconds }
+      return change(context, 'publish', signer.name, { plan, asked }, { signal })
     },
 
     async renew(context, { name, binding }, { signal }) {
@@ -88,7 +84,8 @@ export function createIpnsPublisher({ names, keys, change, resolveName }: Publis
       // Who removes a key means that nothing more is signed by it.
       if (signer === undefined) return false
       const next = { ...binding, revision: named.revision }
-      const outcome = await change(context, 'publish', name, planOf(signer, named, next, isDue), { signal })
+      const plan = planOf(signer, named, next, isDue)
+      const outcome = await change(context, 'publish', name, { plan, asked: { renewal: named.revision } }, { signal })
       return outcome.sequence !== undefined
     },
   }

@@ -1,6 +1,7 @@
 import { CID } from 'multiformats/cid'
 import type { Abortable } from '../blocks/blockstore.ts'
 import { AppError, isAppError } from '../errors.ts'
+import type { Json } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import type { Reach } from '../lib/crash-point.ts'
 import { KeyedLock } from '../lib/keyed-lock.ts'
@@ -10,8 +11,10 @@ import { entryOfVersion, standingOf } from '../names/name-heads.ts'
 import type { Head } from '../names/name-log.ts'
 import type { Names } from '../names/names.ts'
 import { isOutOfView } from '../names/view.ts'
+import { askedExpectation } from './command-id.ts'
 import { type CommandLog, failureKey, type Recorded, type Step } from './command-log.ts'
 import type { Get } from './get.ts'
+import { checkMediaType } from './media-type.ts'
 import { checkExpectation, contentOf, nameNotFound, removeStep, setStep, showHeads } from './name-plan.ts'
 import { nameOutcome } from './outcome.ts'
 import type { NameOutcome } from './verbs.ts'
@@ -65,6 +68,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
     context: Context,
     verb: string,
     affected: readonly string[],
+    asked: Json,
     retry: boolean,
     makePlan: () => Promise<(heads: readonly Head[]) => readonly Step[]>,
     { signal }: Abortable,
@@ -74,14 +78,15 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
       failure: { entity: 'name', verb, key: failureKey(nameKey(first)), subject: first },
       filters: () => affected.map((name) => names.log.filter(name)),
       signal,
+      asked: () => ({ verb, ...(asked as object) }),
       // What the plan finds wrong is a failure of the command, and recorded as one.
-      work: async () => {
+      work: async (commit) => {
         const plan = await makePlan()
-        const commit = (steps: readonly Step[]) => {
+        const commitSteps = (steps: readonly Step[]) => {
           reach('names-decided')
-          return commands.commit(context, steps, (at) => reach(`names-${at}`))
+          return commit(steps, (at) => reach(`names-${at}`))
         }
-        return decide(affected, retry, plan, commit, signal)
+        return decide(affected, retry, plan, commitSteps, signal)
       },
     })
     return nameOutcome(events, repeated)
@@ -97,6 +102,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
     async changeNames(context: Context, changes: readonly NameChange[], options: Abortable): Promise<NameOutcome> {
       const affected = changes.map(({ name }) => name)
       checkNames(affected)
+      for (const change of changes) if (change.kind === 'set') checkMediaType(change.mediaType)
       const retry = changes.some(({ expect }) => expect === 'any')
       const makePlan = async () => {
         const roots = new Set(changes.flatMap((change) => (change.kind === 'set' ? [change.cid] : [])))
@@ -108,7 +114,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
         )
         return (heads: readonly Head[]) => sized.map((change, at) => planOne(change, headAt(heads, at)))
       }
-      return carryOut(context, 'change', affected, retry, makePlan, options)
+      return carryOut(context, 'change', affected, { changes: changes.map(askedChange) }, retry, makePlan, options)
     },
 
     renameName(
@@ -130,7 +136,8 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
         if (!replace) checkExpectation(target, 'absent')
         return [setStep(target, content, { renamedFrom: from }), removeStep(source, { renamedTo: to })]
       }
-      return carryOut(context, 'rename', [to, from], expect === 'any', async () => plan, options)
+      const asked = { from, to, expect: askedExpectation(expect), replace }
+      return carryOut(context, 'rename', [to, from], asked, expect === 'any', async () => plan, options)
     },
 
     async undoName(
@@ -157,7 +164,7 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
           return [setStep(head, { ...entry, cid: CID.parse(entry.cid) }, more)]
         }
       }
-      return carryOut(context, 'undo', [name], true, makePlan, options)
+      return carryOut(context, 'undo', [name], { name, revision: revision ?? null }, true, makePlan, options)
     },
   }
 
@@ -171,6 +178,14 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
     const target = await get.open({ root: cid, segments: [] }, options)
     return target.kind === 'directory' ? null : Number(target.size)
   }
+}
+
+/** Without the size, which is looked up and not asked for. */
+function askedChange(change: NameChange): Json {
+  const { kind, name } = change
+  const expect = askedExpectation(change.expect)
+  if (change.kind === 'remove') return { kind, name, expect }
+  return { kind, name, expect, cid: change.cid, mediaType: change.mediaType }
 }
 
 export function objectDeleted(cid: CID): AppError {

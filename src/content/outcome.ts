@@ -1,7 +1,7 @@
 import type { CID } from 'multiformats/cid'
-import { AppError } from '../errors.ts'
 import type { NameEntry } from '../names/name-entry.ts'
 import { isWithoutRoots, linked } from '../names/name-fold.ts'
+import { idTaken } from './command-id.ts'
 import type { Recorded } from './command-log.ts'
 import type { DeleteOutcome, NameOutcome, PutOutcome } from './verbs.ts'
 
@@ -9,24 +9,18 @@ import type { DeleteOutcome, NameOutcome, PutOutcome } from './verbs.ts'
 
 const count = (value: unknown): number => (typeof value === 'number' ? value : 0)
 
-function otherCommand(): AppError {
-  return new AppError('COMMAND_REPEATED', 'this id belongs to another command', {
-    hint: 'use a new id for a new command',
-  })
-}
-
 function entriesOf(events: readonly Recorded[]): { entry: NameEntry | null; name: string; sequence: number }[] {
   return events.flatMap(({ effects, sequence }) =>
     effects.flatMap((effect) => (effect.kind === 'name' ? [{ entry: effect.entry, name: effect.name, sequence }] : [])),
   )
 }
 
-/** @throws AppError COMMAND_REPEATED when the events are of another kind of command; so all of these */
+/** @throws AppError COMMAND_ID_TAKEN when the events are of another kind of command; so all of these */
 export function putOutcome(events: readonly Recorded[], repeated: boolean): PutOutcome<CID | undefined> {
   const [first] = events
   const [effect] = first?.effects ?? []
   const isRootless = first !== undefined && isWithoutRoots(first.event.data)
-  if (first === undefined || (!isRootless && (effect?.kind !== 'object' || effect.deleted))) throw otherCommand()
+  if (first === undefined || (!isRootless && (effect?.kind !== 'object' || effect.deleted))) throw idTaken()
   const { cid, size, blocks, newBlocks, roots, partial, missing } = first.event.data
   const root = isRootless ? undefined : linked(cid)
   const [named] = entriesOf(events)
@@ -46,7 +40,7 @@ export function putOutcome(events: readonly Recorded[], repeated: boolean): PutO
 
 export function nameOutcome(events: readonly Recorded[], repeated: boolean): NameOutcome {
   const changes = entriesOf(events)
-  if (changes.length === 0 || changes.length < events.length) throw otherCommand()
+  if (changes.length === 0 || changes.length < events.length) throw idTaken()
   return {
     entries: changes.map(({ entry }) => entry),
     sequences: changes.map(({ sequence }) => sequence),
@@ -57,7 +51,7 @@ export function nameOutcome(events: readonly Recorded[], repeated: boolean): Nam
 export function deleteOutcome(events: readonly Recorded[], repeated: boolean): DeleteOutcome {
   const [first] = events
   const [effect] = first?.effects ?? []
-  if (first === undefined || effect?.kind !== 'object' || !effect.deleted) throw otherCommand()
+  if (first === undefined || effect?.kind !== 'object' || !effect.deleted) throw idTaken()
   return {
     cid: effect.cid,
     namesRemoved: entriesOf(events).map(({ name }) => name),

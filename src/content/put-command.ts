@@ -6,11 +6,14 @@ import type { Reach } from '../lib/crash-point.ts'
 import { checkName } from '../names/name.ts'
 import type { Names } from '../names/names.ts'
 import { laterThan } from '../names/object-life.ts'
-import { type CommandLog, commandKey, type Step } from './command-log.ts'
+import { askedExpectation } from './command-id.ts'
+import { type CommandLog, type Commit, commandKey, type Step } from './command-log.ts'
+import { checkMediaType } from './media-type.ts'
 import type { Decide } from './name-commands.ts'
 import { checkExpectation, setStep, showHeads } from './name-plan.ts'
 import { putOutcome } from './outcome.ts'
 import type { Abortable, Put, PutResult } from './put.ts'
+import { digested, type Stored, storeUpload } from './store-upload.ts'
 import type { OutcomeOf, PutNamed, Upload, Verbs } from './verbs.ts'
 
 export interface PutCommandParts {
@@ -48,9 +51,11 @@ export function createPutCommand(
   { put, names, commands, store: storeName, policyClass, reach }: PutCommandParts,
   decide: Decide,
 ): Verbs['put'] {
-  return async <U extends Upload>(context: Context, upload: U, options: PutNamed & Abortable) => {
+  return async <U extends Upload>(context: Context, given: U, options: PutNamed & Abortable) => {
     const { name, signal } = options
     if (name !== undefined) checkName(name)
+    checkMediaType(options.mediaType)
+    const { upload, bytesDigest } = digested(given)
     if (name !== undefined && isPartial(upload)) {
       throw new AppError('REQUEST_INVALID', 'a partial CAR cannot be named: a name stands for content that is all here')
     }
@@ -64,23 +69,34 @@ export function createPutCommand(
           : [`${names.source.domain}.evt.*.${names.source.space}.object.*.${keyOf(result, context)}`]),
       ],
       signal,
-      work: async () => {
+      // Of a repeat the content is read to learn what it is, and not stored: the first run has done that.
+      asked: async () => {
+        const { roots } = result ?? (await storeUpload(put.dry, upload, signal, () => undefined))
+        return askedOf(upload, roots, bytesDigest(), options)
+      },
+      work: async (commit) => {
         reach('put-accepted')
         await checkEarly(names, options)
-        result = await store(put, upload, signal, reach)
+        result = await storeUpload(put, upload, signal, reach)
         reach('put-stored')
-        return commitPut(context, result, upload, options)
+        return commitPut(context, result, upload, options, commit)
       },
     })
     // Only a CAR comes without a root.
     return putOutcome(events, repeated) as OutcomeOf<U>
   }
 
-  async function commitPut(context: Context, result: Stored, upload: Upload, options: Parameters<Verbs['put']>[2]) {
+  async function commitPut(
+    context: Context,
+    result: Stored,
+    upload: Upload,
+    options: Parameters<Verbs['put']>[2],
+    commitSteps: Commit,
+  ) {
     const { name, expect = 'any', mediaType, signal } = options
     const commit = (steps: readonly Step[]) => {
       reach('put-decided')
-      return commands.commit(context, steps, (at) => reach(`put-${at}`))
+      return commitSteps(steps, (at) => reach(`put-${at}`))
     }
     if (!hasRoot(result)) return commit([bagStep(result, context, storeName)])
     const { cid, size, blocks } = result
@@ -106,8 +122,6 @@ export function createPutCommand(
   }
 }
 
-type Stored = PutResult<CID | undefined>
-
 const hasRoot = (result: Stored): result is PutResult => result.cid !== undefined
 
 /** Of the event: what came without a root is known by its command alone. */
@@ -125,23 +139,21 @@ async function checkEarly(names: Names, { name, expect, signal }: PutNamed & { s
   }
 }
 
-function store(put: Put, upload: Upload, signal: AbortSignal, reach: Reach): Promise<Stored> {
-  switch (upload.kind) {
-    case 'file':
-      return put.file(watched(upload.source, reach), upload.options)
-    case 'directory':
-      return put.directory(watched(upload.entries, reach), upload.options)
-    case 'car':
-      return put.car(watched(upload.source, reach), { signal, partial: isPartial(upload) })
-  }
-}
-
-async function* watched<T>(source: AsyncIterable<T>, reach: Reach): AsyncGenerator<T> {
-  let first = true
-  for await (const item of source) {
-    if (first) reach('put-first-byte')
-    first = false
-    yield item
+/** The content itself, by its root, and what becomes of it. How it was cut into blocks the root tells. */
+function askedOf(
+  upload: Upload,
+  roots: readonly CID[],
+  bytesDigest: string | undefined,
+  { name, expect = 'any', mediaType }: PutNamed,
+): Json {
+  return {
+    verb: 'put',
+    kind: upload.kind === 'car' ? 'car' : 'unixfs',
+    roots: roots.map((root) => root.toV1().toString()),
+    // Of a partial CAR the roots tell nothing of what is in it.
+    ...(bytesDigest === undefined ? {} : { bytes: bytesDigest }),
+    ...(name === undefined ? {} : { name, expect: askedExpectation(expect) }),
+    mediaType: mediaType ?? null,
   }
 }
 

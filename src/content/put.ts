@@ -1,5 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import { unwritten } from '../blocks/unwritten.ts'
 import type { LimitConfig } from '../config.ts'
 import { importCar, partialHint } from '../dag/car-import.ts'
 import { importDirectory } from '../dag/import-directory.ts'
@@ -40,7 +41,12 @@ export type PutLimits = DagLimits &
  * Content into the store. What is answered is durable; what fails leaves no root behind.
  * @throws AppError UPLOAD_TOO_LARGE | STORE_FULL | STORE_UNAVAILABLE; what the source throws; the signal's reason
  */
-export interface Put {
+export interface Put extends PutWays {
+  /** What it would come to: nothing is stored, and what is linked to is looked for in the store. */
+  readonly dry: PutWays
+}
+
+export interface PutWays {
   file(source: AsyncIterable<Uint8Array>, options: PutFileOptions): Promise<PutResult>
   /** @throws also AppError REQUEST_INVALID | LIMIT_EXCEEDED for entries that cannot be stored: see `importDirectory` */
   directory(entries: AsyncIterable<ImportEntry>, options: DirectoryImportOptions): Promise<PutResult>
@@ -52,13 +58,19 @@ export interface Put {
   car(source: AsyncIterable<Uint8Array>, options: PutCarOptions): Promise<PutResult<CID | undefined>>
 }
 
-/** @param parts.pool where chunks come from; only over a store that has no use for a block's bytes once it is written */
-export function createPut(parts: {
+interface PutParts {
   readonly blocks: Blockstore
   readonly limits: PutLimits
   readonly pool?: BufferPool
-}): Put {
-  const { blocks, limits, pool } = parts
+}
+
+/** @param parts.pool where chunks come from; only over a store that has no use for a block's bytes once it is written */
+export function createPut(parts: PutParts): Put {
+  const { blocks, limits } = parts
+  return { ...putWays(parts), dry: putWays({ blocks: unwritten(blocks), limits }) }
+}
+
+function putWays({ blocks, limits, pool }: PutParts): PutWays {
   return {
     async file(source, options) {
       const attributes = options.attributes ?? {}

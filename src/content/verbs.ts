@@ -16,7 +16,7 @@ export type { NameChange, NameEntry, NameExpectation, NameVersion } from '../nam
  * and events meet. A command's order is: blocks durable → events durable in one atomic commit (the commit point) → index →
  * return. A command that fails after it was accepted leaves a failure event.
  */
-export type Upload =
+export type Upload = (
   | { readonly kind: 'file'; readonly source: AsyncIterable<Uint8Array>; readonly options: PutFileOptions }
   | {
       readonly kind: 'directory'
@@ -24,6 +24,10 @@ export type Upload =
       readonly options: DirectoryImportOptions
     }
   | { readonly kind: 'car'; readonly source: AsyncIterable<Uint8Array>; readonly partial?: boolean }
+) & {
+  /** Called once the content was read and stored, before anything is committed. @throws what keeps it from being committed */
+  readonly verify?: () => Promise<void>
+}
 
 export interface PutNamed {
   /** Set in the same commit as object.added. */

@@ -23,6 +23,11 @@ export interface Context {
   readonly id: string
   /** The id was made here, for this command: no earlier one can have it, and nobody needs to look. */
   readonly fresh?: boolean
+  /**
+   * Whose ids these are, so that nobody takes an id from another by using it first. Undefined: of the admin or of the node
+   * itself, whose ids are used as they are.
+   */
+  readonly idScope?: string | undefined
   /** Groups all messages of one undertaking; the id itself at the root. */
   readonly correlation: string
   /** The message that caused this command; undefined at the root. */

@@ -1,3 +1,4 @@
+import { essenceOf } from '../lib/media-type.ts'
 import { encodeSegment } from './request.ts'
 
 /** Header fields as Node's `writeHead` takes them fastest: name, value, name, value. */
@@ -39,8 +40,15 @@ export const sandboxHeaders: readonly string[] = [
   'sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads',
 ]
 
+/**
+ * What a browser shows as a document of its own that may run scripts; also what is no media type, and what some would take for a
+ * list of several: whatever they make of it.
+ */
 export function isActive(mediaType: string): boolean {
-  return /^(text\/(html|xml|xsl)|application\/(xml|xslt\+xml|mathml\+xml)|[^;]*(\+xml|xhtml))\b/i.test(mediaType)
+  const essence = essenceOf(mediaType)
+  return (
+    essence === undefined || mediaType.includes(',') || /^(multipart|message)\/|[/+.-](x?html|xml|xsl)/.test(essence)
+  )
 }
 
 /**

@@ -1,6 +1,7 @@
 import { fileTypeFromBuffer } from 'file-type'
 import { lookup } from 'mime-types'
 import { ByteLru } from '../lib/lru.ts'
+import { octetStream } from '../lib/media-type.ts'
 import { KiB, MiB } from '../lib/units.ts'
 
 /** What file-type looks at, and enough to tell text from bytes. */
@@ -11,8 +12,6 @@ export const sniffBytes = 4100
  * decide (an MPEG stream has its marks).
  */
 const ambiguousExtensions: ReadonlySet<string> = new Set(['ts', 'mts', 'cts', 'rs'])
-
-export const octetStream = 'application/octet-stream'
 
 /** By the extension; undefined when it tells nothing. Text is UTF-8. */
 export function mediaTypeOfName(name: string | undefined): string | undefined {

@@ -1,5 +1,6 @@
 import type { ByteRange, Target } from '../content/get.ts'
 import { AppError, isAppError } from '../errors.ts'
+import { octetStream, servedType } from '../lib/media-type.ts'
 import { collect } from '../lib/streams.ts'
 import { unsatisfiable } from './errors.ts'
 import {
@@ -13,7 +14,7 @@ import {
   safeFilename,
   sandboxHeaders,
 } from './headers.ts'
-import { mediaTypeOfName, octetStream, sniffBytes } from './media-type.ts'
+import { mediaTypeOfName, sniffBytes } from './media-type.ts'
 import { chooseRange, contentRange, ifRangeHolds } from './range.ts'
 import { type Body, type Exchange, noBody, type Reply } from './reply.ts'
 
@@ -110,7 +111,8 @@ async function mediaTypeOf(exchange: Exchange, target: Target, name: string | un
   if (target.kind === 'symlink') return 'inode/symlink'
   const { path, query, name: asked } = exchange.request
   // What was put under the name was given its type there; what lies below it was not.
-  if (asked?.mediaType && query.filename === undefined && target.cid.equals(path.root)) return asked.mediaType
+  if (asked?.mediaType && query.filename === undefined && target.cid.equals(path.root))
+    return servedType(asked.mediaType)
   const byName = mediaTypeOfName(name)
   if (byName !== undefined) return byName
   const { mediaTypes } = exchange.services

@@ -13,6 +13,7 @@ import { ReadAhead } from '../http/read-ahead.ts'
 import { Requests } from '../http/requests.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { ByteLru } from '../lib/lru.ts'
+import { checkOneHost } from '../lib/request-host.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import { errorReply } from './errors.ts'
@@ -157,15 +158,13 @@ class Handler {
   }
 
   async #reply(work: ContentWork, signal: AbortSignal): Promise<Reply> {
+    checkOneHost(work.incoming)
     const { method, headers } = work.incoming
     if (method === 'OPTIONS') {
       return { status: 200, headers: ['Allow', 'GET, HEAD, OPTIONS', 'Content-Length', '0'], body: noBody }
     }
     if (method !== 'GET' && method !== 'HEAD') {
       throw new AppError('METHOD_NOT_ALLOWED', 'this gateway is read only', { hint: 'content is added over the API' })
-    }
-    if (headers.host === undefined && work.incoming.httpVersion === '1.1') {
-      throw new AppError('REQUEST_INVALID', 'the request names no host')
     }
     const url = urlOf(work.incoming)
     const host = this.#hosts.of({ target: url, headers, peer: work.incoming.socket })

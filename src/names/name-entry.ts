@@ -52,7 +52,13 @@ export interface NameVersion {
  * What a change of a name expects: a revision, that there is none (`'absent'`), or nothing (`'any'`: the last one wins, and
  * the log still knows what it replaced).
  */
-export type NameExpectation = { readonly revision: number } | 'absent' | 'any'
+export type NameExpectation = RevisionExpectation | 'absent' | 'any'
+
+export interface RevisionExpectation {
+  readonly revision: number
+  /** What was asked for, where the revision was found by it: `*`, or a list. */
+  readonly given?: string
+}
 
 export type NameChange =
   | {

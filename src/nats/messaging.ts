@@ -39,7 +39,10 @@ export function createMessaging({ control, payloadBytesMax }: Pick<Nats, 'contro
         // An error is the subscription's end (refused by permissions): the connection's watch reports it.
         callback: (error, message) => {
           if (error !== null) return
-          receive({ subject: message.subject, reply: message.reply, headers: headersOf(message), data: message.data })
+          const { subject, data } = message
+          // The client has an empty subject where none was sent.
+          const reply = message.reply === '' ? undefined : message.reply
+          receive({ subject, reply, headers: headersOf(message), data })
         },
       })
       return { stop: () => subscription.unsubscribe() }

@@ -62,17 +62,18 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: Qu
   const open = async (): Promise<Consumer> => {
     await openStream(nats, {
       ...streamOf(layout),
-      ...workQueue,
-      name: queue,
-      subjects: [queueSubjects(domain)],
-      max_bytes: queueBytesMax,
-    })
-    await openStream(nats, {
-      ...streamOf(layout),
       ...deadLetters,
       name: deadStream(domain),
       subjects: [deadSubjects(domain)],
       max_bytes: deadBytesMax,
+    })
+    await openStream(nats, {
+      ...streamOf(layout),
+      ...workQueue,
+      ...undeduplicated(domain),
+      name: queue,
+      subjects: [queueSubjects(domain)],
+      max_bytes: queueBytesMax,
     })
     const durable_name = queueConsumer(space)
     const config = {
@@ -147,6 +148,18 @@ const deadLetters = {
   description: 'Stowage commands that could not be carried out',
 } as const
 
+/**
+ * The server would swallow a message whose `Nats-Msg-Id` somebody else has used: before anybody has looked at who sends it,
+ * and with an acknowledgement. What is sent twice is one command by its id, which belongs to its sender. Only a stream with
+ * sources can do without that memory (2.15.1), so it has one that never gives anything; where that is not enough, the memory
+ * is as short as can be.
+ */
+const undeduplicated = (domain: string): Pick<StreamConfig, 'duplicate_window' | 'sources'> => ({
+  duplicate_window: 0,
+  sources: [{ name: deadStream(domain), filter_subject: `${domain}.dead.=.none` }],
+})
+const shortestWindowNs = 100_000_000
+
 const streamNotFound = 10059
 const consumerExists = 10148
 
@@ -159,9 +172,15 @@ async function openStream(nats: Nats, config: Bounded): Promise<void> {
   })
   const actual = existing?.config ?? (await inRoom(config.name, nats.jsm.streams.add(config))).config
   if (actual.retention === config.retention && actual.subjects.includes(config.subjects?.[0] ?? '')) {
-    const { max_bytes, discard } = config
-    if (actual.max_bytes === max_bytes && actual.discard === discard) return
-    await inRoom(config.name, nats.jsm.streams.update(config.name, { ...actual, max_bytes, discard }))
+    const { max_bytes, discard, duplicate_window, sources } = config
+    const update = (changes: Partial<StreamConfig>) =>
+      inRoom(config.name, nats.jsm.streams.update(config.name, { ...actual, max_bytes, discard, ...changes }))
+    // One that was made by an older version, or by a server that remembers ids all the same.
+    const remembers = duplicate_window === 0 && (actual.duplicate_window ?? 0) > shortestWindowNs
+    if (!remembers && actual.max_bytes === max_bytes && actual.discard === discard) return
+    const { config: now } = await update(remembers ? { duplicate_window, sources: sources ?? [] } : {})
+    if (remembers && (now.duplicate_window ?? 0) > shortestWindowNs)
+      await update({ duplicate_window: shortestWindowNs })
     return
   }
   throw new AppError('STORE_MISMATCH', `stream ${config.name} has other subjects or another retention than ours`, {

@@ -1,6 +1,8 @@
-import type { CommandLog, Recorded, Step } from '../content/command-log.ts'
+import { idTaken } from '../content/command-id.ts'
+import type { CommandLog, Commit, Recorded, Step } from '../content/command-log.ts'
 import { failureKey } from '../content/command-log.ts'
 import { AppError, isAppError } from '../errors.ts'
+import type { Json } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import { placeEvents } from './place-events.ts'
 import { defaultRule, type Policy } from './plan-model.ts'
@@ -12,7 +14,7 @@ interface Abortable {
 }
 
 /** What has to be true of the policy for a change of it; `any` = the last one wins. */
-export type PolicyExpectation = 'any' | 'absent' | { readonly revision: number }
+export type PolicyExpectation = 'any' | 'absent' | { readonly revision: number; readonly given?: string }
 
 /** Which policy is meant: the one of now, where undefined. */
 export type PolicyAt = { readonly revision: number } | { readonly time: Date } | undefined
@@ -55,21 +57,23 @@ export function createPolicyVerbs({ space, commands, log, sites, shown }: Policy
   async function carryOut(
     context: Context,
     verb: string,
+    asked: Json,
     plan: (head: PolicyHead) => { readonly policy: Policy; readonly undoes?: number },
     retry: boolean,
     { signal }: Abortable,
   ): Promise<PolicyOutcome> {
     let isFirst = false
-    const attempt = async () => {
+    const attempt = async (commit: Commit) => {
       const head = await log.head(signal)
       isFirst = head.current === undefined
-      return commands.commit(context, [stepOf(space, head, plan(head))], () => undefined)
+      return commit([stepOf(space, head, plan(head))], () => undefined)
     }
     const { events, repeated } = await commands.carryOut(context, {
       failure: { entity: 'policy', verb, key: failureKey(space), subject: space },
       filters: () => [log.filter],
       signal,
-      work: () => withRetries(attempt, retry),
+      asked: () => ({ verb: `policy ${verb}`, space, asked }),
+      work: (commit) => withRetries(() => attempt(commit), retry),
     })
     const version = outcomeOf(events)
     if (!repeated) await shown(version)
@@ -89,6 +93,7 @@ export function createPolicyVerbs({ space, commands, log, sites, shown }: Policy
       carryOut(
         context,
         'set',
+        { document: document as Json, expect: typeof expect === 'string' ? expect : (expect.given ?? expect.revision) },
         (head) => {
           const policy = parsePolicy(document, sites())
           checkExpectation(head, expect)
@@ -98,7 +103,7 @@ export function createPolicyVerbs({ space, commands, log, sites, shown }: Policy
         options,
       ),
     undo: (context, revision, options) =>
-      carryOut(context, 'undo', (head) => undone(head, revision), revision !== undefined, options),
+      carryOut(context, 'undo', revision ?? null, (head) => undone(head, revision), revision !== undefined, options),
   }
 }
 
@@ -155,9 +160,7 @@ async function withRetries<T>(attempt: () => Promise<T>, retry: boolean): Promis
 function outcomeOf([first]: readonly Recorded[]): PolicyVersion {
   const policy = first?.event.data.policy
   if (first === undefined || typeof policy !== 'object') {
-    throw new AppError('COMMAND_REPEATED', 'this id belongs to another command', {
-      hint: 'use a new id for a new command',
-    })
+    throw idTaken()
   }
   const { event, sequence } = first
   const { generation, undoes } = event.data

@@ -1,7 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { CID } from 'multiformats/cid'
+import { idTaken } from '../content/command-id.ts'
 import { type CommandLog, failureKey, type Recorded } from '../content/command-log.ts'
 import { AppError } from '../errors.ts'
+import type { Json } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import { checkName } from '../names/name.ts'
 import type { ProjectionRecord } from './model.ts'
@@ -58,7 +60,8 @@ export function createProjectionVerbs(parts: ProjectionParts): ProjectionVerbs {
       failure: { entity: 'projection', verb: 'set', key: failureKey(id), subject: id },
       filters: () => [`${domain}.evt.*.${space}.projection.*.${id}`],
       signal,
-      work: () => commands.commit(context, [{ draft: placeEvents.projection(change) }], () => undefined),
+      asked: () => ({ verb: 'projection', change: { ...change } as Json }),
+      work: (commit) => commit([{ draft: placeEvents.projection(change) }], () => undefined),
     })
     return outcomeOf(events, repeated)
   }
@@ -123,9 +126,7 @@ function parsed(cid: string): CID {
 function outcomeOf([first]: readonly Recorded[], repeated: boolean): ProjectionOutcome {
   const data = first?.event.data
   if (first === undefined || typeof data?.id !== 'string' || !first.event.type.includes('.projection.')) {
-    throw new AppError('COMMAND_REPEATED', 'this id belongs to another command', {
-      hint: 'use a new id for a new command',
-    })
+    throw idTaken()
   }
   const { id, site = '', subject } = data
   return {

@@ -1,7 +1,9 @@
 import { type StoreRef, storeKey } from '../blocks/store-ref.ts'
 import type { StoreHandle } from '../blocks/stores.ts'
+import { idTaken } from '../content/command-id.ts'
 import { type CommandLog, failureKey, type Step } from '../content/command-log.ts'
 import { AppError, isAppError } from '../errors.ts'
+import type { Json } from '../events/canonical.ts'
 import { type Context, type Draft, decodeEvent } from '../events/envelope.ts'
 import type { Expectation } from '../events/log.ts'
 import type { LogReader } from '../nats/log-reader.ts'
@@ -105,6 +107,7 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
     context: Context,
     verb: string,
     about: Pick<Draft, 'key' | 'subject'> & { readonly entity: 'store' | 'site' },
+    asked: Json,
     signal: AbortSignal,
     plan: () => Promise<readonly Step[]>,
   ) {
@@ -112,13 +115,12 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
       failure: { ...about, key: failureKey(about.key), verb },
       filters: () => [filterOf(about.entity, about.key)],
       signal,
-      work: async () => commands.commit(context, await plan(), () => undefined),
+      asked: () => ({ verb: `${about.entity} ${verb}`, key: about.key, asked }),
+      work: async (commit) => commit(await plan(), () => undefined),
     })
     const [first] = events
     if (first === undefined || !first.event.type.includes(`.${about.entity}.`)) {
-      throw new AppError('COMMAND_REPEATED', 'this id belongs to another command', {
-        hint: 'use a new id for a new command',
-      })
+      throw idTaken()
     }
     return { events, sequence: first.sequence, repeated }
   }
@@ -127,11 +129,12 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
     context: Context,
     verb: string,
     at: StoreRef,
+    asked: Json,
     { signal }: Abortable,
     plan: () => Promise<readonly Step[]>,
   ): Promise<PlaceOutcome> {
     const about = { entity: 'store', key: `${at.site}.${at.store}`, subject: storeKey(at) } as const
-    const { events, sequence, repeated } = await carryOut(context, verb, about, signal, plan)
+    const { events, sequence, repeated } = await carryOut(context, verb, about, asked, signal, plan)
     const stores = events.map(({ event }) => settings(event.data as unknown as StoreSettings))
     if (!repeated) await parts.shown(stores)
     return { stores, sequence, repeated }
@@ -163,13 +166,13 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
 
   return {
     addStore: (context, store, shards, options) =>
-      changeStores(context, 'add', { site: here, store }, options, async () => [
+      changeStores(context, 'add', { site: here, store }, shards ?? null, options, async () => [
         await additionOf(store, shards, options.signal),
       ]),
     drainStore: (context, at, options) =>
-      changeStores(context, 'drain', at, options, async () => [await drainageOf(at, options.signal)]),
+      changeStores(context, 'drain', at, null, options, async () => [await drainageOf(at, options.signal)]),
     reshardStore: (context, { store, to, shards }, options) =>
-      changeStores(context, 'reshard', { site: here, store: to ?? store }, options, async () => {
+      changeStores(context, 'reshard', { site: here, store: to ?? store }, { store, shards }, options, async () => {
         const at = { site: here, store }
         const drainage = await drainageOf(at, options.signal)
         const name = to ?? (await freeName(at, (one) => storeAt(one, options.signal)))
@@ -177,7 +180,7 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
       }),
     removeStore: async (context, store, options) => {
       const at = { site: here, store }
-      const outcome = await changeStores(context, 'remove', at, options, async () => {
+      const outcome = await changeStores(context, 'remove', at, null, options, async () => {
         const { record, expect } = await storeAt(at, options.signal)
         if (record === undefined || record.state === 'removed') throw notFound(`store ${storeKey(at)}`)
         await checkRemovable(at, record, options.signal)
@@ -192,7 +195,7 @@ export function createPlaceVerbs(parts: PlaceVerbParts): PlaceVerbs {
     removeSite: async (context, site, { force, signal }) => {
       let rootsOnlyThere = 0
       const about = { entity: 'site', key: site, subject: site } as const
-      const { sequence, repeated } = await carryOut(context, 'remove', about, signal, async () => {
+      const { sequence, repeated } = await carryOut(context, 'remove', about, force, signal, async () => {
         const { record, expect } = await lastOf<SiteRecord>('site', site, signal)
         if (record === undefined || record.state === 'removed') throw notFound(`site ${site}`)
         if (parts.isUp(site)) {

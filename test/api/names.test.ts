@@ -181,6 +181,33 @@ describe('one command, sent twice', () => {
   })
 })
 
+describe('a media type that is none', () => {
+  const types = ['text', 'text/plain, text/html', 'x/y,text/html', 'text/html;charset', '"",text/html', 'text/é']
+
+  test.each(types)('%s is 400 on a put, on a set of what is stored and in a body, and sets nothing', async (type) => {
+    const { json } = await http.put('typed/source', 'content')
+    const header = { 'content-type': Buffer.from(type).toString('latin1') }
+    const set = { kind: 'set', name: 'typed/bad', cid: json?.cid, mediaType: type }
+    const replies = [
+      await http.put('typed/bad', 'x', header),
+      await http.put(`typed/bad?cid=${json?.cid}`, '', header),
+      await http.api('/objects?name=typed/bad', { method: 'POST', body: 'x', headers: header }),
+      await post({ changes: [set] }),
+    ]
+    for (const reply of replies) expect(codes(reply)).toEqual([400, 'request_invalid'])
+    expect((await http.api('/names/typed/bad')).status).toBe(404)
+  })
+
+  test.each([' text/html', 'text/html\n', '\ttext/html', '\ufefftext/html', '\0', ''])(
+    'what only a body can say is 400 too: %j',
+    async (mediaType) => {
+      const { json } = await http.put('typed/source', 'content')
+      const reply = await post({ changes: [{ kind: 'set', name: 'typed/bad', cid: json?.cid, mediaType }] })
+      expect(codes(reply)).toEqual([400, 'request_invalid'])
+    },
+  )
+})
+
 describe('POST /names', () => {
   test('several names in one commit: all or none', async () => {
     const { json } = await http.put('batch/source', 'content')

@@ -65,7 +65,7 @@ test('a command with one id has one effect, and an id of another command is refu
   expect(((await call('GET', `${policies}/history`)).json.versions as unknown[]).length).toBe(1)
   expect(await call('POST', 'stores', { store: 'b' }, id)).toMatchObject({
     status: 409,
-    json: { code: 'command_repeated' },
+    json: { code: 'command_id_taken' },
   })
 })
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
@@ -15,6 +16,7 @@ afterAll(() => server.stop())
 const start = () => startTestComms(server.url, onTestFinished)
 const cloud = { 'Content-Type': 'application/cloudevents+json' }
 const deep = `${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}`
+const sha256 = (text: string) => createHash('sha256').update(text).digest()
 const envelope = (more: object) =>
   JSON.stringify({ specversion: '1.0', id: 'i', source: 's', type: 'x.name.v1', data: {}, ...more })
 
@@ -67,6 +69,31 @@ const rows: readonly Row[] = [
   ],
   ['a ce- header that is not UTF-8', 'cmd.main.put', 'x', { 'ce-id': '%ff', 'ce-type': 'x.put.v1' }, 400],
   ['an upload that begins with content', 'cmd.main.put', 'x', { 'Stowage-Upload': 'begin' }, 400],
+  ['a part of content', 'cmd.main.put', 'x', { 'Content-Range': 'bytes 1-1/2' }, 400],
+  ['content that is encoded', 'cmd.main.put', 'x', { 'Content-Encoding': 'gzip' }, 415],
+  ['an encoded CAR', 'cmd.main.import', 'x', { 'Content-Encoding': 'br' }, 415],
+  ['a digest that does not fit', 'cmd.main.put', 'x', { Digest: `SHA-256=${sha256('y').toString('base64url')}` }, 400],
+  ['a digest that is none', 'cmd.main.put', 'x', { 'Content-MD5': 'abc' }, 400],
+  ['a Content-Type that is none', 'cmd.main.put', 'x', { Name: 'm', 'Content-Type': 'text/plain, text/html' }, 400],
+  ['a media type that is none', 'cmd.main.put', 'x', { Name: 'm', 'Media-Type': 'html' }, 400],
+  [
+    'a media type in a field that is none',
+    'cmd.main.name',
+    JSON.stringify({
+      name: 'm',
+      cid: 'bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am',
+      mediaType: ' text/html',
+    }),
+    {},
+    404,
+  ],
+  [
+    'a media type of an envelope that is none',
+    'cmd.main.put',
+    envelope({ type: 'x.put.v1', datacontenttype: 'a,b', data: { content: 'x', name: 'm' } }),
+    cloud,
+    400,
+  ],
   ['an upload of a name', 'cmd.main.unname', '', { 'Stowage-Upload': 'begin' }, 400],
   [
     'a credit that is no number',

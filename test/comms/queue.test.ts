@@ -3,9 +3,17 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest'
 import type { Verbs } from '../../src/content/verbs.ts'
 import { AppError } from '../../src/errors.ts'
-import { headersFrom, startTestComms, type TestComms, type TestCommsOptions } from '../support/comms.ts'
+import {
+  clientConnection,
+  headersFrom,
+  startTestComms,
+  type TestComms,
+  type TestCommsOptions,
+  token,
+} from '../support/comms.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { waiting } from '../support/serving.ts'
+import { freshDomain } from '../support/verbs.ts'
 
 let server: TestNats
 beforeAll(async () => {
@@ -61,6 +69,41 @@ test('the same id twice, beyond the memory of the server too, is one effect', as
   await store(comms, 'put', 'one', { Name: 'q', 'Stowage-Command-Id': 'twice' })
   await expect.poll(() => left(comms), waiting).toBe(0)
   expect(await stories(comms)).toEqual(['object.added', 'name.set q'])
+})
+
+test('an id that somebody else has used swallows no stored command, and who uses it for something else is told', async (context) => {
+  const comms = await open(context)
+  const id = { 'Nats-Msg-Id': 'order-7' }
+  await store(comms, 'put', 'strange', { ...id, Name: 'strange' })
+  // Both come within the memory for message ids that a stream usually has.
+  expect(await store(comms, 'put', 'wanted', { ...id, Name: 'q', 'Stowage-Token': token })).toMatchObject({
+    duplicate: false,
+  })
+  await store(comms, 'put', 'other', { ...id, Name: 'other' })
+  await store(comms, 'put', 'wanted', { ...id, Name: 'q', 'Stowage-Token': token })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  const done = (await stories(comms)).filter((one) => one.startsWith('name.set'))
+  expect(done.toSorted()).toEqual(['name.set q', 'name.set strange'])
+  const [letter, ...more] = await letters(comms)
+  expect(more).toEqual([])
+  expect(letter).toMatchObject({ text: 'other', headers: { 'stowage-dead-code': '409' } })
+  expect(letter?.headers['stowage-dead-reason']).toMatch(/this id belongs to another command/)
+})
+
+test('a queue of an older data folder forgets to remember message ids, and keeps what is in it', async (context) => {
+  const domain = freshDomain()
+  const connection = await clientConnection(server.url, context.onTestFinished)
+  const jsm = await jetstreamManager(connection)
+  const name = `${domain}_queue`
+  const bounds = { retention: 'workqueue', discard: 'new', max_bytes: 1 << 20 } as const
+  const made = await jsm.streams.add({ name, subjects: [`${domain}.queue.>`], ...bounds })
+  expect(made.config.duplicate_window).toBeGreaterThan(0)
+  await jetstream(connection).publish(`${domain}.queue.main.put`, 'kept', { headers: headersFrom({ Name: 'kept' }) })
+  const comms = await open(context, { domain })
+  await expect.poll(() => left(comms), waiting).toBe(0)
+  expect(await stories(comms)).toEqual(['object.added', 'name.set kept'])
+  const { config } = await jsm.streams.info(name)
+  expect(config.duplicate_window ?? 0).toBe(0)
 })
 
 test('large content is stored first and named by its CID', async (context) => {

@@ -217,7 +217,7 @@ test('an upload that sends nothing any more is ended', async (context) => {
   expect(await comms.client.put(chunksOf(Buffer.from('x')))).toMatchObject({ size: 1 })
 })
 
-test('a put that was carried out before takes no content again', async (context) => {
+test('a put that was carried out before is known by its content, and the same id with other content is refused', async (context) => {
   const comms = await open(context)
   const bytes = randomBytes(9 * MiB)
   const first = await comms.client.put(chunksOf(bytes), { 'Stowage-Command-Id': 'once' })
@@ -225,6 +225,8 @@ test('a put that was carried out before takes no content again', async (context)
     ...first,
     repeated: true,
   })
+  const other = comms.client.put(chunksOf(randomBytes(9 * MiB)), { 'Stowage-Command-Id': 'once' })
+  await expect(other).rejects.toMatchObject({ code: 'COMMAND_ID_TAKEN' })
 })
 
 test('a node that closes ends its transfers', async (context) => {

@@ -1,6 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { readConfig } from '../../src/config.ts'
-import { type CloudEvent, decodeEvent } from '../../src/events/envelope.ts'
+import { link } from '../../src/events/canonical.ts'
+import { type CloudEvent, decodeEvent, encodeEvent } from '../../src/events/envelope.ts'
+import { EventLog } from '../../src/events/log.ts'
+import { octetStream } from '../../src/lib/media-type.ts'
+import { uuidv7 } from '../../src/lib/uuid.ts'
+import { nameKey } from '../../src/names/name.ts'
 import { connectNats, type Nats } from '../../src/nats/connection.ts'
 import { directGetFrom } from '../../src/nats/direct-get.ts'
 import { type FullNode, startFullNode } from '../support/full-node.ts'
@@ -68,6 +73,34 @@ describe('a name', () => {
       'text/html',
       expect.stringContaining('sandbox'),
     ])
+  })
+
+  test('answers with bytes where an older log has a media type that is none', async () => {
+    const { json } = await http.put('poisoned/source', '<script>1</script>', { 'content-type': 'text/html' })
+    const source = { domain: 'stowage', site: 'local', space: 'main', node: 'old' }
+    const log = new EventLog(nats, 'stowage_events', 5_000)
+    const types = [
+      'text/html\nx',
+      'x\0',
+      ' text/html',
+      'text/plain, text/html',
+      '\u{1f600}',
+      'text/html\r\nSet-Cookie: a=b',
+    ]
+    for (const [at, mediaType] of types.entries()) {
+      const name = `poisoned/${at}`
+      const data = { name, cid: link(String(json?.cid)), size: 18, mediaType, previous: 0, parents: [], commit: 1 }
+      const draft = { entity: 'name', verb: 'set', key: nameKey(name), subject: name, data } as const
+      const id = uuidv7()
+      const context = { id, correlation: id, causation: undefined, owner: 'a', principal: 'a', via: 'http' } as const
+      await log.append([{ event: encodeEvent(draft, { ...context, traceparent: undefined }, source) }])
+      await vi.waitFor(async () => expect((await http.api(`/names/${name}`)).status).toBe(200), waiting)
+      const reply = await http.gateway(`/names/${name}`)
+      expect([mediaType, reply.status, reply.headers.get('content-type')]).toEqual([mediaType, 200, octetStream])
+      expect(reply.headers.get('set-cookie')).toBeNull()
+      expect((await http.api(`/names/${name}`)).json?.mediaType).toBe(mediaType)
+    }
+    expect(full.errors).toEqual([])
   })
 
   test('is a door into a directory; the longest name wins', async () => {

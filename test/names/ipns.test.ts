@@ -109,7 +109,7 @@ test('a command that comes twice has one effect', async ({ onTestFinished }) => 
   await node.projector?.waitCaughtUp(10_000, signal)
   expect(await take(node, key.name, bytes, id)).toEqual({ ...first, repeated: true })
   await expect(node.verbs.put(contextOf(id), fileOf('x'), { signal })).rejects.toMatchObject({
-    code: 'COMMAND_REPEATED',
+    code: 'COMMAND_ID_TAKEN',
   })
 })
 

@@ -133,8 +133,8 @@ test('the same command again has no second effect and gets the first answer', as
   await projector?.waitCaughtUp(5_000, signal)
   expect(await verbs.changeNames(contextOf(removal), change, { signal })).toEqual({ ...removed, repeated: true })
   expect(await put()).toEqual({ ...first, repeated: true })
-  await expect(verbs.changeNames(contextOf(id), change, { signal })).rejects.toMatchObject({ code: 'COMMAND_REPEATED' })
-  expect(storyOf(await events())).toEqual(['object.added', 'name.set a', 'name.removed a'])
+  await expect(verbs.changeNames(contextOf(id), change, { signal })).rejects.toMatchObject({ code: 'COMMAND_ID_TAKEN' })
+  expect(storyOf(await events())).toEqual(['object.added', 'name.set a', 'name.removed a', 'name.failed'])
 })
 
 test('deleted content is out of view until it is put again; names hold it unless forced', async ({

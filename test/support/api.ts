@@ -5,7 +5,7 @@ import type { Blockstore } from '../../src/blocks/blockstore.ts'
 import { inline } from '../../src/blocks/inline.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { type LimitConfig, readConfig } from '../../src/config.ts'
-import { createPut, type Put } from '../../src/content/put.ts'
+import { createPut, type PutWays } from '../../src/content/put.ts'
 import { createInspect } from '../../src/content/stat.ts'
 import { openPath } from '../../src/dag/open.ts'
 import { AppError } from '../../src/errors.ts'
@@ -28,8 +28,10 @@ export interface TestApiOptions
   extends Partial<Omit<ApiParts, 'log'>>,
     Partial<Pick<ApiConfig, 'readAccess' | 'trustedProxies'>> {
   /** In place of one over the store. */
-  readonly put?: Put
+  readonly put?: PutWays
   readonly limits?: Partial<LimitConfig>
+  /** Default: what the requests of tests call it. */
+  readonly hosts?: readonly string[]
   /** In place of the memory store. */
   readonly store?: (memory: MemoryBlockstore) => Blockstore
 }
@@ -37,7 +39,15 @@ export interface TestApiOptions
 /** A listening API over a memory store, closed at the end of the test. */
 export async function startApi(
   onFinished: TestContext['onTestFinished'],
-  { limits: changed, store, put, readAccess = 'open', trustedProxies = [], ...parts }: TestApiOptions = {},
+  {
+    limits: changed,
+    hosts = ['test', 't'],
+    store,
+    put,
+    readAccess = 'open',
+    trustedProxies = [],
+    ...parts
+  }: TestApiOptions = {},
 ): Promise<TestApi> {
   const limits = { ...readConfig({}).limits, ...changed }
   const memory = new MemoryBlockstore()
@@ -58,7 +68,7 @@ export async function startApi(
       log: { error: log },
       ...parts,
     },
-    { listen: { host: '127.0.0.1', port: 0 }, limits, readAccess, trustedProxies },
+    { listen: { host: '127.0.0.1', port: 0 }, hosts, limits, readAccess, trustedProxies },
   )
   const { port } = await api.listen()
   onFinished(() => api.close({ graceMs: 0 }))

@@ -14,6 +14,7 @@ import { AppError } from '../../src/errors.ts'
 import { type CloudEvent, decodeEvent } from '../../src/events/envelope.ts'
 import { createMessaging } from '../../src/nats/messaging.ts'
 import { openWorkQueue } from '../../src/nats/work-queue.ts'
+import { Unanswered } from '../../src/observability/unanswered.ts'
 import { silent } from './stores.ts'
 import { openTestVerbs } from './verbs.ts'
 
@@ -33,6 +34,9 @@ export interface TestComms {
   readonly acts: readonly { readonly verb: string; readonly context: Context }[]
   readonly reads: readonly ReadRecord[]
   readonly serviceId: string
+  readonly unanswered: Unanswered
+  /** What the node warned of. */
+  readonly warned: readonly object[]
   /** Everything in the event log. */
   events(): Promise<CloudEvent[]>
   close(): Promise<void>
@@ -65,6 +69,10 @@ export async function startTestComms(
     ...recording(options.verbs?.(node.verbs) ?? node.verbs, acts),
     resolveIpns: ipnsPathOf(createIpnsResolver({ names: node.names, limits })),
   }
+  const warned: object[] = []
+  const unanswered = new Unanswered({ warn: (fields: object) => void warned.push(fields) } as ConstructorParameters<
+    typeof Unanswered
+  >[0])
   const running = await startComms(
     {
       get: createGet({ blocks, limits }),
@@ -80,6 +88,7 @@ export async function startTestComms(
       deadLetters: createDeadLetterLog(log, source),
       limits,
       version: '1.2.3',
+      unanswered,
       log: silent,
     },
     { comms, layout, pausesMs: options.pausesMs ?? [10] },
@@ -102,6 +111,8 @@ export async function startTestComms(
     acts,
     reads,
     serviceId: running.serviceId,
+    unanswered,
+    warned,
     events,
     close,
     kill: () => nats.close(),

@@ -1,5 +1,5 @@
 import type { CID } from 'multiformats/cid'
-import type { Put, PutResult } from '../../src/content/put.ts'
+import type { PutResult, PutWays } from '../../src/content/put.ts'
 import type { Context, EventFeed, OutcomeOf, Upload, Verbs } from '../../src/content/verbs.ts'
 import { AppError } from '../../src/errors.ts'
 
@@ -8,7 +8,7 @@ const needsALog = (): never => {
 }
 
 /** `put` without a log behind it, for tests of what lies before it; the other verbs need one. */
-export function verbsOver(put: Put): Verbs {
+export function verbsOver(put: PutWays): Verbs {
   const store = (upload: Upload, signal: AbortSignal): Promise<PutResult<CID | undefined>> => {
     switch (upload.kind) {
       case 'file':

@@ -11,6 +11,7 @@ import { clientGone, whenOver } from '../../lib/client-gone.ts'
 import { formatRfc3339 } from '../../lib/unix-time.ts'
 import { readContextOf } from '../context.ts'
 import { queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 import { sendList } from '../send-list.ts'
 
 export type InspectLimits = Pick<LimitConfig, 'listingEntriesMax' | 'pathSegmentsMax'>
@@ -110,8 +111,7 @@ function recordRead(
 }
 
 function pathOf(request: FastifyRequest, limits: InspectLimits): ContentPath {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  const text = url.slice(url.indexOf(objectPrefix) + objectPrefix.length)
+  const text = pathBelow(request, objectPrefix)
   return parseContentPath(text, limits).path
 }
 

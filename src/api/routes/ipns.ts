@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import type { ContentPath } from '../../content/get.ts'
 import type { IpnsEntry, IpnsVerbs } from '../../content/ipns-commands.ts'
 import { AppError } from '../../errors.ts'
@@ -7,13 +8,13 @@ import type { Turns } from '../../http/turns.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { collect } from '../../lib/streams.ts'
 import { KiB } from '../../lib/units.ts'
+import { checkedBody } from '../checked-body.ts'
 import { orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { allowOnly, limitOf, queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 import { askForBody } from '../respond.ts'
 import { sendList } from '../send-list.ts'
-import { uploadBody } from '../upload-body.ts'
-import { refuseEncoded } from '../upload-request.ts'
 
 export type IpnsLimits = Pick<LimitConfig, 'uploadIdleMs' | 'listingEntriesMax'>
 
@@ -58,13 +59,12 @@ export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits, turns: Turns) {
       const ttlSeconds = ttlOf(query)
       const signal = clientGone(reply.raw)
       const context = contextOf(request, reply)
-      refuseEncoded(request)
       const isNew = (await orAbsent(verbs.getIpns(name, { signal }))) === undefined
       const bytes = await bodyOf(request, reply, { ...limits, signal })
       const outcome = isDomain
         ? await verbs.setDnsLink(context, name, { value: textOf(bytes), ttlSeconds }, { signal })
         : await verbs.importRecord(context, name, bytes, { signal })
-      tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+      tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
       if (outcome.entry !== null) reply.header('etag', etagOf(outcome.entry))
       return reply
         .code(isNew && !outcome.repeated ? 201 : 200)
@@ -75,7 +75,7 @@ export function ipnsRoutes(verbs: IpnsApi, limits: IpnsLimits, turns: Turns) {
       allowOnly(queryOf(request), [])
       const context = contextOf(request, reply)
       const outcome = await verbs.removeIpns(context, nameOf(request), { signal: clientGone(reply.raw) })
-      tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+      tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
       return { removed: true, revision: outcome.sequence }
     },
 
@@ -110,10 +110,10 @@ async function bodyOf(
 ): Promise<Uint8Array> {
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > bodyBytesMax) throw tooLarge()
-  const body = uploadBody(request.raw, { bytesMax: Number.POSITIVE_INFINITY, idleMs, signal })
+  const { content } = checkedBody(request, { bytesMax: Number.POSITIVE_INFINITY, idleMs, signal })
   askForBody(request, reply)
   try {
-    return await collect(body, bodyBytesMax)
+    return await collect(content, bodyBytesMax)
   } catch (error) {
     throw error instanceof RangeError ? tooLarge() : error
   }
@@ -138,8 +138,7 @@ function ttlOf(query: URLSearchParams): number | null {
 
 /** @throws AppError NAME_INVALID */
 function nameOf(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  const text = url.slice(url.indexOf(ipnsPrefix) + ipnsPrefix.length)
+  const text = pathBelow(request, ipnsPrefix)
   try {
     return decodeURIComponent(text)
   } catch (cause) {

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import type { IpnsKeys } from '../../content/ipns-keys.ts'
 import type { IpnsPublisher } from '../../content/ipns-publish.ts'
 import { AppError } from '../../errors.ts'
@@ -7,6 +8,7 @@ import { clientGone } from '../../lib/client-gone.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { type JsonObject, onlyFields, readJson, textField } from '../json-body.ts'
 import { allowOnly, queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 
 export const keyPrefix = '/api/v1/keys/'
 
@@ -71,7 +73,7 @@ export function publishHandler(publisher: Pick<IpnsPublisher, 'publish'>, limits
       ttlSeconds: secondsOf(asked, 'ttlSeconds', ttlSecondsDefault),
       signal,
     })
-    tellEvent(reply, { id: context.id, sequence: outcome.sequence, repeated: outcome.repeated })
+    tellEvent(reply, { id: eventIdOf(context), sequence: outcome.sequence, repeated: outcome.repeated })
     return outcome.entry
   }
 }
@@ -83,6 +85,5 @@ function secondsOf(value: JsonObject, field: string, absent: number): number {
 }
 
 function labelOf(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  return url.slice(url.indexOf(keyPrefix) + keyPrefix.length).replace(/\/export$/, '')
+  return pathBelow(request, keyPrefix).replace(/\/export$/, '')
 }

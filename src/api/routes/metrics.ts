@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitHits } from '../../observability/limits.ts'
+import type { UnansweredCounts } from '../../observability/unanswered.ts'
 import type { Placement } from '../../placement/placement.ts'
 
 type PlacementCounts = Placement['counts']
@@ -9,6 +10,8 @@ export interface Counted {
   readonly limitHits: Readonly<Record<string, Pick<LimitHits, 'counts'>>>
   /** Undefined where copies are not watched over. */
   readonly placement: (() => PlacementCounts) | undefined
+  /** Undefined where this node has no NATS entrance. */
+  readonly unanswered?: (() => UnansweredCounts) | undefined
 }
 
 type Metric = readonly [name: string, help: string, value: number]
@@ -17,7 +20,7 @@ type Metric = readonly [name: string, help: string, value: number]
  * `GET /metrics`: what is counted, in the text format that Prometheus reads.
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-export function metricsHandler({ limitHits, placement }: Counted) {
+export function metricsHandler({ limitHits, placement, unanswered }: Counted) {
   return async (_request: FastifyRequest, reply: FastifyReply) => {
     reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').header('cache-control', 'no-store')
     const hits = Object.entries(limitHits).flatMap(([listener, of]) =>
@@ -29,10 +32,21 @@ export function metricsHandler({ limitHits, placement }: Counted) {
       '# HELP stowage_limit_hits_total How often a request met a limit since the start.',
       '# TYPE stowage_limit_hits_total counter',
       ...hits,
+      ...(unanswered === undefined ? [] : unansweredLines(unanswered())),
       ...(placement === undefined ? [] : placementLines(placement())),
       '',
     ].join('\n')
   }
+}
+
+function unansweredLines(counts: UnansweredCounts): string[] {
+  return [
+    '# HELP stowage_nats_unanswered_total Messages on NATS whose senders wanted no answer, or none that may be sent.',
+    '# TYPE stowage_nats_unanswered_total counter',
+    `stowage_nats_unanswered_total{what="command_done"} ${counts.done}`,
+    `stowage_nats_unanswered_total{what="command_failed"} ${counts.failed}`,
+    `stowage_nats_unanswered_total{what="query"} ${counts.queries}`,
+  ]
 }
 
 function placementLines(counts: PlacementCounts): string[] {

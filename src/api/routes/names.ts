@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import { parseCid } from '../../content/get.ts'
 import type { Propagation } from '../../content/propagation.ts'
 import type { NameEntry, NameOutcome, NameVersion, Verbs } from '../../content/verbs.ts'
@@ -13,6 +14,7 @@ import { readJson } from '../json-body.ts'
 import { type NamesCommand, parseNamesCommand } from '../name-changes.ts'
 import { settlePut } from '../prefer.ts'
 import { allowOnly, flagOf, limitOf, queryOf, takeOne } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 import { sendList } from '../send-list.ts'
 import { uploadBody } from '../upload-body.ts'
 import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
@@ -58,10 +60,10 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, turns: Turns, propa
         allowOnly(query, [])
         return reply.code((await isNew()) ? 201 : 200).send(await setCid(request, reply, { name, cid, before, signal }))
       }
-      const upload = uploadRequest(request, reply, query, { ...limits, signal })
+      const upload = uploadRequest(request, reply, query, { ...limits, signal, formFields: ['mediaType'] })
       const context = contextOf(request, reply)
       const expect = await expectationOf(request, () => before)
-      const mediaType = contentTypeOf(request)
+      const mediaType = (await upload.form()).mediaType ?? contentTypeOf(request)
       const named = { name, expect, ...(mediaType === undefined ? {} : { mediaType }) }
       const status = (await isNew()) ? 201 : 200
       const outcome = await verbs.put(context, upload.start(), { ...named, signal })
@@ -82,7 +84,7 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, turns: Turns, propa
       const context = contextOf(request, reply)
       const expect = await expectationOf(request, () => orAbsent(verbs.resolveName(name, { signal })))
       const outcome = await verbs.changeNames(context, [{ kind: 'remove', name, expect }], { signal })
-      tellNames(reply, context.id, outcome)
+      tellNames(reply, eventIdOf(context), outcome)
       return { name, removed: true, revision: outcome.sequences[0] }
     },
 
@@ -92,7 +94,7 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, turns: Turns, propa
       const context = contextOf(request, reply)
       const command = parseNamesCommand(await readJson(request, reply, { ...limits, signal }))
       const outcome = await carryOut(verbs, context, command, signal)
-      tellNames(reply, context.id, outcome)
+      tellNames(reply, eventIdOf(context), outcome)
       return { entries: outcome.entries, sequences: outcome.sequences }
     },
 
@@ -137,7 +139,7 @@ export function nameRoutes(verbs: Verbs, limits: NameLimits, turns: Turns, propa
     const mediaType = contentTypeOf(request) ?? null
     const change = { kind: 'set', name, cid, size: null, mediaType, expect } as const
     const outcome = await verbs.changeNames(context, [change], { signal })
-    tellNames(reply, context.id, outcome)
+    tellNames(reply, eventIdOf(context), outcome)
     const [entry] = outcome.entries
     if (entry) reply.header('etag', etagOf(entry))
     reply.header('location', locationOf(name))
@@ -199,8 +201,7 @@ function tellNames(reply: FastifyReply, id: string, { sequences, repeated }: Nam
 
 /** @throws AppError NAME_INVALID */
 function nameOf(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
-  const text = url.slice(url.indexOf(namePrefix) + namePrefix.length)
+  const text = pathBelow(request, namePrefix)
   try {
     return decodeURIComponent(text)
   } catch (cause) {

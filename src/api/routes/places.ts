@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { LimitConfig } from '../../config.ts'
+import { eventIdOf } from '../../content/command-id.ts'
 import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import type { PlaceOutcome } from '../../placement/store-verbs.ts'
@@ -37,14 +38,18 @@ export function placeRoutes(
       const store = textField(body, 'store', 'a store')
       const outcome = await places.addStore(context, store, shardsIn(body), { signal })
       reply.code(outcome.repeated ? 200 : 201).header('location', `/api/v1/stores/${store}`)
-      return sendStores(reply, context.id, outcome)
+      return sendStores(reply, eventIdOf(context), outcome)
     },
     drain: async (request: FastifyRequest, reply: FastifyReply) => {
       const query = queryOf(request)
       allowOnly(query, ['site'])
       const at = { site: query.get('site') ?? here, store: param(request, 'store') }
       const context = contextOf(request, reply)
-      return sendStores(reply, context.id, await places.drainStore(context, at, { signal: clientGone(reply.raw) }))
+      return sendStores(
+        reply,
+        eventIdOf(context),
+        await places.drainStore(context, at, { signal: clientGone(reply.raw) }),
+      )
     },
     reshard: async (request: FastifyRequest, reply: FastifyReply) => {
       allowOnly(queryOf(request), [])
@@ -56,13 +61,17 @@ export function placeRoutes(
       if (shards === undefined) throw new AppError('REQUEST_INVALID', 're-sharding needs shards, a number')
       const to = body.to === undefined ? undefined : textField(body, 'to', 're-sharding')
       const change = { store: param(request, 'store'), to, shards }
-      return sendStores(reply, context.id, await places.reshardStore(context, change, { signal }))
+      return sendStores(reply, eventIdOf(context), await places.reshardStore(context, change, { signal }))
     },
     removeStore: async (request: FastifyRequest, reply: FastifyReply) => {
       allowOnly(queryOf(request), [])
       const context = contextOf(request, reply)
       const signal = clientGone(reply.raw)
-      return sendStores(reply, context.id, await places.removeStore(context, param(request, 'store'), { signal }))
+      return sendStores(
+        reply,
+        eventIdOf(context),
+        await places.removeStore(context, param(request, 'store'), { signal }),
+      )
     },
     removeSite: async (request: FastifyRequest, reply: FastifyReply) => {
       const query = queryOf(request)
@@ -74,7 +83,7 @@ export function placeRoutes(
         param(request, 'site'),
         options,
       )
-      tellEvent(reply, { id: context.id, sequence, repeated })
+      tellEvent(reply, { id: eventIdOf(context), sequence, repeated })
       return { site, removed: true, rootsOnlyThere }
     },
   }

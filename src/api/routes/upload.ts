@@ -3,13 +3,14 @@ import type { CID } from 'multiformats/cid'
 import type { Propagation } from '../../content/propagation.ts'
 import { partialFields } from '../../content/put.ts'
 import type { PutOutcome, Verbs } from '../../content/verbs.ts'
+import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import { expectationOf, orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
 import { settlePut } from '../prefer.ts'
 import { queryOf, takeOne } from '../query.ts'
 import type { UploadKind } from '../upload-query.ts'
-import { contentTypeOf, type UploadLimits, uploadRequest } from '../upload-request.ts'
+import { contentTypeOf, type FormFields, type UploadLimits, uploadRequest } from '../upload-request.ts'
 
 /**
  * `POST /api/v1/objects`: what the body is, its content type says. Nothing of it is read before the query is known to be
@@ -23,11 +24,17 @@ export function uploadHandler(
 ) {
   return async (request: FastifyRequest, reply: FastifyReply) => {
     const query = queryOf(request)
-    const name = takeOne(query, 'name')
+    const asked = takeOne(query, 'name')
     const signal = clientGone(reply.raw)
-    const upload = uploadRequest(request, reply, query, { ...limits, signal })
+    const formFields = asked === undefined ? (['name', 'mediaType'] as const) : (['mediaType'] as const)
+    const upload = uploadRequest(request, reply, query, { ...limits, signal, formFields })
     const context = contextOf(request, reply)
-    const named = name === undefined ? {} : await namedBy(request, verbs, name, signal)
+    const form = await upload.form()
+    const name = asked ?? form.name
+    if (name === undefined && form.mediaType !== undefined) {
+      throw new AppError('REQUEST_INVALID', 'mediaType is of a name, and there is none')
+    }
+    const named = name === undefined ? {} : await namedBy(request, verbs, name, { form, signal })
     const outcome = await verbs.put(context, upload.start(), { ...named, signal })
     tellEvent(reply, { id: outcome.eventId, sequence: outcome.sequence, repeated: outcome.repeated })
     const copies = await settlePut(request, reply, outcome.cid, { propagation, signal })
@@ -40,10 +47,10 @@ export async function namedBy(
   request: FastifyRequest,
   verbs: Pick<Verbs, 'resolveName'>,
   name: string,
-  signal: AbortSignal,
+  { form, signal }: { readonly form: FormFields; readonly signal: AbortSignal },
 ) {
   const expect = await expectationOf(request, () => orAbsent(verbs.resolveName(name, { signal })))
-  const mediaType = contentTypeOf(request)
+  const mediaType = form.mediaType ?? contentTypeOf(request)
   return { name, expect, ...(mediaType === undefined ? {} : { mediaType }) }
 }
 

@@ -3,6 +3,7 @@ import { AppError } from '../../errors.ts'
 import { clientGone } from '../../lib/client-gone.ts'
 import type { PlacementVerbs } from '../../placement/surface.ts'
 import { allowOnly, queryOf } from '../query.ts'
+import { pathBelow } from '../request-path.ts'
 
 export const whyPrefix = '/api/v1/why/'
 
@@ -17,9 +18,8 @@ export function whyHandler({ why }: Pick<PlacementVerbs, 'why'>) {
 
 /** @throws AppError NAME_INVALID */
 function referenceIn(request: FastifyRequest): string {
-  const [url = ''] = (request.raw.url ?? '').split('?', 1)
   try {
-    return decodeURIComponent(url.slice(url.indexOf(whyPrefix) + whyPrefix.length))
+    return decodeURIComponent(pathBelow(request, whyPrefix))
   } catch (cause) {
     throw new AppError('NAME_INVALID', 'the name has a percent-encoding that is not UTF-8', { cause })
   }
