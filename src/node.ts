@@ -96,6 +96,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(place.close)
     const nats = await connectNats(place.natsUrl, config.nats, log)
     opened.push(() => nats.close())
+    if (nats.sizes.from === 'account') log.info('the NATS account wants a size for every stream: each gets its share')
     const durability = await durabilityOf(config.nats)
 
     const stores = await Stores.open(nats, config.layout, config.store)
@@ -206,6 +207,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         durability,
         payloadBytesMax: nats.payloadBytesMax,
         restarts: place.server?.restarts ?? 0,
+        streamSizes: nats.sizes.from,
       },
       store: {
         space: config.layout.space,
