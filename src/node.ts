@@ -39,6 +39,7 @@ import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, sourcePeer } from './nats/event-stream.ts'
 import { createMessaging } from './nats/messaging.ts'
 import { openPlace, withoutCredentials } from './nats/place.ts'
+import { StoreRoom } from './nats/store-room.ts'
 import { watchStreams } from './nats/stream-troubles.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
 import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
@@ -103,11 +104,12 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const { raw: stored } = stores.primary
     const freeSpace = place.server === undefined ? undefined : await FreeSpace.watch(place.dataDir)
     opened.push(() => freeSpace?.close())
-    const guarded =
-      freeSpace === undefined ? stored : spacious(stored, config.nats.diskReserveBytes, () => freeSpace.bytes)
+    const [limitBytes, reserveBytes] = [place.server?.storeBytesMax, config.nats.diskReserveBytes]
+    const room = await StoreRoom.watch({ nats, limitBytes, reserveBytes, disk: freeSpace })
+    opened.push(() => room.close())
     let placement: Placement | undefined
     const routed = new RoutedBlockstore({
-      primary: verified(guarded),
+      primary: verified(spacious(stored, room)),
       others: () => placement?.others() ?? [],
       onFound: (found, failure) => placement?.onFound(found, failure),
     })
@@ -118,7 +120,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const source = { domain, site, space, node: uuidv7() }
     const eventStream = await openEventStream(nats, config.layout)
     const feed = new Feed({ nats, stream: eventStream, domain, site, space, waitMs: config.store.storeWaitMs })
-    const reads = await openReadLog(nats, config, source, place.server?.storeBytesMax)
+    const readRoom = { storeBytesMax: limitBytes, hasRoom: room.hasRoomForReads }
+    const reads = await openReadLog(nats, config, source, readRoom)
     opened.push(async () => {
       const lost = (await reads?.close()) ?? 0
       if (lost > 0) log.warn({ reads: lost }, 'reads were not recorded: the server did not take them before the stop')
@@ -134,7 +137,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
     const waitMs = config.store.storeWaitMs
-    const eventLog = new EventLog(nats, eventStream, waitMs)
+    const eventLog = new EventLog(nats, eventStream, waitMs, () => room.refusal('growth'))
     const names = await openNames(nats, { stream: eventStream, layout: config.layout, source, waitMs, reach })
     opened.push(() => names.close())
     const conflicts = new Conflicts(eventLog, names.reader, source)
@@ -219,10 +222,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       cache: cache.stats,
       limitHits: limitHits.counts(),
       scrub: await placement?.upkeep.report(),
-      disk:
-        freeSpace === undefined
-          ? undefined
-          : { freeBytes: freeSpace.bytes, reserveBytes: config.nats.diskReserveBytes },
+      disk: freeSpace === undefined ? undefined : { freeBytes: freeSpace.bytes, reserveBytes },
     })
     const api = createApi(
       {
