@@ -65,7 +65,9 @@ async function putName(node: NodeProcess): Promise<void> {
 
 const uncached = { STOWAGE_CACHE_BYTES: '0', STOWAGE_STORE_WAIT_SECONDS: '2' }
 
-test('at STOWAGE_STORE_BYTES_MAX uploads are 507, all else goes on, and a higher limit takes more', async () => {
+test('at STOWAGE_STORE_BYTES_MAX uploads are 507, all else goes on, and a higher limit takes more', {
+  timeout: 180_000,
+}, async () => {
   const dataDir = await temporaryFolder(onTestFinished)
   const node = await startServing(onTestFinished, { dataDir, env: { ...uncached, STOWAGE_STORE_BYTES_MAX: '24MiB' } })
   await putName(node)
