@@ -19,6 +19,7 @@ type Kind =
   | 'port'
   | 'bytes'
   | 'memory'
+  | 'stream-sizes'
   | 'seconds'
   | 'count'
   | 'level'
@@ -243,6 +244,10 @@ export const settings = {
     help: 'how long a request waits for NATS to come back before it fails with 503',
   },
   STORE_BYTES_MAX: { kind: 'bytes', help: 'most that the embedded server may store (default: what the disk holds)' },
+  STREAM_BYTES_MAX: {
+    kind: 'stream-sizes',
+    help: 'size of each stream that is made, for NATS accounts that want one: blocks=64GiB (all buckets together),events=4GiB,kv=256MiB (each),moves=64MiB (default: shares of the limit of such an account, else none); those of reads, queue and dead letters have settings of their own',
+  },
   DISK_RESERVE_BYTES: {
     kind: 'bytes',
     default: '256MiB',
@@ -456,10 +461,15 @@ export interface NatsConfig {
   readonly serverBinary: string | undefined
   readonly port: number
   readonly leaf: LeafConfig
+  readonly streamBytes: StreamBytes
   readonly memoryBytes: number | 'auto' | 'off'
   readonly storeBytesMax: number | undefined
   readonly diskReserveBytes: number
 }
+
+const streamKinds = ['blocks', 'events', 'kv', 'moves'] as const
+/** What was said of the sizes of streams; a kind that is not there has no bound, or a share of what the account may hold. */
+export type StreamBytes = Readonly<Partial<Record<(typeof streamKinds)[number], number>>>
 
 /** How the embedded nats-server is joined with those of other sites. Never to be shown: it has passwords. */
 export interface LeafConfig {
@@ -656,6 +666,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
         listen: leafListenOf(read.text('LEAF_LISTEN')),
         remotes: urlsOf(read.text('LEAF_REMOTE')),
       }),
+      streamBytes: Object.freeze(streamBytesOf(read.text('STREAM_BYTES_MAX')) ?? {}),
       memoryBytes: memoryOf(read.text('NATS_MEMORY_BYTES')),
       storeBytesMax: read.optionalNumber('STORE_BYTES_MAX'),
       diskReserveBytes: read.number('DISK_RESERVE_BYTES'),
@@ -870,6 +881,16 @@ function numberOf(setting: Setting, value: string): number | undefined {
   return /^\d+(\.\d+)?$/.test(value) ? Number(value) : undefined
 }
 
+/** Undefined for what is no list of kinds and sizes. */
+function streamBytesOf(value: string | undefined): StreamBytes | undefined {
+  const sizes = namesOf(value).map((part) => part.split('=').map((text) => text.trim()))
+  const isSize = ([kind = '', size = '', ...rest]: string[]) =>
+    (streamKinds as readonly string[]).includes(kind) && (parseBytes(size) ?? 0) > 0 && rest.length === 0
+  return sizes.every(isSize)
+    ? Object.fromEntries(sizes.map(([kind, size = '']) => [kind, parseBytes(size)]))
+    : undefined
+}
+
 function memoryOf(value = 'auto'): number | 'auto' | 'off' {
   return value === 'auto' || value === 'off' ? value : (parseBytes(value) ?? 'auto')
 }
@@ -926,6 +947,10 @@ function problemOf(setting: Setting, value: string): string | undefined {
       const port = numberOf(setting, value)
       return port !== undefined && Number.isInteger(port) && port <= 65535 ? undefined : 'is not a port (0-65535)'
     }
+    case 'stream-sizes':
+      return streamBytesOf(value) === undefined
+        ? `is not a list like ${streamKinds.map((kind) => `${kind}=1GiB`).join(',')}`
+        : undefined
     case 'memory':
       return value === 'auto' || value === 'off' ? undefined : problemOf({ ...setting, kind: 'bytes' }, value)
     case 'bytes':

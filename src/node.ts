@@ -40,6 +40,7 @@ import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, sourcePeer } from './nats/event-stream.ts'
 import { createMessaging } from './nats/messaging.ts'
 import { openPlace, withoutCredentials } from './nats/place.ts'
+import { StoreRoom } from './nats/store-room.ts'
 import { watchStreams } from './nats/stream-troubles.ts'
 import { openTokenHashes } from './nats/token-hashes.ts'
 import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
@@ -98,17 +99,19 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(place.close)
     const nats = await connectNats(place.natsUrl, config.nats, log)
     opened.push(() => nats.close())
+    if (nats.sizes.from === 'account') log.info('the NATS account wants a size for every stream: each gets its share')
     const durability = await durabilityOf(config.nats)
 
     const stores = await Stores.open(nats, config.layout, config.store)
     const { raw: stored } = stores.primary
     const freeSpace = place.server === undefined ? undefined : await FreeSpace.watch(place.dataDir)
     opened.push(() => freeSpace?.close())
-    const guarded =
-      freeSpace === undefined ? stored : spacious(stored, config.nats.diskReserveBytes, () => freeSpace.bytes)
+    const [limitBytes, reserveBytes] = [place.server?.storeBytesMax, config.nats.diskReserveBytes]
+    const room = await StoreRoom.watch({ nats, limitBytes, reserveBytes, disk: freeSpace })
+    opened.push(() => room.close())
     let placement: Placement | undefined
     const routed = new RoutedBlockstore({
-      primary: verified(guarded),
+      primary: verified(spacious(stored, room)),
       others: () => placement?.others() ?? [],
       onFound: (found, failure) => placement?.onFound(found, failure),
     })
@@ -119,7 +122,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const source = { domain, site, space, node: uuidv7() }
     const eventStream = await openEventStream(nats, config.layout)
     const feed = new Feed({ nats, stream: eventStream, domain, site, space, waitMs: config.store.storeWaitMs })
-    const reads = await openReadLog(nats, config, source, place.server?.storeBytesMax)
+    const readRoom = { storeBytesMax: limitBytes, hasRoom: room.hasRoomForReads }
+    const reads = await openReadLog(nats, config, source, readRoom)
     opened.push(async () => {
       const lost = (await reads?.close()) ?? 0
       if (lost > 0) log.warn({ reads: lost }, 'reads were not recorded: the server did not take them before the stop')
@@ -136,7 +140,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
     const waitMs = config.store.storeWaitMs
-    const eventLog = new EventLog(nats, eventStream, waitMs)
+    const eventLog = new EventLog(nats, eventStream, waitMs, () => room.refusal('growth'))
     const names = await openNames(nats, { stream: eventStream, layout: config.layout, source, waitMs, reach })
     opened.push(() => names.close())
     const conflicts = new Conflicts(eventLog, names.reader, source)
@@ -211,6 +215,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         durability,
         payloadBytesMax: nats.payloadBytesMax,
         restarts: place.server?.restarts ?? 0,
+        streamSizes: nats.sizes.from,
       },
       store: {
         space: config.layout.space,
@@ -222,10 +227,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       cache: cache.stats,
       limitHits: { gateway: limitHits.gateway.counts(), api: limitHits.api.counts() },
       scrub: await placement?.upkeep.report(),
-      disk:
-        freeSpace === undefined
-          ? undefined
-          : { freeBytes: freeSpace.bytes, reserveBytes: config.nats.diskReserveBytes },
+      disk: freeSpace === undefined ? undefined : { freeBytes: freeSpace.bytes, reserveBytes },
     })
     const api = createApi(
       {

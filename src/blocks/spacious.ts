@@ -1,23 +1,18 @@
-import { AppError } from '../errors.ts'
-import { formatBytes } from '../lib/units.ts'
+import type { StoreRoom } from '../nats/store-room.ts'
 import type { Blockstore } from './blockstore.ts'
 
+/** Of a block: its meta, and the headers of both messages. */
+const overheadBytes = 1_024
+
 /**
- * Refuses writes while the disk has less free space than the reserve. A nats-server that meets the end of the disk freezes
- * its streams, so it must not get there; reads go on as always.
- * @param freeBytes asked before each write; cheap, the answer may be a moment old
+ * Refuses writes while there is less room than the reserve. A nats-server that meets the end of the disk freezes its streams, and
+ * one that meets its limit takes no event either, so it must not get there; reads go on as always.
  */
-export function spacious(blocks: Blockstore, reserveBytes: number, freeBytes: () => number): Blockstore {
-  const check = (): void => {
-    const free = freeBytes()
-    if (free >= reserveBytes) return
-    throw new AppError(
-      'STORE_FULL',
-      `the disk has ${formatBytes(free)} left; ${formatBytes(reserveBytes)} are kept free`,
-      {
-        hint: 'free space on the disk, or lower STOWAGE_DISK_RESERVE_BYTES; what was stored before is still readable',
-      },
-    )
+export function spacious(blocks: Blockstore, room: Pick<StoreRoom, 'refusal' | 'took'>): Blockstore {
+  const check = (bytes: number): void => {
+    const refusal = room.refusal('blocks')
+    if (refusal !== undefined) throw refusal
+    room.took(bytes + overheadBytes)
   }
   return {
     has: (cid, options) => blocks.has(cid, options),
@@ -25,14 +20,14 @@ export function spacious(blocks: Blockstore, reserveBytes: number, freeBytes: ()
     get: (cid, options) => blocks.get(cid, options),
     getBatch: (wants, options) => blocks.getBatch(wants, options),
     put: async (block, options) => {
-      check()
+      check(block.bytes.byteLength)
       return blocks.put(block, options)
     },
     openWriter: (options) => {
       const writer = blocks.openWriter(options)
       return {
         put: async (block) => {
-          check()
+          check(block.bytes.byteLength)
           return writer.put(block)
         },
         flush: () => writer.flush(),

@@ -38,6 +38,9 @@ interface Attempt {
 
 const longestPauseMs = 500
 
+/** Subjects of events that people add with, of which there may be ever more. Copies and failures follow from them. */
+const adds = /^[^.]+\.evt\.[^.]+\.[^.]+\.(?:object\.(?:added|imported|restored)|name\.set|ipns\.published)\./
+
 /**
  * The event log of a site: append-only, and the truth that all indexes are folded from.
  *
@@ -48,13 +51,16 @@ export class EventLog {
   readonly #nats: Nats
   readonly #stream: string
   readonly #waitMs: number
+  readonly #refusal: () => AppError | undefined
   readonly #queue: Commit[] = []
   #sending: Promise<void> | undefined
 
-  constructor(nats: Nats, stream: string, waitMs: number) {
+  /** @param refusal why nothing may be added now, where it may not; what removes something is always taken */
+  constructor(nats: Nats, stream: string, waitMs: number, refusal: () => AppError | undefined = () => undefined) {
     this.#nats = nats
     this.#stream = stream
     this.#waitMs = waitMs
+    this.#refusal = refusal
   }
 
   get stream(): string {
@@ -72,6 +78,8 @@ export class EventLog {
     if (appends.length === 0 || appends.length > eventsPerBatchMax) {
       return Promise.reject(new RangeError(`${appends.length} events in one commit`))
     }
+    const refusal = appends.some(({ event }) => adds.test(event.natsSubject)) ? this.#refusal() : undefined
+    if (refusal !== undefined) return Promise.reject(refusal)
     return new Promise((resolve, reject) => {
       this.#queue.push({ appends, resolve, reject })
       // After this turn's I/O, so that requests which arrive together leave together.

@@ -7,18 +7,22 @@ import { EventReadLog } from './read-log.ts'
 /** The server sets the whole size of a bounded stream aside at once: on a small disk it must leave the rest for content. */
 const storeShareMax = 1 / 16
 
-/**
- * Undefined when the settings switch it off.
- * @param storeBytesMax what the server's streams may take together
- */
+export interface ReadLogRoom {
+  /** What the server's streams may take together. */
+  readonly storeBytesMax: number | undefined
+  /** False while a record could fill up the store. */
+  readonly hasRoom: () => boolean
+}
+
+/** Undefined when the settings switch it off. */
 export async function openReadLog(
   nats: Nats,
   { layout, reads }: Pick<Config, 'layout' | 'reads'>,
   source: EventSource,
-  storeBytesMax = Number.POSITIVE_INFINITY,
+  { storeBytesMax = Number.POSITIVE_INFINITY, hasRoom }: ReadLogRoom,
 ): Promise<EventReadLog | undefined> {
   if (!reads.on) return undefined
   const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * storeShareMax))
   await openReadStream(nats, layout, { ...reads, bytesMax })
-  return new EventReadLog({ nats, source })
+  return new EventReadLog({ nats, source, hasRoom })
 }

@@ -13,6 +13,8 @@ export interface ReadLogParts {
   readonly source: EventSource
   /** Reads that wait in memory; more are dropped, and counted. */
   readonly pendingMax?: number
+  /** False while a record could fill up the store; the read is dropped then, and counted. */
+  readonly hasRoom?: () => boolean
 }
 
 const pendingMaxDefault = 10_000
@@ -42,6 +44,7 @@ export class EventReadLog {
   readonly #source: EventSource
   readonly #templates: ReadTemplates
   readonly #pendingMax: number
+  readonly #hasRoom: () => boolean
   readonly #closing = new AbortController()
   readonly #buffers = new BufferPool(framesBytes, framesPerRunMax)
   /** Oldest first. Those of a run that is under way are among them. */
@@ -56,7 +59,8 @@ export class EventReadLog {
   #flushing: Promise<void> | undefined
   #reporter: NodeJS.Timeout | undefined
 
-  constructor({ nats, source, pendingMax }: ReadLogParts) {
+  constructor({ nats, source, pendingMax, hasRoom = () => true }: ReadLogParts) {
+    this.#hasRoom = hasRoom
     this.#nats = nats
     this.#source = source
     this.#templates = new ReadTemplates(source)
@@ -65,7 +69,7 @@ export class EventReadLog {
 
   /** Never waits, never fails. */
   read(context: ReadContext, record: ReadEntry): void {
-    if (this.#pending < this.#pendingMax && this.#write(context, record)) this.#pending++
+    if (this.#pending < this.#pendingMax && this.#hasRoom() && this.#write(context, record)) this.#pending++
     else this.#drop(1)
     this.#flushing ??= this.#flush()
   }

@@ -4,6 +4,7 @@ import type { LayoutConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { blockBucket, bucketMetadata, objectStream } from './layout.ts'
+import { makeStream } from './stream-sizes.ts'
 
 export interface BlockBucket {
   readonly bucket: string
@@ -156,9 +157,5 @@ async function createBucket(nats: Nats, layout: LayoutConfig, shard: number): Pr
     max_msgs_per_subject: 1_000_000,
     metadata: bucketMetadata(layout, shard),
   }
-  try {
-    return await nats.jsm.streams.add(config)
-  } catch (error) {
-    throw new AppError('STORE_UNAVAILABLE', `cannot create bucket ${bucket}: ${String(error)}`, { cause: error })
-  }
+  return makeStream(nats, 'blocks', config, layout.shards)
 }

@@ -1,4 +1,4 @@
-import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type { AccountLimits, JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import type { ConnectionOptions, NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
 import { connect, createInbox } from '@nats-io/transport-node'
@@ -10,6 +10,7 @@ import { readAccess } from './access.ts'
 import { Failover, movableControl, wireAnswers } from './failover.ts'
 import { RequestMux, type Requests } from './requests.ts'
 import { minimumServerVersion, olderThan } from './server-version.ts'
+import { type StreamSizes, streamSizes } from './stream-sizes.ts'
 import { WireConnection } from './wire-connection.ts'
 
 /**
@@ -26,6 +27,8 @@ export interface Nats {
   /** For the event log: an event must not wait behind a window of blocks. */
   readonly log: { readonly channel: WireConnection; readonly requests: Requests }
   readonly serverVersion: string
+  /** How large the streams may become that are made over this connection. */
+  readonly sizes: StreamSizes
   /** Largest message in bytes, headers included. */
   readonly payloadBytesMax: number
   /** False while either connection is lost. */
@@ -53,6 +56,7 @@ export async function connectNats(url: string, config: NatsConfig, log: Logger, 
   })
   try {
     const jsm = await checkServer(control)
+    const sizes = streamSizes(config.streamBytes, await accountLimits(jsm))
     const wires: Wire[] = []
     try {
       for (const of of ['data', 'log']) wires.push(await connectWire(access, name, of, log))
@@ -61,7 +65,7 @@ export async function connectNats(url: string, config: NatsConfig, log: Logger, 
       throw unreachable(access, error)
     }
     const [data, events] = wires as [Wire, Wire]
-    return assemble(access, control, jsm, { data, events }, log)
+    return assemble(access, control, { jsm, sizes }, { data, events }, log)
   } catch (error) {
     await control.close()
     throw error
@@ -125,6 +129,13 @@ async function checkServer(control: NatsConnection): Promise<JetStreamManager> {
   }
 }
 
+/** Undefined where the account does not say: then it demands nothing that could be known before. */
+async function accountLimits(jsm: JetStreamManager): Promise<AccountLimits | undefined> {
+  const info = await jsm.getAccountInfo().catch(() => undefined)
+  // With limits for each number of replicas those of the first will do: sizes are divided by the replicas.
+  return info?.tiers === undefined ? info?.limits : (Object.values(info.tiers)[0]?.limits ?? info.limits)
+}
+
 function openFailover(access: Access, control: NatsConnection, wires: Readonly<Record<string, Wire>>, log: Logger) {
   const movable = Object.entries(wires).map(([name, { channel, requests }]) => ({
     name,
@@ -137,7 +148,7 @@ function openFailover(access: Access, control: NatsConnection, wires: Readonly<R
 function assemble(
   access: Access,
   control: NatsConnection,
-  jsm: JetStreamManager,
+  { jsm, sizes }: Pick<Nats, 'jsm' | 'sizes'>,
   { data, events }: { readonly data: Wire; readonly events: Wire },
   log: Logger,
 ): Nats {
@@ -161,6 +172,7 @@ function assemble(
     control,
     js: jetstream(control),
     jsm,
+    sizes,
     data: data.channel,
     requests: data.requests,
     log: events,

@@ -18,6 +18,7 @@ export async function inDomain(nats: Nats, domain: string): Promise<Nats> {
     requests: redirected(nats.requests, domain),
     log: { channel: log.channel, requests: redirected(log.requests, domain) },
     serverVersion: nats.serverVersion,
+    sizes: nats.sizes,
     payloadBytesMax: nats.payloadBytesMax,
     get connected() {
       return nats.connected

@@ -6,7 +6,7 @@ import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { eventStream, eventSubjects, liveSubjectsOf, readStream, readSubjects } from './layout.ts'
 import { TransientError } from './requests.ts'
-import { noRoomFor } from './reserve.ts'
+import { makeStream, type StreamKind, unmade } from './stream-sizes.ts'
 
 const streamNotFound = 10059
 const noMessageFound = 10037
@@ -34,7 +34,7 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
     deny_purge: true,
     republish: { src: `${layout.domain}.evt.>`, dest: liveSubjectsOf(layout) },
   }
-  const actual = await createOrFind(nats, config)
+  const actual = await createOrFind(nats, 'events', config)
   for (const key of ['deny_delete', 'deny_purge', 'allow_direct', 'allow_atomic', 'max_age'] as const) {
     if (actual[key] === config[key]) continue
     throw new AppError(
@@ -50,7 +50,8 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
       hint: 'it belongs to another site: set STOWAGE_SITE to that one, or choose another STOWAGE_DOMAIN',
     })
   }
-  if (actual.republish?.dest !== config.republish?.dest) await update(nats, { ...actual, ...config })
+  if (actual.republish?.dest !== config.republish?.dest)
+    await update(nats, { ...actual, ...config, max_bytes: actual.max_bytes })
   return name
 }
 
@@ -140,24 +141,18 @@ async function configOf(nats: Nats, name: string): Promise<StreamConfig> {
 type StreamSettings = Partial<StreamConfig> & { readonly name: string; readonly allow_atomic: boolean }
 
 /** @returns the configuration that it has now, whoever made it */
-async function createOrFind(nats: Nats, config: StreamSettings): Promise<StreamConfig> {
+async function createOrFind(nats: Nats, kind: StreamKind, config: StreamSettings): Promise<StreamConfig> {
   const found = await nats.jsm.streams.info(config.name).catch((error: unknown) => {
     if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
     throw new AppError('STORE_UNAVAILABLE', `cannot look up stream ${config.name}`, { cause: error })
   })
-  const { config: actual } =
-    found ??
-    (await nats.jsm.streams.add(config).catch((error: unknown) => {
-      const full = noRoomFor(config.name, error)
-      if (full !== undefined) throw full
-      throw new AppError('STORE_UNAVAILABLE', `cannot create stream ${config.name}: ${String(error)}`, { cause: error })
-    }))
+  const { config: actual } = found ?? (await makeStream(nats, kind, config))
   return actual
 }
 
 async function update(nats: Nats, config: StreamSettings): Promise<void> {
   await nats.jsm.streams.update(config.name, config).catch((error: unknown) => {
-    const full = noRoomFor(config.name, error)
+    const full = unmade(config.name, error)
     if (full !== undefined) throw full
     throw new AppError('STORE_UNAVAILABLE', `cannot update stream ${config.name}: ${String(error)}`, { cause: error })
   })
@@ -170,6 +165,7 @@ const nanosecondsPerDay = 86_400e9
  * @returns the stream's name
  */
 export async function openReadStream(nats: Nats, layout: LayoutConfig, bounds: ReadLogConfig): Promise<string> {
+  const size = nats.sizes.bytesOf('reads', { replicas: layout.replicas }) ?? bounds.bytesMax
   const config = {
     name: readStream(layout.domain),
     description: 'Stowage read log',
@@ -178,7 +174,7 @@ export async function openReadStream(nats: Nats, layout: LayoutConfig, bounds: R
     storage: StorageType.File,
     discard: DiscardPolicy.Old,
     max_age: Math.round(bounds.daysMax * nanosecondsPerDay),
-    max_bytes: bounds.bytesMax,
+    max_bytes: Math.min(bounds.bytesMax, size),
     num_replicas: layout.replicas,
     // Reads have no idempotency key: the server need not remember ids.
     duplicate_window: 1e9,
@@ -188,7 +184,7 @@ export async function openReadStream(nats: Nats, layout: LayoutConfig, bounds: R
     allow_atomic: false,
     ...(layout.replicas === 1 ? { persist_mode: PersistMode.Async } : {}),
   }
-  const actual = await createOrFind(nats, config)
+  const actual = await createOrFind(nats, 'reads', config)
   if (!actual.subjects.includes(readSubjects(layout))) {
     throw new AppError('STORE_MISMATCH', `stream ${config.name} does not hold ${readSubjects(layout)}`, {
       hint: 'it belongs to another site: set STOWAGE_SITE to that one, or choose another STOWAGE_DOMAIN',

@@ -10,6 +10,7 @@ import { kvStream, multiGetSubjectsMax, removalKeptSeconds } from './layout.ts'
 import { patiently } from './patience.ts'
 import type { Publication } from './publish.ts'
 import { TransientError } from './requests.ts'
+import { makeStream } from './stream-sizes.ts'
 
 export interface KvRecord {
   readonly key: string
@@ -75,10 +76,11 @@ export class KvBucket {
     }
     try {
       await nats.jsm.streams.info(kv.stream).catch((error: unknown) => {
-        if (error instanceof JetStreamApiError && error.code === streamNotFound) return nats.jsm.streams.add(config)
+        if (error instanceof JetStreamApiError && error.code === streamNotFound) return makeStream(nats, 'kv', config)
         throw error
       })
     } catch (cause) {
+      if (cause instanceof AppError) throw cause
       throw new AppError('STORE_UNAVAILABLE', `cannot open the KV bucket ${bucket}: ${String(cause)}`, { cause })
     }
     return kv

@@ -12,6 +12,7 @@ import type { LayoutConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { moveStream, moveSubjects } from './layout.ts'
+import { makeStream } from './stream-sizes.ts'
 
 /** A message of the queue, this node's until it is acknowledged or given back. */
 export interface Move {
@@ -60,7 +61,7 @@ export async function openMoveQueue(nats: Nats, layout: LayoutConfig): Promise<M
   const open = async (): Promise<Consumer> => {
     await nats.jsm.streams.info(stream).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError) || error.code !== streamNotFound) throw error
-      return nats.jsm.streams.add({
+      return makeStream(nats, 'moves', {
         name: stream,
         description: 'Stowage copies to be made or removed',
         subjects: [moveSubjects(layout)],

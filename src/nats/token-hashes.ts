@@ -13,7 +13,9 @@ const wrongLastSequence = 10071
  * @throws AppError STORE_UNAVAILABLE, from every method too
  */
 export async function openTokenHashes(nats: Nats, domain: string, replicas: number) {
-  const kv = await asking(() => new Kvm(nats.js).create(tokenBucket(domain), { history: 5, replicas }))
+  const size = nats.sizes.bytesOf('kv', { replicas })
+  const bounds = size === undefined ? {} : { max_bytes: size }
+  const kv = await asking(() => new Kvm(nats.js).create(tokenBucket(domain), { history: 5, replicas, ...bounds }))
   const lookUp = replicas > 1 ? atLeader(nats, tokenBucket(domain)) : directly(kv)
   return {
     get: (id: string) => asking(() => lookUp(id)),

@@ -5,7 +5,7 @@ import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
 import { deadStream, deadSubjects, queueConsumer, queueFilter, queueStream, queueSubjects } from './layout.ts'
 import { encode, headersOf, type Incoming } from './messaging.ts'
-import { noRoomFor } from './reserve.ts'
+import { makeStream, type StreamKind, unmade } from './stream-sizes.ts'
 
 /** A stored message; it is delivered again, here or at another node, until it is acknowledged. */
 export interface QueuedMessage extends Incoming {
@@ -56,18 +56,26 @@ export function queueBounds(comms: CommsConfig, storeBytesMax = Number.POSITIVE_
  * @throws AppError STORE_UNAVAILABLE | STORE_MISMATCH | STORE_FULL (the bounds do not fit into the server)
  */
 export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: QueueBounds): Promise<WorkQueue> {
-  const { ackWaitMs, queueBytesMax, deadBytesMax } = bounds
-  const { domain, space } = layout
+  const { ackWaitMs } = bounds
+  const { domain, space, replicas } = layout
+  const queueBytesMax = Math.min(
+    bounds.queueBytesMax,
+    nats.sizes.bytesOf('queue', { replicas }) ?? Number.POSITIVE_INFINITY,
+  )
+  const deadBytesMax = Math.min(
+    bounds.deadBytesMax,
+    nats.sizes.bytesOf('dead', { replicas }) ?? Number.POSITIVE_INFINITY,
+  )
   const queue = queueStream(domain)
   const open = async (): Promise<Consumer> => {
-    await openStream(nats, {
+    await openStream(nats, 'dead', {
       ...streamOf(layout),
       ...deadLetters,
       name: deadStream(domain),
       subjects: [deadSubjects(domain)],
       max_bytes: deadBytesMax,
     })
-    await openStream(nats, {
+    await openStream(nats, 'queue', {
       ...streamOf(layout),
       ...workQueue,
       ...undeduplicated(domain),
@@ -165,12 +173,12 @@ const consumerExists = 10148
 
 type Bounded = Partial<StreamConfig> & Pick<StreamConfig, 'name' | 'max_bytes' | 'discard'>
 
-async function openStream(nats: Nats, config: Bounded): Promise<void> {
+async function openStream(nats: Nats, kind: StreamKind, config: Bounded): Promise<void> {
   const existing = await nats.jsm.streams.info(config.name).catch((error: unknown) => {
     if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
     throw error
   })
-  const actual = existing?.config ?? (await inRoom(config.name, nats.jsm.streams.add(config))).config
+  const actual = existing?.config ?? (await makeStream(nats, kind, config)).config
   if (actual.retention === config.retention && actual.subjects.includes(config.subjects?.[0] ?? '')) {
     const { max_bytes, discard, duplicate_window, sources } = config
     const update = (changes: Partial<StreamConfig>) =>
@@ -193,7 +201,7 @@ async function inRoom<T>(stream: string, made: Promise<T>): Promise<T> {
   try {
     return await made
   } catch (error) {
-    throw noRoomFor(stream, error) ?? error
+    throw unmade(stream, error) ?? error
   }
 }
 

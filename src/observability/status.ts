@@ -21,6 +21,8 @@ export interface NodeStatus {
     readonly durability: 'fsync' | 'os-cache' | 'unknown'
     readonly payloadBytesMax: number
     readonly restarts: number
+    /** Who says how large streams may become. */
+    readonly streamSizes: 'settings' | 'account' | 'nobody'
   }
   readonly store: {
     readonly space: string

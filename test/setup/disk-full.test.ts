@@ -42,17 +42,42 @@ async function expectReadable(node: NodeProcess, kept: readonly Kept[]): Promise
   for (const { cid, bytes } of kept) expect(Buffer.compare(await download(node, cid), bytes)).toBe(0)
 }
 
+/** What a full store has to do all the same: show what there is, and let go of it. */
+async function expectClearable(node: NodeProcess, cid: string): Promise<void> {
+  const api = `${node.apiUrl}/api/v1`
+  const headers = { authorization: `Bearer ${node.token}` }
+  const statusOfCall = async (path: string, method = 'GET') => (await fetch(api + path, { method, headers })).status
+  for (const path of ['/names', '/events?follow=false', '/status', `/objects/${cid}`]) {
+    expect([path, await statusOfCall(path)]).toEqual([path, 200])
+  }
+  expect((await fetch(`${node.apiUrl}/readyz`)).status).toBe(200)
+  expect(await statusOfCall('/names/kept', 'DELETE')).toBeLessThan(300)
+  expect(await statusOfCall(`/objects/${cid}`, 'DELETE')).toBeLessThan(300)
+  expect((await fetch(`${node.gatewayUrl}/ipfs/${cid}`)).status).toBe(410)
+}
+
+/** A name to be removed when the store is full. */
+async function putName(node: NodeProcess): Promise<void> {
+  const headers = { authorization: `Bearer ${node.token}` }
+  const reply = await fetch(`${node.apiUrl}/api/v1/names/kept`, { method: 'PUT', headers, body: 'kept' })
+  expect(reply.ok).toBe(true)
+}
+
 const uncached = { STOWAGE_CACHE_BYTES: '0', STOWAGE_STORE_WAIT_SECONDS: '2' }
 
-test('at STOWAGE_STORE_BYTES_MAX uploads are 507, all else goes on, and a higher limit takes more', async () => {
+test('at STOWAGE_STORE_BYTES_MAX uploads are 507, all else goes on, and a higher limit takes more', {
+  timeout: 180_000,
+}, async () => {
   const dataDir = await temporaryFolder(onTestFinished)
   const node = await startServing(onTestFinished, { dataDir, env: { ...uncached, STOWAGE_STORE_BYTES_MAX: '24MiB' } })
+  await putName(node)
   const { refused, kept } = await uploadUntilRefused(node)
   expect([refused.status, refused.body.code]).toEqual([507, 'store_full'])
-  expect(refused.body.hint).toMatch(/free space or raise its limit/)
+  expect(refused.body.hint).toMatch(/raise its limit \(STOWAGE_STORE_BYTES_MAX/)
   expect(refused.headers.get('retry-after')).toBe('60')
   await expectReadable(node, kept)
-  expect((await fetch(`${node.apiUrl}/readyz`)).status).toBe(200)
+  const gone = kept.pop()
+  await expectClearable(node, gone?.cid ?? '')
   expect(await node.end('SIGTERM')).toBe(0)
   const again = await startServing(onTestFinished, { dataDir, env: { ...uncached, STOWAGE_STORE_BYTES_MAX: '64MiB' } })
   await expectReadable(again, kept)
@@ -85,11 +110,14 @@ test.runIf(canMount)('below the reserve uploads are 507, and work again when spa
   await writeFile(filler, Buffer.alloc(40 * MiB))
   const env = { ...onlyTheDisk, STOWAGE_DISK_RESERVE_BYTES: '24MiB' }
   const node = await startServing(onTestFinished, { dataDir: join(disk, 'data'), env })
+  await putName(node)
   const { refused, kept } = await uploadUntilRefused(node)
   expect([refused.status, refused.body.code]).toEqual([507, 'store_full'])
   expect(refused.body.message).toMatch(/kept free/)
   expect(refused.body.hint).toContain('STOWAGE_DISK_RESERVE_BYTES')
   await expectReadable(node, kept)
+  const gone = kept.pop()
+  await expectClearable(node, gone?.cid ?? '')
   await rm(filler)
   await vi.waitFor(async () => expect((await upload(node, randomBytes(1000))).status).toBe(201), waiting)
   await roundTrip(node, randomBytes(uploadBytes))

@@ -56,7 +56,7 @@ export function checkStore(store: unknown): Check[] {
 /** What the node says of its NATS server: `{ version, durability, payloadBytesMax }`. */
 export function checkNats(nats: unknown): Check[] {
   const facts = typeof nats === 'object' && nats !== null ? (nats as Readonly<Record<string, unknown>>) : {}
-  const { version, durability, payloadBytesMax: maxPayload } = facts
+  const { version, durability, payloadBytesMax: maxPayload, streamSizes } = facts
   const checks: Check[] = []
   if (typeof version === 'string') {
     const [major = 0, minor = 0] = version.split('.').map(Number)
@@ -70,6 +70,9 @@ export function checkNats(nats: unknown): Check[] {
     const small = maxPayload < 2 * 1024 * 1024
     const hint = 'set max_payload: 8MB in the configuration of nats-server'
     checks.push(small ? warn('max payload', `${text}: large blocks travel in parts`, hint) : ok('max payload', text))
+  }
+  if (streamSizes === 'account') {
+    checks.push(ok('stream sizes', 'shares of what the NATS account may hold; STOWAGE_STREAM_BYTES_MAX sets others'))
   }
   return checks
 }
