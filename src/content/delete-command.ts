@@ -27,7 +27,8 @@ const indexBehindMs = 5_000
 
 /**
  * Takes a root out of view; its blocks stay. A name that is set meanwhile keeps it in view (names/view.ts); where the
- * deletion is forced, such a name is removed too if it is before the deletion in the log, by a commit of its own.
+ * deletion is forced, such a name is removed too if it is before the deletion in the log, by a commit of its own. So are
+ * names beyond those that fit into the commit of the deletion; the outcome tells the names of that commit.
  */
 export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): Verbs['deleteObject'] {
   const { blocks, names, commands, reach } = parts
@@ -43,14 +44,15 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
         if (await isOutOfView(names, cid, signal)) throw objectDeleted(cid)
         if (!(await blocks.has(cid, { signal }))) throw new AppError('BLOCK_NOT_FOUND', `${cid} is not stored here`)
         const affected = (await names.index.namesOf(cid, signal)).map(({ name }) => name)
-        checkNamed(cid, affected, force)
+        if (!force) checkNotNamed(cid, affected)
         const after = await names.objects.latestElsewhere([cid], signal)
         const commitSteps = (steps: readonly Step[]) => {
           reach('delete-decided')
           return commit(steps, (at) => reach(`delete-${at}`))
         }
         return decide(
-          affected,
+          // Those that do not fit into this commit go as the overtaken do.
+          affected.slice(0, changesMax - 1),
           true,
           (heads) => {
             // One that was given to other content meanwhile keeps it.
@@ -71,7 +73,7 @@ export function createDeleteCommand(parts: DeleteCommandParts, decide: Decide): 
   }
 }
 
-/** The names that were set after the command had looked, and before it was committed. */
+/** The names that were set after the command had looked and before it was committed, and those that it had no room for. */
 async function removeOvertaken(
   { names, commands, reach }: DeleteCommandParts,
   decide: Decide,
@@ -118,17 +120,12 @@ async function namesBefore(names: Names, cid: CID, { event, sequence }: Recorded
 
 const holds = (a: CID, b: CID): boolean => rootKey(a) === rootKey(b)
 
-/** @throws AppError OBJECT_NAMED | LIMIT_EXCEEDED */
-function checkNamed(cid: CID, affected: readonly string[], force: boolean): void {
-  if (affected.length > 0 && !force) {
-    const shown = affected.slice(0, 5).map((name) => JSON.stringify(name))
-    const more = affected.length > shown.length ? ` and ${affected.length - shown.length} more` : ''
-    throw new AppError('OBJECT_NAMED', `${cid} is named ${shown.join(', ')}${more}`, {
-      hint: 'remove the names first, or force it, which removes them too',
-    })
-  }
-  if (affected.length < changesMax) return
-  throw new AppError('LIMIT_EXCEEDED', `${cid} has more than ${changesMax - 1} names`, {
-    hint: 'remove some of them first',
+/** @throws AppError OBJECT_NAMED */
+function checkNotNamed(cid: CID, affected: readonly string[]): void {
+  if (affected.length === 0) return
+  const shown = affected.slice(0, 5).map((name) => JSON.stringify(name))
+  const more = affected.length > shown.length ? ` and ${affected.length - shown.length} more` : ''
+  throw new AppError('OBJECT_NAMED', `${cid} is named ${shown.join(', ')}${more}`, {
+    hint: 'remove the names first, or force it, which removes them too',
   })
 }

@@ -58,6 +58,7 @@ export interface NameOutcome {
 
 export interface DeleteOutcome {
   readonly cid: string
+  /** In the commit of the deletion, which holds 254; a deletion that is forced removes all others after it. */
   readonly namesRemoved: readonly string[]
   readonly sequence: number
   readonly repeated: boolean

@@ -2,11 +2,11 @@ import type { DirectoryEntry } from '../content/get.ts'
 import { formatBytes } from '../lib/units.ts'
 import { type ListingQuery, listingSearch, type SortKey } from './listing-query.ts'
 import { assetHash, escapeHtml, page } from './page.ts'
-import { breadcrumbs, isPlain, linkToCid, shortCid, shown, splitRoot } from './place-links.ts'
+import { breadcrumbs, formLink, isPlain, linkToCid, shortCid, shown, splitRoot } from './place-links.ts'
 import { type ContentRequest, encodeSegment } from './request.ts'
 
 /** Raise it when the markup below changes, so that no cache keeps the old look. */
-const markupVersion = '2'
+const markupVersion = '3'
 export const listingHash = assetHash(markupVersion)
 
 /** One page of a directory. */
@@ -39,7 +39,7 @@ export function listingHtml(request: ContentRequest, directory: DirectoryEntry['
 <header>
 <h1>${shown(title)}</h1>
 <div class="path">${breadcrumbs(request)}</div>
-<p class="meta">${summary(listing)}${ownCid} · download as <a href="?format=car">CAR</a> or <a href="?format=tar">TAR</a></p>
+<p class="meta">${summary(listing)}${ownCid} · download as ${formLink(place, cid, 'car', 'CAR')} or ${formLink(place, cid, 'tar', 'TAR')}</p>
 </header>
 ${isEmpty ? '<p class="empty">This directory is empty.</p>' : table(request, directory, listing)}
 ${pager(directory, listing)}</div>`,
@@ -83,7 +83,7 @@ function sortLink(directory: DirectoryEntry['cid'], query: ListingQuery, sort: S
   const descending = isOn ? !query.descending : sort === 'size'
   const arrow = isOn ? ` <span aria-hidden="true">${query.descending ? '↓' : '↑'}</span>` : ''
   const current = isOn ? ` aria-current="true"` : ''
-  return `<a href="?${escapeHtml(listingSearch({ ...query, sort, descending }, directory))}"${current}>${label}${arrow}</a>`
+  return `<a rel="nofollow" href="?${escapeHtml(listingSearch({ ...query, sort, descending }, directory))}"${current}>${label}${arrow}</a>`
 }
 
 function parentRow({ href, tail }: ContentRequest): string {

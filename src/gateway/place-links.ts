@@ -16,6 +16,16 @@ export function linkToCid(place: Place, cid: string, filename?: string): string 
   return `href="${gateway}/ipfs/${cid}?filename=${name}"`
 }
 
+/**
+ * A link to the same content in another form. A CAR or tar of each folder is all that is below it again, once for every
+ * level: crawlers are asked not to take it, and for those that only know to stay below where they began (`wget -r -np`)
+ * it leads to the content's own CID.
+ */
+export function formLink(place: Place, cid: string, format: string, text: string): string {
+  const content = place.gateway === undefined ? '' : `${escapeHtml(place.gateway)}/ipfs/${cid}`
+  return `<a rel="nofollow" href="${content}?format=${format}">${text}</a>`
+}
+
 /** Most names need no escape, in HTML or in a URL, and a page has a thousand of them. */
 export const isPlain = (name: string): boolean => /^[\w.~-]+$/.test(name)
 

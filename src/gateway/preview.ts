@@ -1,11 +1,11 @@
 import { CID } from 'multiformats/cid'
 import { formatBytes, KiB } from '../lib/units.ts'
 import { assetHash, page } from './page.ts'
-import { breadcrumbs, linkToCid, shortCid, shown } from './place-links.ts'
+import { breadcrumbs, formLink, linkToCid, shortCid, shown } from './place-links.ts'
 import { type ContentRequest, encodeSegment } from './request.ts'
 
 /** Raise it when the markup below changes, so that no cache keeps the old look. */
-const markupVersion = '1'
+const markupVersion = '2'
 export const previewHash = assetHash('preview', markupVersion)
 
 /** Of HTML for the values of one block; what is left is named, not shown. */
@@ -28,6 +28,7 @@ export function previewHtml(request: ContentRequest, { cid, codec, blockBytes, v
   const rendering = value === undefined ? undefined : new Rendering(request)
   const body = value === undefined ? '' : `<div class="node">${rendering?.value(value.of, [], 0) ?? ''}</div>`
   const cut = rendering?.isCut ?? true
+  const form = (format: string, text: string) => formLink(request.place, cid, format, text)
   const own = request.tail.length === 0 ? '' : ` · <a ${linkToCid(request.place, cid)}>${shortCid(cid)}</a>`
   return page({
     title: `${codec} block ${shortCid(cid)}`,
@@ -36,10 +37,10 @@ export function previewHtml(request: ContentRequest, { cid, codec, blockBytes, v
 <header>
 <h1>${codec} block</h1>
 <div class="path">${breadcrumbs(request)}</div>
-<p class="meta">${formatBytes(blockBytes)}${own} · <a href="?format=${codec}">as ${codec}</a> · <a href="?format=raw">raw block</a> · with all below it as <a href="?format=car">CAR</a></p>
+<p class="meta">${formatBytes(blockBytes)}${own} · ${form(codec, `as ${codec}`)} · ${form('raw', 'raw block')} · with all below it as ${form('car', 'CAR')}</p>
 </header>
 ${body}
-${cut ? `<p class="note">This block is too large to be shown whole: <a href="?format=${codec}">get all ${formatBytes(blockBytes)} of it</a>.</p>` : ''}
+${cut ? `<p class="note">This block is too large to be shown whole: ${form(codec, `get all ${formatBytes(blockBytes)} of it`)}.</p>` : ''}
 </div>`,
   })
 }

@@ -31,6 +31,33 @@ test('a directory without its slash is redirected on this host, query and all', 
   expect((await ask(`/ipfs/${root}?go-get=1`)).status).toBe(200)
 })
 
+test('a crawler finds each folder once: other forms and orders are nofollow, and forms lie beside the tree', async () => {
+  const { ask, store } = await openGateway(onTestFinished)
+  const root = await importDag(store, [
+    { path: 'd/sub/a', content: text('x') },
+    { path: 'd/b', content: text('y') },
+  ])
+  const html = { headers: { accept: 'text/html' } }
+  for (const path of ['', 'sub/']) {
+    const base = `http://gateway/ipfs/${root}/${path}`
+    const page = (await ask(`/ipfs/${root}/${path}`, html)).text
+    const links = [...page.matchAll(/<a ([^>]*)>/g)].map(([, attributes = '']) => ({
+      url: new URL(/href="([^"]*)"/.exec(attributes)?.[1]?.replaceAll('&amp;', '&') ?? '', base),
+      nofollow: / rel="nofollow"|^rel="nofollow"/.test(attributes),
+    }))
+    const forms = links.filter(({ url }) => url.searchParams.has('format'))
+    expect(forms.map(({ url }) => url.searchParams.get('format'))).toEqual(['car', 'tar'])
+    for (const { url, nofollow } of forms) {
+      expect(nofollow).toBe(true)
+      expect(url.pathname.startsWith(`/ipfs/${root}/`)).toBe(false)
+      expect((await ask(`${url.pathname}${url.search}`)).status).toBe(200)
+    }
+    const followed = links.filter(({ url, nofollow }) => !nofollow && url.pathname.startsWith(`/ipfs/${root}/`))
+    for (const { url } of followed) expect(url.search).toBe('')
+    expect(followed.length).toBeGreaterThan(0)
+  }
+})
+
 test('index.html is served in the name of its directory', async () => {
   const { ask, store } = await openGateway(onTestFinished)
   const root = await importDag(store, [{ path: 'd/index.html', content: text('<p>hi') }])

@@ -137,6 +137,38 @@ test('a forced deletion also removes the names that were set while it was decide
   expect(await slow.deleteObject(context, cid, { signal, force: true })).toEqual({ ...outcome, repeated: true })
 })
 
+test('a forced deletion removes any number of names, also where it ended before and is repeated', async ({
+  onTestFinished,
+}) => {
+  const { slow, log, fast, near } = await openTwo(onTestFinished)
+  const { cid } = await fast.put(contextOf(), fileOf('hello'), { signal })
+  const all = Array.from({ length: 300 }, (_, index) => `many/${String(index).padStart(3, '0')}`)
+  for (let at = 0; at < all.length; at += 250) {
+    const names = all.slice(at, at + 250)
+    await fast.changeNames(
+      contextOf(),
+      names.flatMap((name) => naming(name, cid.toString())),
+      { signal },
+    )
+  }
+  const context = contextOf()
+  const stopped = new AbortController()
+  const held = log.holdNext()
+  const deleted = slow.deleteObject(context, cid, { signal: stopped.signal, force: true })
+  await held
+  // The deletion gets into the log, and whoever asked for it is gone before the rest of the names is.
+  stopped.abort(new Error('gone'))
+  log.release()
+  await deleted.catch(() => undefined)
+  expect(await fast.isDeleted(cid, { signal })).toBe(false)
+  const outcome = await fast.deleteObject(context, cid, { signal, force: true })
+  expect(outcome.namesRemoved).toHaveLength(254)
+  expect(await fast.isDeleted(cid, { signal })).toBe(true)
+  expect((await fast.listNames('', { limit: 9, signal })).names).toEqual([])
+  const removed = storyOf(await near.events()).filter((line) => line.startsWith('name.removed'))
+  expect(removed.sort()).toEqual(all.map((name) => `name.removed ${name}`))
+})
+
 test('content that is put again while its deletion is on the way into the index is in view, though nobody else looks', async ({
   onTestFinished,
 }) => {
