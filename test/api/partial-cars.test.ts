@@ -28,7 +28,9 @@ const importAs = async ({ node, token }: NodeCli, car: Uint8Array, query = '') =
 }
 
 const read = async ({ node }: NodeCli, path: string) => {
-  const response = await fetch(`${node.gatewayUrl}/ipfs/${path}?format=raw`, { headers: { accept: 'application/json' } })
+  const response = await fetch(`${node.gatewayUrl}/ipfs/${path}?format=raw`, {
+    headers: { accept: 'application/json' },
+  })
   const text = await response.text()
   return { status: response.status, text }
 }
@@ -75,7 +77,10 @@ test('of a partial CAR a part that was never put is not found, no scrub calls it
   const part = carV1([top.cid], [top, here])
   expect((await importAs(cli, part)).status).toBe(400)
   const taken = await importAs(cli, part, '?partial=true')
-  expect(taken).toMatchObject({ status: 201, body: { partial: true, missing: [`${never.cid}`], roots: [`${top.cid}`] } })
+  expect(taken).toMatchObject({
+    status: 201,
+    body: { partial: true, missing: [`${never.cid}`], roots: [`${top.cid}`] },
+  })
   expect(await read(cli, `${top.cid}/here`)).toEqual({ status: 200, text: 'what was put of it' })
   const absent = await read(cli, `${top.cid}/never`)
   expect(absent.status).toBe(404)
@@ -90,7 +95,10 @@ test('of a partial CAR a part that was never put is not found, no scrub calls it
   // The rest comes by another put: the next look at all of it finds it whole.
   expect((await importAs(cli, carV1([never.cid], [never]))).status).toBe(201)
   await scrub(cli)
-  await vi.waitFor(async () => expect(await statusOf(cli, top.cid)).toMatchObject({ partial: false, missing: 0 }), 20_000)
+  await vi.waitFor(
+    async () => expect(await statusOf(cli, top.cid)).toMatchObject({ partial: false, missing: 0 }),
+    20_000,
+  )
   expect((await read(cli, `${top.cid}/never`)).status).toBe(200)
   // What is whole and loses a part is lost.
   await remove(cli, never, ['chunk', 'meta'])
@@ -118,19 +126,33 @@ test('a CAR without roots is taken as partial: its blocks can be read, and the a
   const bag = carV1([], [here, never])
   expect(await importAs(cli, bag)).toMatchObject({ status: 400, body: { code: 'car_invalid' } })
   const none = { cid: null, path: null, roots: [], partial: true, missing: null, blocks: 2, newBlocks: 0 }
-  expect(await importAs(cli, bag, '?partial=true')).toEqual({ status: 201, location: null, body: expect.objectContaining(none) })
+  expect(await importAs(cli, bag, '?partial=true')).toEqual({
+    status: 201,
+    location: null,
+    body: expect.objectContaining(none),
+  })
   expect((await read(cli, `${here.cid}`)).text).toBe('what was put of it')
   await writeFile(join(cli.folder, 'bag.car'), carV1([], [raw('another')]))
   expect((await cli.run(['car', 'import', 'bag.car'])).exitCode).not.toBe(0)
   expect((await cli.run(['car', 'import', '--partial', 'bag.car'])).stdout).toBe('imported 1 blocks without a root\n')
   expect((await cli.run(['car', 'import', '--partial', '--quiet', 'bag.car'])).stdout).toBe('')
-  const headers = { authorization: `Bearer ${cli.token}`, 'content-type': 'application/vnd.ipld.car', 'idempotency-key': 'k1' }
+  const headers = {
+    authorization: `Bearer ${cli.token}`,
+    'content-type': 'application/vnd.ipld.car',
+    'idempotency-key': 'k1',
+  }
   const send = () =>
-    fetch(`${cli.node.apiUrl}/api/v1/objects?partial=true`, { method: 'POST', headers, body: carV1([], [raw('third')]) })
+    fetch(`${cli.node.apiUrl}/api/v1/objects?partial=true`, {
+      method: 'POST',
+      headers,
+      body: carV1([], [raw('third')]),
+    })
   const first = await (await send()).json()
   expect(await (await send()).json()).toEqual(first)
   const [event] = await eventsOf(cli, 'imported')
-  expect(JSON.parse(event ?? '{}')).toMatchObject({ event: { data: { cid: null, roots: [], partial: true, blocks: 2 } } })
+  expect(JSON.parse(event ?? '{}')).toMatchObject({
+    event: { data: { cid: null, roots: [], partial: true, blocks: 2 } },
+  })
 }, 120_000)
 
 test('a CAR whose root lies in its own CID is whole with what that links to alone', async ({ onTestFinished }) => {

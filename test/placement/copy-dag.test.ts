@@ -171,9 +171,9 @@ test('a block that cannot be decoded is copied as it is', async () => {
   await source.put(odd, { signal })
   const top = hashBlock(dagCbor.encode([odd.cid]), 0x71)
   await source.put(top, { signal })
-  await expect(
-    copyDag(top.cid, new CountingStore(), [routeTo('a', source)], options),
-  ).resolves.toMatchObject({ blocks: 2 })
+  await expect(copyDag(top.cid, new CountingStore(), [routeTo('a', source)], options)).resolves.toMatchObject({
+    blocks: 2,
+  })
 })
 
 test('an abort ends it', async () => {

@@ -175,7 +175,10 @@ test('a part is whole once all of it was put or hashed, and copies of the part a
   for (const whole of [hashed, [put('a'), 'hub'] as const]) {
     const facts = folded([putPart('a', [one]), 'hub'], hashedInPart, whole)
     expect(facts && partOf(facts)).toBeUndefined()
-    expect(facts?.copies).toMatchObject([{ site: 'hub', state: 'verified' }, { ...paris, state: 'failed' }])
+    expect(facts?.copies).toMatchObject([
+      { site: 'hub', state: 'verified' },
+      { ...paris, state: 'failed' },
+    ])
     expect(facts?.copies[0]?.partial).toBeUndefined()
   }
 })
@@ -188,7 +191,10 @@ test('a part that is put where all of it lies changes nothing of that copy', () 
 })
 
 test('what sites know of a part is the same in whatever order their logs have the events of others', () => {
-  const hub = [[putPart('a', [one]), 'hub'] as const, [copyEvents.verified(root, { site: 'hub', store: 'a' }, size), 'hub'] as const]
+  const hub = [
+    [putPart('a', [one]), 'hub'] as const,
+    [copyEvents.verified(root, { site: 'hub', store: 'a' }, size), 'hub'] as const,
+  ]
   const other = [
     [putPart('b', [two]), 'paris'] as const,
     [copyEvents.verified(root, { site: 'paris', store: 'b' }, { ...size, missing: 2 }), 'paris'] as const,
@@ -204,11 +210,22 @@ test('what sites know of a part is the same in whatever order their logs have th
   ]
   const known = orders.map((order) => {
     const facts = folded(...order)
-    const copies = facts?.copies.map(({ site, store, state, partial }) => ({ site, store, state, partial: partial === true }))
+    const copies = facts?.copies.map(({ site, store, state, partial }) => ({
+      site,
+      store,
+      state,
+      partial: partial === true,
+    }))
     return { missing: facts?.missing, whole: facts?.whole, copies }
   })
   for (const one_ of known) expect(one_).toEqual(known[0])
-  expect(known[0]).toMatchObject({ whole: true, copies: [{ site: 'hub', state: 'verified' }, { site: 'paris', state: 'failed' }] })
+  expect(known[0]).toMatchObject({
+    whole: true,
+    copies: [
+      { site: 'hub', state: 'verified' },
+      { site: 'paris', state: 'failed' },
+    ],
+  })
 })
 
 test('a CAR without roots says nothing of any', () => {

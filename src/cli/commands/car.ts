@@ -11,10 +11,11 @@ import { printable } from '../printable.ts'
 import { clientCommand, type Session, withSession } from '../session.ts'
 
 const importExamples = `
-Every block is checked against its CID. Each root is printed on a line.
+Every block is checked against its CID, and nothing below the roots may be missing. Each root is printed on a line.
 
 Examples:
   $ stowage car import photos.car
+  $ stowage car import --partial some-blocks.car
   $ curl -s 'https://example.org/ipfs/<cid>?format=car' | stowage car import -`
 
 const exportExamples = `
