@@ -13,7 +13,7 @@ export interface OwnHosts {
  * Whether a request is for this node by its host. A page of somebody else's can have its own domain name point here (DNS
  * rebinding), and its browser then takes what we answer for that page's own: so only names that are known to be ours are
  * answered. Nobody can make an address mean another machine, so addresses always are.
- * @returns throws AppError HOST_UNKNOWN | REQUEST_INVALID
+ * @returns a check of a request, which throws AppError HOST_UNKNOWN | REQUEST_INVALID
  */
 export function ownHostCheck({ host: listening, names }: OwnHosts): (request: FastifyRequest) => void {
   const own = new Set([listening.toLowerCase(), 'localhost', ...names])

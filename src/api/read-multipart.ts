@@ -12,7 +12,7 @@ const headerBytesMax = 32 * KiB
 const targetBytesMax = 4 * KiB
 const endOfHeaders = Buffer.from('\r\n\r\n')
 
-/** Of a field and its name; enough for every value that means something, and a bound for those that do not. */
+/** Of a text field's value: enough for all that mean something. */
 const fieldBytesMax = 8 * KiB
 const fieldsMax = 64
 

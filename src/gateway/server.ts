@@ -13,7 +13,7 @@ import { ReadAhead } from '../http/read-ahead.ts'
 import { Requests } from '../http/requests.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { ByteLru } from '../lib/lru.ts'
-import { checkOneHost } from '../lib/request-host.ts'
+import { checkOneHost, hostCount } from '../lib/request-host.ts'
 import { KiB, MiB } from '../lib/units.ts'
 import type { LimitHits } from '../observability/limits.ts'
 import { errorReply } from './errors.ts'
@@ -239,9 +239,9 @@ class Handler {
     }
     const onlyIfCached = incoming.headers['cache-control']?.includes('only-if-cached') ?? false
     const reply = errorReply(error, incoming.headers.accept, { onlyIfCached })
-    // What is left of an upload is not read, and whoever names no host does not speak HTTP/1.1.
+    // What is left of an upload is not read, and whoever does not name one host does not speak HTTP/1.1.
     const isRead = incoming.method === 'GET' || incoming.method === 'HEAD'
-    if (endedByUs || !isRead || incoming.headers.host === undefined) reply.headers.push('Connection', 'close')
+    if (endedByUs || !isRead || hostCount(incoming) !== 1) reply.headers.push('Connection', 'close')
     try {
       // An error is no content: its bytes are not counted.
       await send(response, reply, { head: incoming.method === 'HEAD', signal, sent: { bytes: 0 } })
