@@ -10,7 +10,7 @@ import { abortAt, abortOf, steps } from './abort-client.ts'
 import { putContent } from './abort-content.ts'
 import { type NatsAbort, natsAborts } from './abort-nats.ts'
 import { apiKinds, gatewayKinds, type RequestKind } from './abort-requests.ts'
-import { type Lag, Probe, startBareServer } from './probe.ts'
+import { hangMs, type Lag, Probe, startBareServer } from './probe.ts'
 
 export interface AbortRunOptions {
   readonly dataDir: string
@@ -62,6 +62,7 @@ const idleSeconds = '5'
 /** A token is looked up again when it was last looked up so long ago: requests wait for NATS then, all of them. */
 const tokenMs = 5_200
 const stallMs = 600
+const answersBehind = 3
 
 /** Clients that leave at every step of every kind of request, while the node's nats-server stands still now and then. */
 export async function abortRun(options: AbortRunOptions): Promise<AbortRunResult> {
@@ -116,6 +117,11 @@ export async function abortRun(options: AbortRunOptions): Promise<AbortRunResult
   } finally {
     await bare.stop()
     await node.end('SIGTERM')
+    // A node that did not end by itself leaves its server.
+    await serverPid(node).then(
+      (pid) => process.kill(pid, 'SIGKILL'),
+      () => undefined,
+    )
   }
 }
 
@@ -157,6 +163,8 @@ class Run {
     await this.#stalled(stallMs, async () => {
       const aborts = this.#kinds.map((kind) => abortOf(kind, random, 'all sent, then a while'))
       await Promise.all(aborts.map((abort) => this.#abort(() => abortAt(this.#portOf(abort.kind), abort))))
+      // On a busy machine the node may not have heard of any of them yet, or of their end.
+      for (let i = 0; i < answersBehind; i++) await answersOf(this.#node)
     })
     const http = this.#kinds.flatMap((kind) => steps.map((step) => abortOf(kind, random, step)))
     const works = [
@@ -197,6 +205,15 @@ class Run {
     // Whoever waits for it is to leave before it goes on.
     await Promise.all([delay(ms), work()]).finally(() => process.kill(pid, 'SIGCONT'))
   }
+}
+
+/** An answer on a connection of its own, of each listener: what came before it has been taken in. */
+async function answersOf({ apiUrl, gatewayUrl }: NodeProcess): Promise<void> {
+  const asked = [`${apiUrl}/healthz`, `${gatewayUrl}/ipfs/bafkqaaa`].map((url) =>
+    fetch(url, { headers: { connection: 'close' }, signal: AbortSignal.timeout(hangMs) }).then((reply) => reply.text()),
+  )
+  // One that hangs is the probe's to tell of.
+  await Promise.allSettled(asked)
 }
 
 async function atATime(works: readonly (() => Promise<void>)[], goesOn: () => boolean): Promise<void> {
