@@ -24,17 +24,18 @@ import type { PolicyClass } from './content/put-command.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
+import { isAppError } from './errors.ts'
 import { Feed } from './events/feed.ts'
-import { EventLog } from './events/log.ts'
+import { faultText } from './events/log-fault.ts'
 import { openReadLog } from './events/open-read-log.ts'
 import { createGateway } from './gateway/server.ts'
 import { BufferPool } from './lib/buffer-pool.ts'
 import { passBy, type Reach } from './lib/crash-point.ts'
 import { MiB } from './lib/units.ts'
 import { uuidv7 } from './lib/uuid.ts'
-import { Conflicts } from './names/conflicts.ts'
+import { openFoldedLog } from './names/folded-log.ts'
+import { startFolding } from './names/folding.ts'
 import { openNames } from './names/names.ts'
-import { Projector } from './names/projector.ts'
 import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats } from './nats/connection.ts'
 import { durabilityOf } from './nats/durability.ts'
@@ -46,6 +47,7 @@ import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
 import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
+import { logWatchLog } from './observability/log-watch.ts'
 import type { NodeStatus } from './observability/status.ts'
 import { announceStore } from './placement/announce-store.ts'
 import { BulkThread } from './placement/bulk-thread.ts'
@@ -134,12 +136,14 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
     const waitMs = config.store.storeWaitMs
-    const eventLog = new EventLog(nats, eventStream, waitMs)
+    const told = logWatchLog(log, faultText)
+    const folded = await openFoldedLog(nats, { stream: eventStream, layout: config.layout, waitMs, ...told })
+    opened.push(folded.close)
+    const { log: eventLog } = folded
     const names = await openNames(nats, { stream: eventStream, layout: config.layout, source, waitMs, reach })
     opened.push(() => names.close())
-    const conflicts = new Conflicts(eventLog, names.reader, source)
-    const projector = await Projector.start(nats, { stream: eventStream, names, site, conflicts, reach })
-    opened.push(() => projector.close())
+    const folding = await startFolding(nats, { ...config, folded, names, waitMs, reach, signal, ...told })
+    opened.push(folding.close)
     const { store } = config.layout
     const policyClass: PolicyClass = (content) => placement?.policyClassOf(content)
     const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, policyClass, reach })
@@ -150,7 +154,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       freeBytes: () => freeSpace?.bytes,
       joinLog: (peer) => sourcePeer(nats, config.layout, peer),
       onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
-      onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
+      onTrouble: (err) =>
+        !isAppError(err, 'LOG_DAMAGED') && log.warn({ err, part: 'placement' }, 'placement met trouble'),
     }
     if (config.placement.on) placement = await Placement.start(placementParts)
     else await announceStore(placementParts)
@@ -169,7 +174,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       onFailure: (err) => log.warn({ err }, 'an IPNS record could not be signed anew'),
     })
     opened.push(() => publishing.close())
-    projector.onNames = publishing.namesChanged
+    folding.projector.onNames = publishing.namesChanged
     const inspect = createInspect({ blocks: served.blocks, limits })
     const hashes = await openTokenHashes(nats, config.layout.domain, config.layout.replicas)
     const auth = createAuth(hashes)
@@ -220,12 +225,15 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
           ? undefined
           : { freeBytes: freeSpace.bytes, reserveBytes: config.nats.diskReserveBytes },
     })
-    const ready = async (): Promise<void> => void (await storeUsage(nats, stored.buckets))
+    const ready = async (): Promise<void> => {
+      eventLog.throwIfDamaged()
+      await storeUsage(nats, stored.buckets)
+    }
     const api = createApi(
       {
         verbs,
         feed,
-        index: createIndexMaintenance(names),
+        index: createIndexMaintenance(folding.keeper),
         ipns: { ...verbs, resolveIpns },
         publishing,
         isDeleted: verbs.isDeleted,

@@ -9,7 +9,7 @@ import type { IpnsPublisher } from '../content/ipns-publish.ts'
 import type { Propagation } from '../content/propagation.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { closeWithin, listenOn } from '../lib/http-listener.ts'
 import { answerMalformed, refuseExpectations, refuseTunnels } from '../lib/malformed-request.ts'
 import type { LimitHits } from '../observability/limits.ts'
@@ -247,7 +247,8 @@ function handleError(error: unknown, request: FastifyRequest, reply: FastifyRepl
   }
   limitHits?.failed(error)
   const failure = failureOf(error)
-  if (failure.status >= 500) {
+  // That the log is damaged is told once, by whoever found it.
+  if (failure.status >= 500 && !isAppError(error, 'LOG_DAMAGED')) {
     log.error(
       { err: error, method: request.method, route: request.routeOptions.url, status: failure.status },
       'request failed',

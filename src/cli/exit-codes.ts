@@ -69,6 +69,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   STORE_UNAVAILABLE: exitCodes.failure,
   STORE_FULL: exitCodes.storageFull,
   STORE_MISMATCH: exitCodes.failure,
+  LOG_DAMAGED: exitCodes.failure,
   SETTING_INVALID: exitCodes.usage,
   SERVER_NOT_FOUND: exitCodes.failure,
   SERVER_TOO_OLD: exitCodes.failure,

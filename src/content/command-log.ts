@@ -54,13 +54,14 @@ export class CommandLog {
     this.#source = names.source
   }
 
-  /** @throws AppError REQUEST_INVALID (the id), COMMAND_REPEATED (of a command that was another one); what `work` throws */
+  /** @throws AppError REQUEST_INVALID (the id), COMMAND_REPEATED (of a command that was another one), LOG_DAMAGED; what `work` throws */
   async carryOut(context: Context, { failure, filters, signal, work }: CommandPlan): Promise<Carried> {
     checkId(context.id)
     if (context.fresh !== true) {
       const earlier = await this.#names.outcomes.find(context.id, signal)
       if (earlier !== undefined) return { events: recordedOf(earlier), repeated: true }
     }
+    this.#log.throwIfDamaged()
     try {
       return { events: await work(), repeated: false }
     } catch (error) {

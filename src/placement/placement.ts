@@ -26,7 +26,7 @@ import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
 import { RootHistory } from './root-history.ts'
 import { Routes } from './routes.ts'
-import { SiteKeeper } from './site-keeper.ts'
+import { SiteKeeper, whenLogIsWhole } from './site-keeper.ts'
 import { SiteWork } from './site-work.ts'
 import { StoreKeeping } from './store-keeping.ts'
 import { createSurface, type PlacementVerbs, type SurfaceParts } from './surface.ts'
@@ -58,6 +58,7 @@ export class Placement {
   #peers: Peers | undefined
   #changes = 0
   readonly #joined: JoinedLogs
+  readonly #stop = new AbortController()
 
   private constructor(parts: PlacementParts, facts: Facts) {
     this.#parts = parts
@@ -161,6 +162,7 @@ export class Placement {
   }
 
   async close(): Promise<void> {
+    this.#stop.abort(new Error('the node stops'))
     for (let close = this.#closers.pop(); close !== undefined; close = this.#closers.pop()) await close()
   }
 
@@ -238,7 +240,7 @@ export class Placement {
     this.#lease = lease
     this.#closers.push(() => lease.close())
     const peers = this.#openPeers(view, reconciler)
-    await keeper.register()
+    await whenLogIsWhole(() => keeper.register(), this.#stop.signal, onTrouble)
     copying.replicator.start()
     upkeep.scrubber.start()
     const work = new SiteWork({

@@ -1,0 +1,36 @@
+import type { FoldMarks } from '../events/fold-mark.ts'
+import type { EventLog } from '../events/log.ts'
+import type { LogGuard } from '../events/log-guard.ts'
+import type { Reach } from '../lib/crash-point.ts'
+import type { Nats } from '../nats/connection.ts'
+import { Conflicts } from './conflicts.ts'
+import { IndexKeeper, type IndexKeeperParts } from './index-keeper.ts'
+import type { Names } from './names.ts'
+import { Projector } from './projector.ts'
+
+export interface FoldingParts extends Pick<IndexKeeperParts, 'waitMs' | 'auditEveryMs' | 'onMended' | 'onTrouble'> {
+  readonly folded: { readonly log: EventLog; readonly guard: LogGuard; readonly marks: FoldMarks }
+  readonly names: Names
+  readonly reach: Reach
+  readonly signal: AbortSignal
+}
+
+/**
+ * What brings the indexes up to the log, and what keeps them so. When it resolves, nothing that was deleted is in view.
+ * @throws AppError STORE_UNAVAILABLE
+ */
+export async function startFolding(nats: Nats, parts: FoldingParts) {
+  const { folded, names, reach, signal } = parts
+  const { log, guard, marks } = folded
+  const { site } = names.source
+  const keeper = new IndexKeeper({ ...parts, nats, guard, marks })
+  await keeper.settle(signal)
+  const conflicts = new Conflicts(log, names.reader, names.source)
+  const projector = await Projector.start(nats, { stream: log.stream, names, site, conflicts, guard, marks, reach })
+  keeper.start()
+  const close = async () => {
+    await keeper.close()
+    await projector.close()
+  }
+  return { projector, keeper, close }
+}
