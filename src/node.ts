@@ -35,6 +35,7 @@ import { MiB } from './lib/units.ts'
 import { uuidv7 } from './lib/uuid.ts'
 import { openFoldedLog } from './names/folded-log.ts'
 import { startFolding } from './names/folding.ts'
+import { LogRecovery } from './names/log-recovery.ts'
 import { openNames } from './names/names.ts'
 import { storeUsage } from './nats/block-buckets.ts'
 import { connectNats } from './nats/connection.ts'
@@ -51,6 +52,7 @@ import { logWatchLog } from './observability/log-watch.ts'
 import type { NodeStatus } from './observability/status.ts'
 import { announceStore } from './placement/announce-store.ts'
 import { BulkThread } from './placement/bulk-thread.ts'
+import { recovering } from './placement/facts-keeper.ts'
 import { Placement } from './placement/placement.ts'
 import type { PlacementParts } from './placement/placement-parts.ts'
 
@@ -153,6 +155,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       bulk: new BulkThread({ natsUrl: place.natsUrl, nats: config.nats, store: config.store, limits }),
       freeBytes: () => freeSpace?.bytes,
       joinLog: (peer) => sourcePeer(nats, config.layout, peer),
+      ...{ folded, auditEveryMs: config.auditEveryMs, onRemade: told.onRemade },
       onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
       onTrouble: (err) =>
         !isAppError(err, 'LOG_DAMAGED') && log.warn({ err, part: 'placement' }, 'placement met trouble'),
@@ -197,10 +200,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const status = async (): Promise<NodeStatus> => ({
       version,
       node: { pid, uptimeSeconds: Math.round(uptime()), rssBytes: memoryUsage.rss(), dataDir: place.dataDir },
-      domain: config.layout.domain,
-      site: config.layout.site,
-      gatewayUrl: urls.gateway,
-      apiUrl: urls.api,
+      ...{ domain, site, gatewayUrl: urls.gateway, apiUrl: urls.api },
       nats: {
         mode: place.server === undefined ? 'external' : 'embedded',
         url: withoutCredentials(place.natsUrl),
@@ -217,8 +217,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         replicas: stored.buckets[0]?.replicas ?? 1,
         ...(await storeUsage(nats, stored.buckets)),
       },
-      cache: cache.stats,
-      limitHits: limitHits.counts(),
+      ...{ cache: cache.stats, limitHits: limitHits.counts(), log: folding.report() },
       scrub: await placement?.upkeep.report(),
       disk:
         freeSpace === undefined
@@ -234,6 +233,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         verbs,
         feed,
         index: createIndexMaintenance(folding.keeper),
+        logMaintenance: new LogRecovery({ nats, names, ...folded, keeper: folding.keeper, ...recovering(placement) }),
         ipns: { ...verbs, resolveIpns },
         publishing,
         isDeleted: verbs.isDeleted,
@@ -244,12 +244,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         limitHits,
         placementCounts: placement === undefined ? undefined : () => placement.counts,
         placement: surface === undefined ? undefined : { ...surface, site },
-        get: served.get,
-        inspect,
-        auth,
-        status,
-        ready,
-        log: log.child({ part: 'api' }),
+        ...{ get: served.get, inspect, auth, status, ready, log: log.child({ part: 'api' }) },
+        foldingCounts: folding.counts,
       },
       { listen: config.api, limits },
     )

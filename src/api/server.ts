@@ -6,6 +6,7 @@ import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { IpnsKeys } from '../content/ipns-keys.ts'
 import type { IpnsPublisher } from '../content/ipns-publish.ts'
+import type { LogMaintenance } from '../content/log-maintenance.ts'
 import type { Propagation } from '../content/propagation.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
@@ -26,7 +27,8 @@ import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
 import { type IpnsApi, ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
-import { metricsHandler } from './routes/metrics.ts'
+import { logRoutes } from './routes/log.ts'
+import { type FoldingCounts, metricsHandler } from './routes/metrics.ts'
 import { missingRoutes } from './routes/missing.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
@@ -40,6 +42,7 @@ export interface ApiParts {
   readonly feed: EventFeed
   readonly reads?: ReadLog
   readonly index?: IndexMaintenance
+  readonly logMaintenance?: LogMaintenance
   /** Undefined: nothing is published below `/ipns/`. */
   readonly ipns?: IpnsApi
   /** What signs records here. */
@@ -65,6 +68,8 @@ export interface ApiParts {
   /** Resolves when the store answers. @throws AppError STORE_UNAVAILABLE */
   ready(): Promise<void>
   readonly limitHits?: LimitHits
+  /** Of the event log and its indexes. */
+  readonly foldingCounts?: (() => FoldingCounts) | undefined
   readonly placementCounts?: (() => Placement['counts']) | undefined
   readonly log: Pick<Logger, 'error'>
 }
@@ -144,6 +149,8 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/ipns\//, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
+  { path: /^\/api\/v1\/log$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/log\/accept-loss$/, allow: 'POST' },
   { path: /^\/api\/v1\/status\/[^/]+$/, allow: 'GET, HEAD' },
   { path: /^\/api\/v1\/projections$/, allow: 'GET, HEAD' },
   { path: /^\/api\/v1\/projections\/[^/]+$/, allow: 'GET, HEAD, PUT, DELETE' },
@@ -190,6 +197,11 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.post('/api/v1/index/verify', withToken, index.verify)
     app.post('/api/v1/index/rebuild', withToken, index.rebuild)
   }
+  if (parts.logMaintenance !== undefined) {
+    const routes = logRoutes(parts.logMaintenance)
+    app.get('/api/v1/log', withToken, routes.status)
+    app.post('/api/v1/log/accept-loss', withToken, routes.acceptLoss)
+  }
   if (parts.scrub !== undefined) {
     const scrub = scrubRoutes(parts.scrub)
     app.get('/api/v1/scrub', scrub.status)
@@ -206,7 +218,8 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
   if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
-  if (limitHits !== undefined) app.get('/metrics', metricsHandler({ limitHits, placement: parts.placementCounts }))
+  if (limitHits !== undefined)
+    app.get('/metrics', metricsHandler({ limitHits, placement: parts.placementCounts, folding: parts.foldingCounts }))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => {
     await ready()

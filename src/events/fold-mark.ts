@@ -68,8 +68,7 @@ export class FoldMarks {
   readonly #folded = new Map<Projection, FoldedMessage>()
   /** What is known to have stood in a bucket. */
   readonly #known = new Map<Projection, number>()
-  /** A bucket lost the mark that it had: it lost more than that. Until `reset` it gets no other one. */
-  onLost: (projection: Projection) => void = () => undefined
+  readonly #listeners: ((projection: Projection) => unknown)[] = []
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> = Promise.resolve()
 
@@ -88,6 +87,11 @@ export class FoldMarks {
       buckets.set(projection, bucket)
     }
     return new FoldMarks(buckets, space, epoch)
+  }
+
+  /** Told when a bucket lost the mark that it had: it lost more than that. Until `reset` it gets no other one. */
+  onLost(listener: (projection: Projection) => unknown): void {
+    this.#listeners.push(listener)
   }
 
   /** All up to this event was folded into these projections, or is being folded by others. */
@@ -149,7 +153,7 @@ export class FoldMarks {
     const isThere = await bucket.exists()
     const present = isThere ? markIn(await bucket.get(this.#key)) : undefined
     if (!isThere || (present?.sequence ?? 0) < (this.#known.get(projection) ?? 0)) {
-      this.onLost(projection)
+      for (const listener of this.#listeners) listener(projection)
       return
     }
     await put(bucket, this.#key, mark, (known) => known.epoch !== mark.epoch || known.sequence < mark.sequence)

@@ -1,5 +1,6 @@
 import type { FoldMarks } from '../events/fold-mark.ts'
 import type { EventLog } from '../events/log.ts'
+import { faultText } from '../events/log-fault.ts'
 import type { LogGuard } from '../events/log-guard.ts'
 import type { Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
@@ -32,5 +33,11 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
     await keeper.close()
     await projector.close()
   }
-  return { projector, keeper, close }
+  const counts = () => ({ ...keeper.counts, fault: guard.fault !== undefined })
+  /** For the status of the node. */
+  const report = () => {
+    const fault = guard.fault === undefined ? null : faultText(guard.fault)
+    return { epoch: guard.identity.epoch, last: guard.last, fault, ...keeper.counts }
+  }
+  return { projector, keeper, counts, report, close }
 }

@@ -74,7 +74,7 @@ export class IndexKeeper {
     }
     names.list.onUnreadable = () => this.#suspect('names', 'some of it cannot be read')
     names.ipns.list.onUnreadable = () => this.#suspect('ipns', 'some of it cannot be read')
-    marks.onLost = (projection) => isKept(projection) && this.#suspect(projection, 'it lost what was written last')
+    marks.onLost((projection) => isKept(projection) && this.#suspect(projection, 'it lost what was written last'))
   }
 
   get counts() {

@@ -56,7 +56,7 @@ interface Part {
   readonly count: number
 }
 
-interface Folded {
+export interface Folded {
   readonly state: IndexState
   readonly last: number
   /** Of the last message: subject and payload. */
@@ -176,6 +176,10 @@ async function foldLog(
   })
   return { state, last, newest }
 }
+
+/** The whole log, in memory. @throws AppError STORE_UNAVAILABLE */
+export const foldWhole = (names: Names, signal: AbortSignal): Promise<Folded> =>
+  foldLog(names, everyKey, { repair: false, signal })
 
 const paceEvery = 1_024
 const everyKey: Part = { index: 0, count: 1 }

@@ -37,9 +37,18 @@ export const firstIdentity = (epoch: string): LogIdentity => ({ epoch, retired: 
 
 export const identityText = (identity: LogIdentity): string => JSON.stringify(identity)
 
-/** @param holes of the log as it is now, all accepted */
-export function nextIdentity(identity: LogIdentity, epoch: string, holes: readonly SequenceRange[]): LogIdentity {
-  return { epoch, retired: [...identity.retired, identity.epoch].slice(-retiredMax), holes }
+/**
+ * @param known epochs that something was folded in: of a log that is gone as well
+ * @param holes of the log as it is now, all accepted
+ */
+export function nextIdentity(
+  identity: LogIdentity,
+  epoch: string,
+  known: readonly string[],
+  holes: readonly SequenceRange[],
+): LogIdentity {
+  const retired = [...new Set([...identity.retired, ...known, identity.epoch])]
+  return { epoch, retired: retired.slice(-retiredMax), holes }
 }
 
 /** Undefined for a log of before there were identities, and for what is none of ours. */

@@ -28,6 +28,8 @@ export function logWatchLog(log: Logger, textOf: (fault: never) => string) {
       const examples = differences.slice(0, examplesMax)
       about.warn({ differences: differences.length, examples }, 'indexes were not what the event log says, and are now')
     },
+    onRemade: (index: string, reason: string) =>
+      about.warn({ index, reason }, `${index} is folded anew from the event log: ${reason}`),
     onTrouble: (err: unknown) => about.warn({ err }, 'the indexes could not be looked at; it is tried again'),
   }
 }

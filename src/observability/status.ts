@@ -31,6 +31,18 @@ export interface NodeStatus {
     readonly messages: number
     readonly bytes: number
   }
+  /** The event log, and the indexes that are folded from it. */
+  readonly log: {
+    readonly epoch: string
+    readonly last: number
+    /** Why it takes nothing; null = it does. */
+    readonly fault: string | null
+    readonly audits: number
+    readonly differences: number
+    readonly remade: number
+    /** Indexes that are being made anew. */
+    readonly mending: readonly string[]
+  }
   readonly cache: { readonly bytes: number; readonly bytesMax: number; readonly hits: number; readonly misses: number }
   /** How often each limit was met since the start. */
   readonly limitHits: Readonly<Record<LimitName, number>>

@@ -8,6 +8,15 @@ export interface Counted {
   readonly limitHits: Pick<LimitHits, 'counts'>
   /** Undefined where copies are not watched over. */
   readonly placement: (() => PlacementCounts) | undefined
+  readonly folding?: (() => FoldingCounts) | undefined
+}
+
+/** Since the start of this node. */
+export interface FoldingCounts {
+  readonly fault: boolean
+  readonly audits: number
+  readonly differences: number
+  readonly remade: number
 }
 
 type Metric = readonly [name: string, help: string, value: number]
@@ -16,7 +25,7 @@ type Metric = readonly [name: string, help: string, value: number]
  * `GET /metrics`: what is counted, in the text format that Prometheus reads.
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-export function metricsHandler({ limitHits, placement }: Counted) {
+export function metricsHandler({ limitHits, placement, folding }: Counted) {
   return async (_request: FastifyRequest, reply: FastifyReply) => {
     reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').header('cache-control', 'no-store')
     const hits = Object.entries(limitHits.counts()).map(
@@ -26,10 +35,20 @@ export function metricsHandler({ limitHits, placement }: Counted) {
       '# HELP stowage_limit_hits_total How often a request met a limit since the start.',
       '# TYPE stowage_limit_hits_total counter',
       ...hits,
+      ...(folding === undefined ? [] : foldingLines(folding())),
       ...(placement === undefined ? [] : placementLines(placement())),
       '',
     ].join('\n')
   }
+}
+
+function foldingLines({ fault, audits, differences, remade }: FoldingCounts): string[] {
+  return [
+    ...lines('log_damaged', 'gauge', 'Whether the event log lost events, and takes none: 1 or 0.', fault ? 1 : 0),
+    ...lines('index_audits_total', 'counter', 'Comparisons of the indexes with the event log.', audits),
+    ...lines('index_differences_total', 'counter', 'Keys that were not as the event log says.', differences),
+    ...lines('indexes_remade_total', 'counter', 'Indexes that were gone or damaged, and made anew.', remade),
+  ]
 }
 
 function placementLines(counts: PlacementCounts): string[] {
