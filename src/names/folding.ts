@@ -8,10 +8,12 @@ import { Conflicts } from './conflicts.ts'
 import { IndexKeeper, type IndexKeeperParts } from './index-keeper.ts'
 import type { Names } from './names.ts'
 import { Projector } from './projector.ts'
+import { StreamWatch, type StreamWatchParts } from './stream-watch.ts'
 
 export interface FoldingParts extends Pick<IndexKeeperParts, 'waitMs' | 'auditEveryMs' | 'onMended' | 'onTrouble'> {
   readonly folded: { readonly log: EventLog; readonly guard: LogGuard; readonly marks: FoldMarks }
   readonly names: Names
+  readonly onDamaged: StreamWatchParts['onDamaged']
   readonly reach: Reach
   readonly signal: AbortSignal
 }
@@ -26,10 +28,13 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
   const { site } = names.source
   const keeper = new IndexKeeper({ ...parts, nats, guard, marks })
   await keeper.settle(signal)
+  const watch = new StreamWatch({ ...parts, nats, domain: names.source.domain, bucket: names.buckets.names })
   const conflicts = new Conflicts(log, names.reader, names.source)
   const projector = await Projector.start(nats, { stream: log.stream, names, site, conflicts, guard, marks, reach })
   keeper.start()
+  await watch.start()
   const close = async () => {
+    await watch.close()
     await keeper.close()
     await projector.close()
   }

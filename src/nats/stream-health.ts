@@ -87,3 +87,9 @@ async function stateOf(nats: Nats, stream: string) {
     throw new TransientError(`stream ${stream} does not answer`, { cause: error })
   }
 }
+
+/** When the stream was made, and the sequence of its last message; undefined when it is not there. @throws TransientError */
+export async function streamMark(nats: Nats, stream: string) {
+  const state = await stateOf(nats, stream)
+  return state === undefined ? undefined : { created: String(state.created), last: state.last }
+}

@@ -30,6 +30,11 @@ export function logWatchLog(log: Logger, textOf: (fault: never) => string) {
     },
     onRemade: (index: string, reason: string) =>
       about.warn({ index, reason }, `${index} is folded anew from the event log: ${reason}`),
+    onDamaged: (stream: string, what: string) =>
+      about.error(
+        { stream, hint: 'it is not folded from the event log: see docs/damage.md' },
+        `${stream} is damaged: ${what}`,
+      ),
     onTrouble: (err: unknown) => about.warn({ err }, 'the indexes could not be looked at; it is tried again'),
   }
 }

@@ -3,13 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { resolveServerBinary } from '../../src/nats/server-binary.ts'
+import { damageRounds } from './damage-run.ts'
 import { killRun } from './kill-run.ts'
 import { placementRounds } from './placement-rounds.ts'
 
 // npm run faults -- --minutes 10 --seed 7
 // npm run faults -- --placement --minutes 10 --seed 7
+// npm run faults -- --damage --minutes 30 --seed 7: at rest, of every stream
 const { values } = parseArgs({
   options: {
+    damage: { type: 'boolean', default: false },
     minutes: { type: 'string', default: '5' },
     placement: { type: 'boolean', default: false },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
@@ -18,12 +21,16 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 if (!(minutes > 0) || !Number.isInteger(seed))
-  throw new Error('usage: npm run faults -- [--placement] --minutes <n> --seed <n>')
+  throw new Error('usage: npm run faults -- [--placement | --damage] --minutes <n> --seed <n>')
 
 const { path: natsServer } = await resolveServerBinary()
 const endMs = Date.now() + minutes * 60_000
 const total = { rounds: 0, attempts: 0, acked: 0, recovered: 0, kills: 0 }
 console.log(`seed ${seed}, ${minutes} minutes`)
+if (values.damage) {
+  const isWell = await damageRounds({ seed, endMs, natsServer, log: console.log })
+  process.exit(isWell ? 0 : 1)
+}
 if (values.placement) {
   const isWell = await placementRounds({ seed, endMs, natsServer, log: console.log })
   process.exit(isWell ? 0 : 1)
