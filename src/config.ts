@@ -203,6 +203,11 @@ export const settings = {
     min: 0.01,
     help: 'each store is gone through at least so often, faster than SCRUB_BYTES_PER_SECOND if it must',
   },
+  AUDIT_DAYS: {
+    kind: 'days',
+    default: '1',
+    help: 'the indexes are compared with the event log so often, slowly, and repaired; at each start anyway. 0 = then alone',
+  },
   SHARDS: {
     kind: 'count',
     min: 1,
@@ -607,6 +612,8 @@ export interface Config {
   readonly reads: ReadLogConfig
   readonly comms: CommsConfig
   readonly placement: PlacementConfig
+  /** 0 = at the start alone. */
+  readonly auditEveryMs: number
   readonly shutdownMs: number
   /** 0 = off. */
   readonly watchdogMs: number
@@ -746,6 +753,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, fl
       scrubBytesPerSecond: read.number('SCRUB_BYTES_PER_SECOND'),
       scrubEveryMs: read.number('SCRUB_DAYS') * 24 * 3600 * 1000,
     }),
+    auditEveryMs: read.number('AUDIT_DAYS') * 24 * 3600 * 1000,
     shutdownMs: read.number('SHUTDOWN_SECONDS') * 1000,
     watchdogMs: read.number('WATCHDOG_SECONDS') * 1000,
     token: read.text('TOKEN'),

@@ -61,6 +61,7 @@ export type ErrorCode =
   | 'STORE_FULL'
   | 'STORE_REFUSED'
   | 'STORE_MISMATCH'
+  | 'LOG_DAMAGED'
   // the set-up (these end the process or a command, with one line)
   | 'SETTING_INVALID'
   | 'SERVER_NOT_FOUND'
@@ -156,6 +157,7 @@ export const statusOf: Readonly<Record<ErrorCode, number>> = {
   STORE_FULL: 507,
   STORE_REFUSED: 500,
   STORE_MISMATCH: 500,
+  LOG_DAMAGED: 503,
   SETTING_INVALID: 500,
   SERVER_NOT_FOUND: 500,
   SERVER_TOO_OLD: 500,

@@ -23,8 +23,9 @@ import type { PolicyClass } from './content/put-command.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
+import { isAppError } from './errors.ts'
 import { Feed } from './events/feed.ts'
-import { EventLog } from './events/log.ts'
+import { faultText } from './events/log-fault.ts'
 import { openReadLog } from './events/open-read-log.ts'
 import { createGateway } from './gateway/server.ts'
 import { fittingConnections } from './http/connection-shares.ts'
@@ -32,9 +33,10 @@ import { BufferPool } from './lib/buffer-pool.ts'
 import { passBy, type Reach } from './lib/crash-point.ts'
 import { MiB } from './lib/units.ts'
 import { uuidv7 } from './lib/uuid.ts'
-import { Conflicts } from './names/conflicts.ts'
+import { openFoldedLog } from './names/folded-log.ts'
+import { startFolding } from './names/folding.ts'
+import { LogRecovery } from './names/log-recovery.ts'
 import { openNames } from './names/names.ts'
-import { Projector } from './names/projector.ts'
 import { connectNats } from './nats/connection.ts'
 import { durabilityOf } from './nats/durability.ts'
 import { openEventStream, sourcePeer } from './nats/event-stream.ts'
@@ -47,10 +49,12 @@ import { openWorkQueue, queueBounds } from './nats/work-queue.ts'
 import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
+import { logWatchLog } from './observability/log-watch.ts'
 import type { NodeStatus } from './observability/status.ts'
 import { Unanswered } from './observability/unanswered.ts'
 import { announceStore } from './placement/announce-store.ts'
 import { BulkThread } from './placement/bulk-thread.ts'
+import { recovering } from './placement/facts-keeper.ts'
 import { Placement } from './placement/placement.ts'
 import type { PlacementParts } from './placement/placement-parts.ts'
 
@@ -140,12 +144,15 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
     const waitMs = config.store.storeWaitMs
-    const eventLog = new EventLog(nats, eventStream, waitMs, () => room.refusal('growth'))
+    const told = logWatchLog(log, faultText)
+    const refusal = () => room.refusal('growth')
+    const folded = await openFoldedLog(nats, { stream: eventStream, layout: config.layout, waitMs, refusal, ...told })
+    opened.push(folded.close)
+    const { log: eventLog } = folded
     const names = await openNames(nats, { stream: eventStream, layout: config.layout, source, waitMs, reach })
     opened.push(() => names.close())
-    const conflicts = new Conflicts(eventLog, names.reader, source)
-    const projector = await Projector.start(nats, { stream: eventStream, names, site, conflicts, reach })
-    opened.push(() => projector.close())
+    const folding = await startFolding(nats, { ...config, folded, names, waitMs, reach, signal, ...told })
+    opened.push(folding.close)
     const { store } = config.layout
     const policyClass: PolicyClass = (content) => placement?.policyClassOf(content)
     const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, policyClass, reach })
@@ -155,8 +162,10 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       bulk: new BulkThread({ natsUrl: place.natsUrl, nats: config.nats, store: config.store, limits }),
       freeBytes: () => freeSpace?.bytes,
       joinLog: (peer) => sourcePeer(nats, config.layout, peer),
+      ...{ folded, auditEveryMs: config.auditEveryMs, onRemade: told.onRemade },
       onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
-      onTrouble: (error) => log.warn({ err: error, part: 'placement' }, 'placement met trouble'),
+      onTrouble: (err) =>
+        !isAppError(err, 'LOG_DAMAGED') && log.warn({ err, part: 'placement' }, 'placement met trouble'),
     }
     if (config.placement.on) placement = await Placement.start(placementParts)
     else await announceStore(placementParts)
@@ -180,7 +189,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       onFailure: (err) => log.warn({ err }, 'an IPNS record could not be signed anew'),
     })
     opened.push(() => publishing.close())
-    projector.onNames = publishing.namesChanged
+    folding.projector.onNames = publishing.namesChanged
     const inspect = createInspect({ blocks: served.blocks, limits, judge })
 
     const surface = placement?.surface(verbs.resolveName)
@@ -203,10 +212,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const status = async (): Promise<NodeStatus> => ({
       version,
       node: { pid, uptimeSeconds: Math.round(uptime()), rssBytes: memoryUsage.rss(), dataDir: place.dataDir },
-      domain: config.layout.domain,
-      site: config.layout.site,
-      gatewayUrl: urls.gateway,
-      apiUrl: urls.api,
+      ...{ domain, site, gatewayUrl: urls.gateway, apiUrl: urls.api },
       nats: {
         mode: place.server === undefined ? 'external' : 'embedded',
         url: withoutCredentials(place.natsUrl),
@@ -226,14 +232,20 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       },
       cache: cache.stats,
       limitHits: { gateway: limitHits.gateway.counts(), api: limitHits.api.counts() },
+      log: folding.report(),
       scrub: await placement?.upkeep.report(),
       disk: freeSpace === undefined ? undefined : { freeBytes: freeSpace.bytes, reserveBytes },
     })
+    const ready = async (): Promise<void> => {
+      eventLog.throwIfDamaged()
+      await streams.ready()
+    }
     const api = createApi(
       {
         verbs,
         feed,
-        index: createIndexMaintenance(names),
+        index: createIndexMaintenance(folding.keeper),
+        logMaintenance: new LogRecovery({ nats, names, ...folded, keeper: folding.keeper, ...recovering(placement) }),
         ipns: { ...verbs, resolveIpns },
         publishing,
         isDeleted: verbs.isDeleted,
@@ -246,14 +258,10 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
           limitHits,
           placement: placement === undefined ? undefined : () => placement.counts,
           unanswered: () => unanswered.counts,
+          folding: folding.counts,
         },
         placement: surface === undefined ? undefined : { ...surface, site },
-        get: served.get,
-        inspect,
-        auth,
-        status,
-        ready: streams.ready,
-        log: log.child({ part: 'api' }),
+        ...{ get: served.get, inspect, auth, status, ready, log: log.child({ part: 'api' }) },
       },
       {
         listen: config.api,

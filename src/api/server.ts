@@ -6,10 +6,11 @@ import type { Get } from '../content/get.ts'
 import type { IndexMaintenance } from '../content/index-maintenance.ts'
 import type { IpnsKeys } from '../content/ipns-keys.ts'
 import type { IpnsPublisher } from '../content/ipns-publish.ts'
+import type { LogMaintenance } from '../content/log-maintenance.ts'
 import type { Propagation } from '../content/propagation.ts'
 import type { Inspect } from '../content/stat.ts'
 import type { EventFeed, IsDeleted, ReadLog, Verbs } from '../content/verbs.ts'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError } from '../errors.ts'
 import { boundConnections, boundedOptions } from '../http/bounded-listener.ts'
 import { Proxies } from '../http/proxies.ts'
 import { Requests } from '../http/requests.ts'
@@ -35,6 +36,7 @@ import { indexRoutes } from './routes/index-maintenance.ts'
 import { inspectHandler, objectPrefix } from './routes/inspect.ts'
 import { type IpnsApi, ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
+import { logRoutes } from './routes/log.ts'
 import { type Counted, metricsHandler } from './routes/metrics.ts'
 import { missingRoutes } from './routes/missing.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
@@ -49,6 +51,7 @@ export interface ApiParts {
   readonly feed: EventFeed
   readonly reads?: ReadLog
   readonly index?: IndexMaintenance
+  readonly logMaintenance?: LogMaintenance
   /** Undefined: nothing is published below `/ipns/`. */
   readonly ipns?: IpnsApi
   /** What signs records here. */
@@ -186,6 +189,8 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
   { path: /^\/api\/v1\/ipns\//, allow: 'GET, HEAD, PUT, DELETE' },
   { path: /^\/api\/v1\/events$/, allow: 'GET' },
   { path: /^\/api\/v1\/index\/(verify|rebuild)$/, allow: 'POST' },
+  { path: /^\/api\/v1\/log$/, allow: 'GET, HEAD' },
+  { path: /^\/api\/v1\/log\/accept-loss$/, allow: 'POST' },
   { path: /^\/api\/v1\/status\/[^/]+$/, allow: 'GET, HEAD' },
   { path: /^\/api\/v1\/projections$/, allow: 'GET, HEAD' },
   { path: /^\/api\/v1\/projections\/[^/]+$/, allow: 'GET, HEAD, PUT, DELETE' },
@@ -232,6 +237,11 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     const index = indexRoutes(parts.index)
     app.post('/api/v1/index/verify', withToken, index.verify)
     app.post('/api/v1/index/rebuild', withToken, index.rebuild)
+  }
+  if (parts.logMaintenance !== undefined) {
+    const routes = logRoutes(parts.logMaintenance)
+    app.get('/api/v1/log', withToken, routes.status)
+    app.post('/api/v1/log/accept-loss', withToken, routes.acceptLoss)
   }
   if (parts.scrub !== undefined) {
     const scrub = scrubRoutes(parts.scrub)
@@ -289,7 +299,8 @@ function handleError(error: unknown, request: FastifyRequest, reply: FastifyRepl
   }
   limitHits?.failed(error)
   const failure = failureOf(error)
-  if (failure.status >= 500) {
+  // That the log is damaged is told once, by whoever found it.
+  if (failure.status >= 500 && !isAppError(error, 'LOG_DAMAGED')) {
     log.error(
       { err: error, method: request.method, route: request.routeOptions.url, status: failure.status },
       'request failed',

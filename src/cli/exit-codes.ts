@@ -75,6 +75,7 @@ const byCode: Readonly<Record<ErrorCode, number>> = {
   STORE_FULL: exitCodes.storageFull,
   STORE_REFUSED: exitCodes.failure,
   STORE_MISMATCH: exitCodes.failure,
+  LOG_DAMAGED: exitCodes.failure,
   SETTING_INVALID: exitCodes.usage,
   SERVER_NOT_FOUND: exitCodes.failure,
   SERVER_TOO_OLD: exitCodes.failure,

@@ -9,6 +9,7 @@ import { getCommand } from './commands/get.ts'
 import { indexCommand } from './commands/index-command.ts'
 import { ipnsCommand } from './commands/ipns.ts'
 import { keyCommand } from './commands/key.ts'
+import { logCommand } from './commands/log.ts'
 import { lsCommand } from './commands/ls.ts'
 import { missingCommand } from './commands/missing.ts'
 import { nameCommand } from './commands/name.ts'
@@ -97,6 +98,7 @@ export function createProgram(io: Io, state: { exitCode: number }): Command {
     siteCommand(io),
     storeCommand(io),
     indexCommand(io, setExitCode),
+    logCommand(io),
     statusCommand(io),
     placementCommand(io),
     missingCommand(io),

@@ -10,6 +10,10 @@ export interface MaintenanceClient {
   verifyIndex(options: CallOptions & { readonly repair: boolean }): Promise<Fields>
   /** Drops the name index and builds it from the log. */
   rebuildIndex(options: CallOptions): Promise<Fields>
+  /** Whether the event log is whole, and what was lost. */
+  logStatus(options: CallOptions): Promise<Fields>
+  /** Begins a new epoch of a log that lost events. @throws AppError REQUEST_INVALID for one that is whole */
+  acceptLoss(options: CallOptions & { readonly restore: boolean }): Promise<Fields>
   /** Where the scrubber of the node's site stands. */
   scrubStatus(options: CallOptions & { readonly store?: string | undefined }): Promise<Fields>
   /** Has a round begin now. @throws AppError PLACE_NOT_FOUND for an unknown store */
@@ -33,6 +37,9 @@ export function createMaintenanceClient(call: NodeCall): MaintenanceClient {
       ),
     rebuildIndex: async ({ signal }) =>
       fieldsOf(await call.json({ method: 'POST', path: ['index', 'rebuild'], signal })),
+    logStatus: async ({ signal }) => fieldsOf(await call.json({ method: 'GET', path: ['log'], signal })),
+    acceptLoss: async ({ signal, restore }) =>
+      fieldsOf(await call.json({ method: 'POST', path: ['log', 'accept-loss'], query: { restore }, signal })),
     scrubStatus: async ({ signal, store }) =>
       fieldsOf(await call.json({ method: 'GET', path: ['scrub'], query: { store }, signal })),
     scrub: async ({ signal, store }) =>

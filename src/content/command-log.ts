@@ -64,7 +64,10 @@ export class CommandLog {
     this.#source = names.source
   }
 
-  /** @throws AppError REQUEST_INVALID (the id), COMMAND_ID_TAKEN (by a command that was another one); what `work` throws */
+  /**
+   * @throws AppError REQUEST_INVALID (the id), COMMAND_ID_TAKEN (by a command that was another one), LOG_DAMAGED; what `work`
+   * throws
+   */
   async carryOut(context: Context, plan: CommandPlan): Promise<Carried> {
     checkCommandId(context.id)
     const { asked, signal, work } = plan
@@ -78,6 +81,7 @@ export class CommandLog {
       return { events, repeated: true }
     }
     const earlier = context.fresh === true ? undefined : await this.#find(context, signal)
+    if (earlier === undefined) this.#log.throwIfDamaged()
     try {
       if (earlier !== undefined) return await repeat(earlier)
       const commit: Commit = async (steps, reached) => this.commit(context, steps, reached, await digestNow())

@@ -83,8 +83,10 @@ export function createVerbs(given: VerbParts): RunningVerbs {
 async function resolve(names: Names, reference: string, { signal }: Abortable): Promise<NameEntry> {
   const { name, version } = parseReference(reference)
   // What the index does not know may be in the log all the same, when a crash came between.
+  const isAsked = !names.whole.mending.includes('names')
   const now = async () =>
-    (await names.index.get(name, signal)) ?? entryOfVersion(name, (await names.log.head(name, signal)).version)
+    (isAsked ? await names.index.get(name, signal) : undefined) ??
+    entryOfVersion(name, (await names.log.head(name, signal)).version)
   const entry =
     version === undefined ? await now() : entryOfVersion(name, await names.log.versionAt(name, version, signal))
   if (entry === undefined) throw nameNotFound(reference)

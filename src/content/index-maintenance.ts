@@ -1,6 +1,6 @@
 import type { Abortable } from '../blocks/blockstore.ts'
-import type { Names } from '../names/names.ts'
-import { type Difference, rebuildIndex, verifyIndex } from '../names/rebuild.ts'
+import type { IndexKeeper } from '../names/index-keeper.ts'
+import type { Difference } from '../names/rebuild.ts'
 
 export type { Difference } from '../names/rebuild.ts'
 
@@ -15,24 +15,26 @@ export interface IndexReport {
   readonly differences: number
   /** The first of them. */
   readonly examples: readonly Difference[]
+  /** Indexes that were gone or could not be read, and why; with repair they were made anew. */
+  readonly damaged: readonly { readonly index: string; readonly reason: string }[]
   readonly repaired: boolean
 }
 
-/** The indexes of names and deletions against the event log that they are made from. Both may run beside writers. */
+/** The indexes of names, references, deletions, IPNS and outcomes against the event log that they are made from; beside writers. */
 export interface IndexMaintenance {
-  /** @throws AppError STORE_UNAVAILABLE; the signal's reason */
+  /** @throws AppError STORE_UNAVAILABLE; LOG_DAMAGED with `repair`; the signal's reason */
   verify(options: Abortable & { readonly repair: boolean }): Promise<IndexReport>
-  /** Until it is done, names are missing from listings. @throws as verify */
+  /** Until it is done, names are not listed. @throws as verify, always with `repair` */
   rebuild(options: Abortable): Promise<{ readonly events: number; readonly keys: number }>
 }
 
 const examplesMax = 100
 
-export function createIndexMaintenance(names: Names): IndexMaintenance {
+export function createIndexMaintenance(keeper: Pick<IndexKeeper, 'audit' | 'remakeAll'>): IndexMaintenance {
   return {
     verify: async ({ repair, signal }) => {
-      const { differences, events, keys, skipped } = await verifyIndex(names, { repair, signal })
-      const none = differences.length === 0
+      const { differences, events, keys, skipped, remade } = await keeper.audit({ repair, signal })
+      const none = differences.length === 0 && remade.length === 0
       return {
         ok: none || repair,
         events,
@@ -40,9 +42,13 @@ export function createIndexMaintenance(names: Names): IndexMaintenance {
         skipped,
         differences: differences.length,
         examples: differences.slice(0, examplesMax),
+        damaged: remade,
         repaired: repair && !none,
       }
     },
-    rebuild: ({ signal }) => rebuildIndex(names, signal),
+    rebuild: async ({ signal }) => {
+      const { events, keys } = await keeper.remakeAll(signal)
+      return { events, keys }
+    },
   }
 }

@@ -14,6 +14,8 @@ export interface EventVerbs {
   reads: 'dropped'
   message: 'dead'
   access: 'denied'
+  index: 'repaired'
+  log: 'begun' | 'lost'
 }
 export type Entity = keyof EventVerbs
 

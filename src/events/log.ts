@@ -5,6 +5,7 @@ import type { Nats } from '../nats/connection.ts'
 import { directGetFrom } from '../nats/direct-get.ts'
 import { eventsPerBatchMax } from '../nats/layout.ts'
 import { messagesAtLeader } from '../nats/leader-get.ts'
+import { digestOf } from '../nats/log-identity.ts'
 import { isDuplicate, isTransient, isUnderWay, isWrongLastSequence, type Publication } from '../nats/publish.ts'
 import { refusedWrite } from '../nats/refusal.ts'
 import type { Encoded } from './envelope.ts'
@@ -41,6 +42,20 @@ const longestPauseMs = 500
 /** Subjects of events that people add with, of which there may be ever more. Copies and failures follow from them. */
 const adds = /^[^.]+\.evt\.[^.]+\.[^.]+\.(?:object\.(?:added|imported|restored)|name\.set|ipns\.published)\./
 
+/** What knows whether the log may be written, and hears what was. */
+export interface AppendGuard {
+  readonly tip: number
+  throwIfDamaged(): void
+  taken(before: number, first: number, last: number, digest: () => string): void
+}
+
+export interface EventLogOptions {
+  /** Without one the log is written whatever is wrong with it. */
+  readonly guard?: AppendGuard
+  /** Why nothing may be added now, where it may not; what removes something is always taken. */
+  readonly refusal?: () => AppError | undefined
+}
+
 /**
  * The event log of a site: append-only, and the truth that all indexes are folded from.
  *
@@ -51,15 +66,16 @@ export class EventLog {
   readonly #nats: Nats
   readonly #stream: string
   readonly #waitMs: number
+  readonly #guard: AppendGuard | undefined
   readonly #refusal: () => AppError | undefined
   readonly #queue: Commit[] = []
   #sending: Promise<void> | undefined
 
-  /** @param refusal why nothing may be added now, where it may not; what removes something is always taken */
-  constructor(nats: Nats, stream: string, waitMs: number, refusal: () => AppError | undefined = () => undefined) {
+  constructor(nats: Nats, stream: string, waitMs: number, { guard, refusal = () => undefined }: EventLogOptions = {}) {
     this.#nats = nats
     this.#stream = stream
     this.#waitMs = waitMs
+    this.#guard = guard
     this.#refusal = refusal
   }
 
@@ -72,7 +88,7 @@ export class EventLog {
    * it is on: the server takes that for under way, for ever.
    * @returns the stream sequence of each event, in their order
    * @throws AppError REVISION_CONFLICT (an expectation did not hold), COMMAND_REPEATED (an event of that id is in the log),
-   * STORE_FULL, STORE_UNAVAILABLE (unknown whether it was taken: ask again with the same ids)
+   * LOG_DAMAGED, STORE_FULL, STORE_UNAVAILABLE (unknown whether it was taken: ask again with the same ids)
    */
   append(appends: readonly Append[]): Promise<number[]> {
     if (appends.length === 0 || appends.length > eventsPerBatchMax) {
@@ -85,6 +101,11 @@ export class EventLog {
       // After this turn's I/O, so that requests which arrive together leave together.
       this.#sending ??= new Promise((next) => setImmediate(next)).then(() => this.#drain())
     })
+  }
+
+  /** Before work that ends in an append. @throws AppError LOG_DAMAGED */
+  throwIfDamaged(): void {
+    this.#guard?.throwIfDamaged()
   }
 
   /** Resolves when nothing is under way. */
@@ -164,7 +185,14 @@ export class EventLog {
   async #sendOnce({ appends, mayBeTaken }: Attempt, publications: readonly Publication[]): Promise<number[]> {
     try {
       const { channel, requests } = this.#nats.log
+      this.#guard?.throwIfDamaged()
+      const before = this.#guard?.tip ?? 0
       const { seq } = await publishBatch(channel, requests, publications)
+      const newest = appends.at(-1)?.event
+      if (newest !== undefined) {
+        const digest = () => digestOf(newest.natsSubject, newest.payload)
+        this.#guard?.taken(before, seq - appends.length + 1, seq, digest)
+      }
       return appends.map((_, index) => seq - (appends.length - 1 - index))
     } catch (error) {
       const found =

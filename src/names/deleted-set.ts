@@ -2,21 +2,38 @@ import { CID } from 'multiformats/cid'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { deletedBytes, rootKey } from './name-fold.ts'
-import { type ObjectLife, standingOfObject } from './object-life.ts'
+import { type ObjectEffect, type ObjectLife, standingOfObject } from './object-life.ts'
 import type { ObjectLog } from './object-log.ts'
 import { writeRevision } from './revisioned.ts'
 import { WatchedKeys } from './watched-keys.ts'
 
 const neverAborted = new AbortController().signal
+/** Of roots whose standing is asked of the log. */
+const looksAtOnce = 32
 
-/** Roots that were taken out of view; held in memory, for every read asks. */
+type LogOfObjects = Pick<ObjectLog, 'lifeOf' | 'everDeleted'>
+
+/** What a comparison with the log came to. */
+export interface DeletedCheck {
+  /** Roots that the log says are out of view, and the bucket did not. */
+  readonly missing: number
+  /** Roots that were in the bucket, and the log says are in view. */
+  readonly extra: number
+}
+
+/**
+ * Roots that were taken out of view; held in memory, for every read asks. A root leaves it only when the log says so, never
+ * because the bucket was lost or damaged: what was deleted must not be served again.
+ */
 export class DeletedSet {
   readonly #bucket: KvBucket
   readonly #space: string
-  readonly #log: Pick<ObjectLog, 'lifeOf'>
+  readonly #log: LogOfObjects
   readonly #watched: WatchedKeys<Set<string>>
+  /** Something is wrong with the bucket. */
+  onDamage: () => void = () => undefined
 
-  constructor(nats: Nats, bucket: KvBucket, space: string, log: Pick<ObjectLog, 'lifeOf'>) {
+  constructor(nats: Nats, bucket: KvBucket, space: string, log: LogOfObjects) {
     this.#log = log
     this.#bucket = bucket
     this.#space = space
@@ -25,7 +42,73 @@ export class DeletedSet {
       filter: `${prefix}>`,
       empty: () => new Set<string>(),
       decode: (key) => key.slice(prefix.length),
+      onUnreadable: () => this.onDamage(),
+      onVanished: () => this.onDamage(),
     })
+  }
+
+  /**
+   * Compares it with the log: all that was ever deleted, and all that is held to be. What differs is held right in memory at
+   * once, whatever becomes of the bucket.
+   * @param write brings the bucket up too; only where all of it can be read
+   * @throws AppError STORE_UNAVAILABLE
+   */
+  async compare({ write, signal }: { readonly write: boolean; readonly signal: AbortSignal }): Promise<DeletedCheck> {
+    const roots = await this.#log.everDeleted(signal)
+    const { keys } = this.#watched
+    const inBucket = write ? await this.#keysInBucket(signal) : keys
+    const doubtful = new Set([...roots.keys()].filter((root) => !keys.has(root) || !inBucket.has(root)))
+    for (const key of keys) if (!roots.has(key) || !inBucket.has(key)) doubtful.add(key)
+    for (const key of inBucket) if (!roots.has(key)) doubtful.add(key)
+    const found = { missing: 0, extra: 0 }
+    const all = [...doubtful]
+    for (let at = 0; at < all.length; at += looksAtOnce) {
+      await Promise.all(
+        all.slice(at, at + looksAtOnce).map(async (root) => {
+          const cid = roots.get(root) ?? CID.parse(root)
+          const standing = standingOfObject(await this.#log.lifeOf(cid, [], signal))
+          const isDeleted = standing?.deleted === true
+          if (isDeleted && !(keys.has(root) && inBucket.has(root))) found.missing++
+          if (!isDeleted && (keys.has(root) || inBucket.has(root))) found.extra++
+          if (write && (isDeleted || inBucket.has(root))) {
+            await this.#bring(root, isDeleted ? standing : undefined, standing?.revision)
+          } else await this.#hold(root, cid, signal)
+        }),
+      )
+    }
+    return found
+  }
+
+  /** In memory alone. What happens meanwhile is heard before or after it, so the log is asked until it says the same again. */
+  async #hold(root: string, cid: CID, signal: AbortSignal): Promise<void> {
+    for (let held: number | undefined; ; ) {
+      const standing = standingOfObject(await this.#log.lifeOf(cid, [], signal))
+      const revision = standing?.revision ?? 0
+      if (revision === held) return
+      this.#watched.hold(root, standing?.deleted === true)
+      held = revision
+    }
+  }
+
+  /** Whoever writes meanwhile has something newer, which stays. */
+  async #bring(root: string, deletion: ObjectEffect | undefined, revision = 0): Promise<void> {
+    const value = deletion === undefined ? undefined : deletedBytes(deletion)
+    const key = `${this.#space}.${root}`
+    const { seq } = await writeRevision(this.#bucket, key, revision, value, { evenSame: true })
+    if (seq !== undefined) this.#watched.wrote(root, value !== undefined, seq)
+  }
+
+  async #keysInBucket(signal: AbortSignal): Promise<Set<string>> {
+    const prefix = `${this.#space}.`
+    const keys = new Set<string>()
+    for await (const page of this.#bucket.matching(`${prefix}>`, signal)) {
+      for (const { key } of page) keys.add(key.slice(prefix.length))
+    }
+    return keys
+  }
+
+  get size(): number {
+    return this.#watched.keys.size
   }
 
   /** Whatever spelling, version and codec the CID has. */

@@ -23,7 +23,17 @@ export class IpnsIndex {
   readonly #reader: LogReader
   readonly #source: EventSource
 
-  constructor(bucket: KvBucket, list: NameList, reader: LogReader, source: EventSource) {
+  readonly #require: () => void
+
+  /** @param require throws while the index may not be asked */
+  constructor(
+    bucket: KvBucket,
+    list: NameList,
+    reader: LogReader,
+    source: EventSource,
+    require: () => void = () => undefined,
+  ) {
+    this.#require = require
     this.#bucket = bucket
     this.list = list
     this.#reader = reader
@@ -31,6 +41,7 @@ export class IpnsIndex {
   }
 
   async get(name: string, signal: AbortSignal): Promise<IpnsEntry | undefined> {
+    this.#require()
     const record = await this.#bucket.get(this.#key(ipnsKey(name)), signal)
     return record === undefined ? undefined : entryOf(record)
   }
@@ -49,6 +60,7 @@ export class IpnsIndex {
     names: readonly string[],
     read: (keys: readonly string[]) => Promise<Map<string, KvRecord>>,
   ): Promise<IpnsEntry[]> {
+    this.#require()
     const keys = names.map((name) => this.#key(ipnsKey(name)))
     const records = await read(keys)
     return keys.flatMap((key) => {

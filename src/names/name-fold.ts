@@ -183,10 +183,14 @@ export const emptyState = (): IndexState => ({
  * The reducer. Order and repetition do not matter: a newer revision wins, and of a root the last word of each site is kept.
  * @returns `state`, which it changes: one of a million names is not copied for every event
  */
-export function foldMessage(state: IndexState, message: LogMessage): IndexState {
+export const foldMessage = (state: IndexState, message: LogMessage): IndexState => foldSome(state, message, () => true)
+
+/** As `foldMessage`, of some of what an event changes. */
+export function foldSome(state: IndexState, message: LogMessage, isWanted: (effect: Effect) => boolean): IndexState {
   const reading = readMessage(message)
   if (reading === undefined) state.skipped++
   for (const effect of reading?.effects ?? []) {
+    if (!isWanted(effect)) continue
     if (effect.kind === 'name') {
       if (!follows(effect, state.names.get(effect.key))) state.tangled.add(effect.name)
       keepNewer(state.names, effect.key, effect)

@@ -26,15 +26,25 @@ export class NameIndex {
   readonly #space: string
   readonly #onIndexed: OnIndexed
   readonly #reach: Reach
+  readonly #require: (index: 'names' | 'refs') => void
 
-  constructor(buckets: IndexBuckets, space: string, onIndexed: OnIndexed, reach: Reach) {
+  /** @param require throws while the index may not be asked */
+  constructor(
+    buckets: IndexBuckets,
+    space: string,
+    onIndexed: OnIndexed,
+    reach: Reach,
+    require: (index: 'names' | 'refs') => void = () => undefined,
+  ) {
     this.#reach = reach
+    this.#require = require
     this.#buckets = buckets
     this.#space = space
     this.#onIndexed = onIndexed
   }
 
   async get(name: string, signal: AbortSignal): Promise<NameEntry | undefined> {
+    this.#require('names')
     const record = await this.#buckets.names.get(this.#key(nameKey(name)), signal)
     return record === undefined ? undefined : entryOf(record)
   }
@@ -48,6 +58,7 @@ export class NameIndex {
     names: readonly string[],
     read: (keys: readonly string[]) => Promise<Map<string, KvRecord>>,
   ): Promise<NameEntry[]> {
+    this.#require('names')
     const keys = names.map((name) => this.#key(nameKey(name)))
     const records = await read(keys)
     return keys.flatMap((key) => {
@@ -67,6 +78,7 @@ export class NameIndex {
 
   /** In the order of their bytes. */
   async namesOf(cid: CID, signal: AbortSignal): Promise<NameEntry[]> {
+    this.#require('refs')
     const root = rootKey(cid)
     const prefix = this.#key(`${root}.`)
     const records = await this.#buckets.refs.getMatching(`${prefix}>`, signal)
@@ -77,6 +89,7 @@ export class NameIndex {
 
   /** Whether any name stands for it; asks for no more of them than it takes to know. */
   async isNamed(cid: CID, signal: AbortSignal): Promise<boolean> {
+    this.#require('refs')
     const root = rootKey(cid)
     const prefix = this.#key(`${root}.`)
     for await (const page of this.#buckets.refs.matching(`${prefix}>`, signal, refsAtOnce)) {

@@ -14,9 +14,14 @@ export interface NamePage {
 export class NameList {
   readonly #watched: WatchedKeys<SortedList>
   readonly #waitMs: number
+  readonly #require: () => void
+  /** Some of the bucket cannot be read. */
+  onUnreadable: () => void = () => undefined
 
-  constructor(nats: Nats, bucket: KvBucket, space: string, waitMs: number) {
+  /** @param require throws while the index may not be asked */
+  constructor(nats: Nats, bucket: KvBucket, space: string, waitMs: number, require: () => void = () => undefined) {
     this.#waitMs = waitMs
+    this.#require = require
     const prefix = `${space}.`
     this.#watched = new WatchedKeys(nats, bucket, {
       filter: `${prefix}>`,
@@ -25,6 +30,7 @@ export class NameList {
         const name = nameOfKey(key.slice(prefix.length))
         return name === undefined ? undefined : toBytes(name)
       },
+      onUnreadable: () => this.onUnreadable(),
     })
   }
 
@@ -42,6 +48,7 @@ export class NameList {
 
   /** @param after the last name of the page before @throws AppError STORE_UNAVAILABLE while the names are still being read */
   async page(prefix: string, limit: number, after: string | undefined, signal: AbortSignal): Promise<NamePage> {
+    this.#require()
     await this.caughtUp(signal)
     const start = toBytes(prefix)
     // The first string greater than it.

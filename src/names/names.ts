@@ -23,6 +23,7 @@ import { NameList } from './name-list.ts'
 import { NameLog } from './name-log.ts'
 import { ObjectLog } from './object-log.ts'
 import { Outcomes } from './outcomes.ts'
+import { Wholeness } from './wholeness.ts'
 
 export interface NameBuckets {
   readonly names: KvBucket
@@ -46,6 +47,7 @@ export interface Names {
   readonly reader: LogReader
   readonly buckets: NameBuckets
   readonly source: EventSource
+  readonly whole: Wholeness
   apply(effect: Effect, wasAbsent?: boolean): Promise<void>
   /** The entries below `/ipns/` that follow a name. The caller closes it. */
   watchBindings(): IpnsBindings
@@ -80,11 +82,15 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     outcomes: await open(outcomeBucket(domain), 'Stowage: commands by id', outcomeKeptSeconds),
   }
   const reader = new LogReader(nats, stream, { replicas, waitMs })
-  const list = new NameList(nats, buckets.names, space, waitMs)
+  const whole = new Wholeness()
+  const list = new NameList(nats, buckets.names, space, waitMs, () => whole.require('names'))
   const objects = new ObjectLog(reader, source)
   const deleted = new DeletedSet(nats, buckets.deleted, space, objects)
-  const ipns = new IpnsIndex(buckets.ipns, new NameList(nats, buckets.ipns, space, waitMs), reader, source)
-  const index = new NameIndex(buckets, space, (name, present, seq) => list.wrote(name, present, seq), reach)
+  const requireIpns = () => whole.require('ipns')
+  const ipnsList = new NameList(nats, buckets.ipns, space, waitMs, requireIpns)
+  const ipns = new IpnsIndex(buckets.ipns, ipnsList, reader, source, requireIpns)
+  const onIndexed = (name: string, present: boolean, seq: number) => list.wrote(name, present, seq)
+  const index = new NameIndex(buckets, space, onIndexed, reach, whole.require)
   const close = async () => void (await Promise.all([list.close(), ipns.list.close(), deleted.close()]))
   try {
     await deleted.caughtUp(Math.max(waitMs, 5_000), new AbortController().signal)
@@ -95,7 +101,9 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
   return {
     index,
     list,
-    log: new NameLog(reader, source, (name, signal) => index.get(name, signal)),
+    log: new NameLog(reader, source, async (name, signal) =>
+      whole.mending.includes('names') ? undefined : index.get(name, signal),
+    ),
     objects,
     deleted,
     ipns,
@@ -104,6 +112,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     reader,
     buckets,
     source,
+    whole,
     apply: (effect, wasAbsent) => {
       if (effect.kind === 'name') return index.apply(effect, wasAbsent)
       return effect.kind === 'ipns' ? ipns.apply(effect) : deleted.apply([effect])

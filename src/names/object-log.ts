@@ -1,4 +1,4 @@
-import type { CID } from 'multiformats/cid'
+import { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import type { EventSource } from '../events/envelope.ts'
 import { pause } from '../lib/pause.ts'
@@ -8,10 +8,12 @@ import { type LogMessage, readMessage, rootKey } from './name-fold.ts'
 import { type ObjectEffect, type ObjectLife, withEffect } from './object-life.ts'
 
 const verbs = ['added', 'imported', 'deleted'] as const
-type Reader = Pick<LogReader, 'last' | 'from' | 'tellsAllSubjects'>
+type Reader = Pick<LogReader, 'last' | 'from' | 'tellsAllSubjects' | 'subjects'>
 
 /** Of many roots, asked for at a time. */
 const livesAhead = 8
+/** Of `<d>.evt.<site>.<space>.object.deleted.<cid>`. */
+const keyAt = 6
 const looksMax = 100
 const lookAgainMs = 50
 
@@ -67,9 +69,29 @@ export class ObjectLog {
     return new Date(Math.max(...elsewhere.map(({ atMs }) => atMs))).toISOString()
   }
 
+  /** Every root that was deleted at some time, whatever became of it since, by its `rootKey`. @throws AppError STORE_UNAVAILABLE */
+  async everDeleted(signal: AbortSignal): Promise<Map<string, CID>> {
+    const { domain, space } = this.#source
+    const roots = new Map<string, CID>()
+    for (const subject of await this.#reader.subjects(`${domain}.evt.*.${space}.object.deleted.>`, signal)) {
+      const cid = cidIn(subject.split('.').slice(keyAt).join('.'))
+      if (cid !== undefined) roots.set(rootKey(cid), cid)
+    }
+    return roots
+  }
+
   #filter(cid: CID, verb: string): string {
     const { domain, space } = this.#source
     return `${domain}.evt.*.${space}.object.${verb}.${cid.toV1().toString()}`
+  }
+}
+
+/** Failures are told on the subject too, below `<key>.!`. */
+function cidIn(text: string): CID | undefined {
+  try {
+    return CID.parse(text)
+  } catch {
+    return undefined
   }
 }
 

@@ -1,8 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
+import type { FoldMarks } from '../events/fold-mark.ts'
+import type { LogGuard } from '../events/log-guard.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
 import { DurableConsumer } from '../nats/durable-consumer.ts'
+import { digestOf } from '../nats/log-identity.ts'
 import type { Conflicts } from './conflicts.ts'
 import {
   type CommandTrace,
@@ -22,11 +25,24 @@ export interface ProjectorOptions {
   readonly site: string
   /** Told of names that stand for several things; without it nobody is. */
   readonly conflicts?: Conflicts
+  /** Whether the log may be folded: while it is not what was folded so far, nothing is. Without it, it always may. */
+  readonly guard?: Pick<LogGuard, 'fault' | 'seen'>
+  /** Told of what was folded. */
+  readonly marks?: Pick<FoldMarks, 'folded'>
   readonly reach?: Reach
 }
 
+/** The indexes that this brings up. */
+const folds = ['names', 'refs', 'deleted', 'ipns', 'outcomes'] as const
+/** While the log may not be folded, messages go back to the server so often. */
+const heldBackMs = 2_000
+
+const nothing: LogMessage = { subject: '', sequence: 0, payload: new Uint8Array() }
 const pollMs = 20
 const writesAtOnce = 32
+
+/** Of its durable consumer. */
+export const projectorName = (site: string, space: string): string => `index-${site}-${space}`
 
 /**
  * Brings the indexes up to the log: what a request that crashed or lost NATS after its commit has left, and the outcomes of
@@ -37,6 +53,8 @@ export class Projector {
   readonly #names: Names
   readonly #reach: Reach
   readonly #conflicts: Conflicts | undefined
+  readonly #guard: ProjectorOptions['guard']
+  readonly #marks: ProjectorOptions['marks']
   readonly #stop = new AbortController()
   #consumer: DurableConsumer | undefined
   #skipped = 0
@@ -44,8 +62,10 @@ export class Projector {
   /** Told of the names that have changed, once the index knows it. Of each change one node of the site hears. */
   onNames: (names: readonly string[]) => void = () => undefined
 
-  private constructor({ names, conflicts, reach = passBy }: ProjectorOptions) {
+  private constructor({ names, conflicts, guard, marks, reach = passBy }: ProjectorOptions) {
     this.#names = names
+    this.#guard = guard
+    this.#marks = marks
     this.#conflicts = conflicts
     this.#reach = reach
   }
@@ -57,7 +77,7 @@ export class Projector {
     const of = (rest: string) => `${domain}.evt.*.${space}.${rest}.>`
     projector.#consumer = await DurableConsumer.start(nats, {
       stream: options.stream,
-      name: `index-${options.site}-${space}`,
+      name: projectorName(options.site, space),
       filters: [...indexedVerbs].map(of),
       work: (messages) => projector.#project(messages),
     })
@@ -84,6 +104,11 @@ export class Projector {
   }
 
   async #project(messages: readonly LogMessage[]): Promise<void> {
+    if (this.#guard?.fault !== undefined) {
+      await delay(heldBackMs, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      // They come again: acknowledged is only what was folded.
+      throw new AppError('LOG_DAMAGED', 'the event log is not what the indexes were folded from')
+    }
     this.#reach('projector-read')
     const state = messages.reduce(foldMessage, emptyState())
     const effects = [...state.names.values()]
@@ -98,6 +123,11 @@ export class Projector {
     })
     await this.#names.outcomes.record(traces)
     this.#reach('projector-indexed')
+    const newest = messages.reduce((last, one) => (one.sequence > last.sequence ? one : last), messages[0] ?? nothing)
+    if (newest.sequence > 0) {
+      this.#marks?.folded(folds, newest)
+      this.#guard?.seen(newest.sequence, () => digestOf(newest.subject, newest.payload))
+    }
     this.#events += messages.length
     if (state.names.size > 0) this.onNames(Array.from(state.names.values(), ({ name }) => name))
     this.#skipped += state.skipped

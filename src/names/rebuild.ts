@@ -4,11 +4,12 @@ import { nameKey } from './name.ts'
 import {
   type CommandTrace,
   emptyState,
-  foldMessage,
+  foldSome,
   type IndexImage,
   type IndexState,
   imageOf,
   indexedVerbs,
+  type LogMessage,
   readMessage,
 } from './name-fold.ts'
 import { effectOfVersion, standingOf } from './name-heads.ts'
@@ -30,16 +31,36 @@ export interface Verification {
   readonly keys: number
   readonly differences: readonly Difference[]
   readonly repaired: boolean
+  /** The last message of the log that was read. */
+  readonly newest: LogMessage | undefined
 }
 
-const indexes = ['names', 'refs', 'deleted', 'ipns'] as const
+export const indexes = ['names', 'refs', 'deleted', 'ipns'] as const
 const writesAtOnce = 64
 const batchMax = 256
+/** Looked at in one pass over the log: more are done part by part, so that memory does not grow with the index. */
+const keysAtOnce = 100_000
 
-interface Folded {
+export interface VerifyOptions {
+  readonly repair: boolean
+  readonly signal: AbortSignal
+  /** Called now and then: a low rate waits here. */
+  readonly pace?: (signal: AbortSignal) => Promise<void>
+  /** Sequences that did not come when the log was read. */
+  readonly onGap?: (first: number, last: number) => void
+}
+
+/** Keys of which a pass looks at every `count`-th. */
+interface Part {
+  readonly index: number
+  readonly count: number
+}
+
+export interface Folded {
   readonly state: IndexState
-  readonly traces: readonly CommandTrace[]
   readonly last: number
+  /** Of the last message: subject and payload. */
+  readonly newest: LogMessage | undefined
 }
 
 /**
@@ -47,12 +68,32 @@ interface Folded {
  * difference, so it may run beside writers.
  * @param repair brings each different key to what the log says
  */
-export async function verifyIndex(names: Names, { repair, signal }: { repair: boolean; signal: AbortSignal }) {
-  let { differences, image, folded } = await compare(names, signal)
+export async function verifyIndex(names: Names, options: VerifyOptions): Promise<Verification> {
+  const count = Math.max(1, Math.ceil((names.list.size + names.deleted.size) / keysAtOnce))
+  let whole: Verification = {
+    events: 0,
+    skipped: 0,
+    keys: 0,
+    differences: [],
+    repaired: options.repair,
+    newest: undefined,
+  }
+  for (let index = 0; index < count; index++) {
+    const one = await verifyPart(names, { index, count }, options)
+    const { events, skipped, newest } = one
+    const differences = [...whole.differences, ...one.differences]
+    whole = { ...whole, events, skipped, newest, keys: whole.keys + one.keys, differences }
+  }
+  return whole
+}
+
+async function verifyPart(names: Names, part: Part, options: VerifyOptions): Promise<Verification> {
+  const { repair } = options
+  let { differences, image, folded } = await compare(names, part, options)
   if (differences.length > 0) {
     // A second look, at those only: a writer is between its event and its index for a moment.
     const known = new Set(differences.map(({ index, key }) => `${index} ${key}`))
-    const again = await compare(names, signal)
+    const again = await compare(names, part, options)
     ;({ image, folded } = again)
     differences = again.differences.filter(({ index, key }) => known.has(`${index} ${key}`))
   }
@@ -60,8 +101,8 @@ export async function verifyIndex(names: Names, { repair, signal }: { repair: bo
     await eachOf(differences, ({ index, key }) => bring(names, index, key, image, folded.last))
   }
   const keys = indexes.reduce((sum, index) => sum + image[index].size, 0)
-  const { skipped } = folded.state
-  return { events: folded.last, skipped, keys, differences, repaired: repair } satisfies Verification
+  const { last: events, newest } = folded
+  return { events, skipped: folded.state.skipped, keys, differences, repaired: repair, newest }
 }
 
 /**
@@ -70,9 +111,9 @@ export async function verifyIndex(names: Names, { repair, signal }: { repair: bo
  */
 export async function rebuildIndex(names: Names, signal: AbortSignal): Promise<{ events: number; keys: number }> {
   const { space } = names.source
-  for (const bucket of Object.values<KvBucket>({ ...names.buckets })) await bucket.purge(`${space}.>`)
+  for (const index of indexes) await names.buckets[index].purge(`${space}.>`)
   // Read after the purge, so that nothing which was set before it is missed.
-  const { state, traces, last } = await foldLog(names, signal)
+  const { state, last } = await foldLog(names, everyKey, { repair: true, signal })
   const image = imageOf(state)
   let keys = 0
   for (const index of indexes) {
@@ -82,39 +123,73 @@ export async function rebuildIndex(names: Names, signal: AbortSignal): Promise<{
       writeRevision(names.buckets[index], `${space}.${key}`, revisionIn(value), value, { assumeAbsent: true }),
     )
   }
-  for (let at = 0; at < traces.length; at += batchMax) await names.outcomes.record(traces.slice(at, at + batchMax))
+  await recordOutcomes(names, signal)
   return { events: last, keys }
+}
+
+/** Writes the outcomes of all commands anew that are young enough to be kept. */
+export async function recordOutcomes(names: Names, signal: AbortSignal): Promise<void> {
+  const { domain, space } = names.source
+  const oldest = new Date(Date.now() - outcomeKeptSeconds * 1000)
+  let traces: CommandTrace[] = []
+  for await (const message of names.reader.since(`${domain}.evt.*.${space}.>`, oldest, signal)) {
+    const command = isIndexed(message.subject) ? readMessage(message)?.command : undefined
+    if (command !== undefined) traces.push(command)
+    if (traces.length < batchMax) continue
+    await names.outcomes.record(traces)
+    traces = []
+  }
+  await names.outcomes.record(traces)
 }
 
 /** All keys and values of the indexes, sorted, as text: equal when the indexes are, byte for byte. */
 export async function dumpIndex(names: Names, signal: AbortSignal): Promise<string> {
   const lines: string[] = []
   for (const index of indexes) {
-    for (const [key, value] of await present(names, index, signal))
+    for (const [key, value] of await present(names, index, everyKey, signal))
       lines.push(`${index} ${key} ${value.toString('utf8')}`)
   }
   return lines.sort().join('\n')
 }
 
-async function foldLog(names: Names, signal: AbortSignal): Promise<Folded> {
-  const { domain, space } = names.source
+async function foldLog(
+  names: Names,
+  part: Part,
+  { signal, pace, onGap = () => undefined }: VerifyOptions,
+): Promise<Folded> {
+  const { space } = names.source
   const state = emptyState()
-  const traces: CommandTrace[] = []
-  const oldest = Date.now() - outcomeKeptSeconds * 1000
   let last = 0
-  for await (const message of names.reader.from(`${domain}.evt.*.${space}.>`, 1, signal)) {
+  let newest: LogMessage | undefined
+  for await (const message of names.reader.whole(1, signal, onGap)) {
+    if (message.sequence % paceEvery === 0) await pace?.(signal)
+    newest = message
+    if (message.subject.split('.', 4)[3] !== space) continue
     last = message.sequence
     if (!isIndexed(message.subject)) continue
-    foldMessage(state, message)
-    const reading = readMessage(message)
-    if (reading?.command !== undefined && Date.parse(reading.event.time) > oldest) traces.push(reading.command)
+    foldSome(state, message, (effect) => isOf(part, effect.kind === 'object' ? effect.root : effect.key))
   }
   await eachOf([...state.tangled], async (name) => {
     const history = await names.log.history(name, signal)
     const version = standingOf(history.filter(({ revision }) => revision <= last))
     if (version !== undefined) state.names.set(nameKey(name), effectOfVersion(name, version))
   })
-  return { state, traces, last }
+  return { state, last, newest }
+}
+
+/** The whole log, in memory. @throws AppError STORE_UNAVAILABLE */
+export const foldWhole = (names: Names, signal: AbortSignal): Promise<Folded> =>
+  foldLog(names, everyKey, { repair: false, signal })
+
+const paceEvery = 1_024
+const everyKey: Part = { index: 0, count: 1 }
+
+/** Of an entry of any index: a reference is in the part of its name. */
+function isOf({ index, count }: Part, key: string): boolean {
+  if (count === 1) return true
+  let hash = 0
+  for (let at = 0; at < key.length; at++) hash = (Math.imul(hash, 31) + key.charCodeAt(at)) >>> 0
+  return hash % count === index
 }
 
 /** Other events say nothing to the indexes; only what claims to be one of these can be broken. */
@@ -123,16 +198,23 @@ function isIndexed(subject: string): boolean {
   return indexedVerbs.has(`${entity}.${verb}`)
 }
 
-async function present(names: Names, index: keyof IndexImage, signal: AbortSignal): Promise<Map<string, Buffer>> {
+async function present(names: Names, index: keyof IndexImage, part: Part, signal: AbortSignal) {
   const prefix = `${names.source.space}.`
-  const records = await names.buckets[index].getMatching(`${prefix}>`, signal)
-  return new Map(records.map(({ key, value }) => [key.slice(prefix.length), value]))
+  const found = new Map<string, Buffer>()
+  for await (const page of names.buckets[index].matching(`${prefix}>`, signal)) {
+    for (const { key: full, value } of page) {
+      const key = full.slice(prefix.length)
+      if (isOf(part, index === 'refs' ? key.slice(key.indexOf('.') + 1) : key)) found.set(key, value)
+    }
+  }
+  return found
 }
 
-async function compare(names: Names, signal: AbortSignal) {
+async function compare(names: Names, part: Part, options: VerifyOptions) {
+  const { signal } = options
   const found: Partial<Record<keyof IndexImage, Map<string, Buffer>>> = {}
-  for (const index of indexes) found[index] = await present(names, index, signal)
-  const folded = await foldLog(names, signal)
+  for (const index of indexes) found[index] = await present(names, index, part, signal)
+  const folded = await foldLog(names, part, options)
   const image = imageOf(folded.state)
   const differences: Difference[] = []
   for (const index of indexes) {

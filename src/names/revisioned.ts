@@ -26,17 +26,19 @@ export function revisionOf(record: KvRecord): number {
  * written by every node and the projector at the same time, in any order, any number of times.
  * @param assumeAbsent tries without looking first
  * @param force whatever is there is wrong
+ * @param evenSame also where what is there has this revision, and is wrong
  */
 export async function writeRevision(
   bucket: KvBucket,
   key: string,
   revision: number,
   value: Buffer | undefined,
-  { assumeAbsent = false, force = false } = {},
+  { assumeAbsent = false, force = false, evenSame = false } = {},
 ): Promise<Written> {
   for (let look = !assumeAbsent; ; look = true) {
     const present = look ? await bucket.get(key) : undefined
-    if (present !== undefined && !force && revisionOf(present) >= revision) return { seq: undefined, present }
+    const known = present === undefined || force ? -1 : revisionOf(present)
+    if (evenSame ? known > revision : known >= revision) return { seq: undefined, present }
     const headers = value === undefined ? { [revisionHeader]: String(revision) } : {}
     const seq = await bucket.write(key, value, present?.seq ?? 0, headers)
     if (seq !== undefined) return { seq, present }

@@ -16,6 +16,13 @@ export interface WatchedOptions<Keys> {
   readonly empty: () => Keys
   /** Of a bucket's key; undefined = not one that belongs here. */
   readonly decode: (key: string) => string | undefined
+  /** Messages that were to tell of keys cannot be read. */
+  readonly onUnreadable?: (count: number) => void
+  /**
+   * Where all was read again and these were not among it any more, without a word that they were removed: they stay until
+   * `hold` says otherwise. Without it they are gone.
+   */
+  readonly onVanished?: (keys: readonly string[]) => void
 }
 
 /**
@@ -30,21 +37,32 @@ export class WatchedKeys<Keys extends KeySet> {
   readonly #own = new Map<string, { readonly seq: number; readonly present: boolean }>()
   /** While all is read (again): what has come so far. */
   #loading: Keys | undefined
+  /** While all is read again: what was said to be removed. */
+  #removed = new Set<string>()
   #ready = false
+  readonly #options: WatchedOptions<Keys>
   #waiting: (() => void)[] = []
 
-  constructor(nats: Nats, bucket: KvBucket, { filter, empty, decode }: WatchedOptions<Keys>) {
+  constructor(nats: Nats, bucket: KvBucket, options: WatchedOptions<Keys>) {
+    const { filter, empty, decode } = options
+    this.#options = options
     this.#keys = empty()
     this.#loading = empty()
     this.#watch = new KvWatch(nats, bucket, filter, {
       onBegin: () => {
         this.#loading = empty()
+        this.#removed = new Set()
+        // All of them come again, or lay in a bucket that is gone, whose sequences say nothing in the one that took its place.
+        this.#own.clear()
       },
       onChange: (change) => {
         const key = decode(change.key)
         if (key !== undefined) this.#seen(key, change)
       },
-      onCaughtUp: () => this.#loaded(),
+      onCaughtUp: (unreadable) => {
+        this.#loaded()
+        if (unreadable > 0) options.onUnreadable?.(unreadable)
+      },
     })
   }
 
@@ -60,6 +78,11 @@ export class WatchedKeys<Keys extends KeySet> {
   wrote(key: string, present: boolean, seq: number): void {
     if ((this.#own.get(key)?.seq ?? 0) > seq) return
     this.#own.set(key, { seq, present })
+    put(this.#keys, key, present)
+  }
+
+  /** What the truth says of a key, whatever was heard of it before. */
+  hold(key: string, present: boolean): void {
     put(this.#keys, key, present)
   }
 
@@ -91,12 +114,20 @@ export class WatchedKeys<Keys extends KeySet> {
     const own = this.#own.get(key)
     if (own !== undefined && own.seq > seq) return
     if (own !== undefined) this.#own.delete(key)
+    if (this.#loading !== undefined && removed) this.#removed.add(key)
     put(this.#loading ?? this.#keys, key, !removed)
   }
 
   #loaded(): void {
-    if (this.#loading !== undefined) this.#keys = this.#loading
+    const [before, now] = [this.#keys, this.#loading]
+    if (now !== undefined) this.#keys = now
     this.#loading = undefined
+    const { onVanished } = this.#options
+    if (onVanished !== undefined && now instanceof Set && before instanceof Set) {
+      const vanished = [...before].filter((key: string) => !now.has(key) && !this.#removed.has(key))
+      for (const key of vanished) now.add(key)
+      if (vanished.length > 0) onVanished(vanished)
+    }
     for (const [key, { present }] of this.#own) put(this.#keys, key, present)
     this.#ready = true
     for (const resolve of this.#waiting.splice(0)) resolve()

@@ -3,8 +3,10 @@ import type { StreamConfig, StreamSource } from '@nats-io/jetstream'
 import { DiscardPolicy, JetStreamApiError, PersistMode, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import type { LayoutConfig, ReadLogConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
+import { uuidv7 } from '../lib/uuid.ts'
 import type { Nats } from './connection.ts'
 import { eventStream, eventSubjects, liveSubjectsOf, readStream, readSubjects } from './layout.ts'
+import { derivedEpoch, firstIdentity, identityIn, identityKey, identityText, writeIdentity } from './log-identity.ts'
 import { TransientError } from './requests.ts'
 import { makeStream, type StreamKind, unmade } from './stream-sizes.ts'
 
@@ -34,7 +36,8 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
     deny_purge: true,
     republish: { src: `${layout.domain}.evt.>`, dest: liveSubjectsOf(layout) },
   }
-  const actual = await createOrFind(nats, 'events', config)
+  const metadata = { [identityKey]: identityText(firstIdentity(uuidv7())) }
+  const actual = await createOrFind(nats, 'events', { ...config, metadata })
   for (const key of ['deny_delete', 'deny_purge', 'allow_direct', 'allow_atomic', 'max_age'] as const) {
     if (actual[key] === config[key]) continue
     throw new AppError(
@@ -52,7 +55,19 @@ export async function openEventStream(nats: Nats, layout: LayoutConfig): Promise
   }
   if (actual.republish?.dest !== config.republish?.dest)
     await update(nats, { ...actual, ...config, max_bytes: actual.max_bytes })
+  if (identityIn(actual.metadata) === undefined) await identify(nats, name)
   return name
+}
+
+/** Gives an identity to a log of before there was one. */
+async function identify(nats: Nats, name: string): Promise<void> {
+  const info = await nats.jsm.streams.info(name).catch((error: unknown) => {
+    throw new AppError('STORE_UNAVAILABLE', `stream ${name} does not answer`, { cause: error })
+  })
+  if (identityIn(info.config.metadata) !== undefined) return
+  await writeIdentity(nats, name, firstIdentity(derivedEpoch(info))).catch((error: unknown) => {
+    throw new AppError('STORE_UNAVAILABLE', `cannot update stream ${name}: ${String(error)}`, { cause: error })
+  })
 }
 
 /** Another site, and where its JetStream answers. */

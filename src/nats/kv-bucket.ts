@@ -1,16 +1,13 @@
-import type { StreamConfig } from '@nats-io/jetstream'
-import { DiscardPolicy, JetStreamApiError, RetentionPolicy, StorageType } from '@nats-io/jetstream'
-import { AppError } from '../errors.ts'
 import { mapAhead } from '../lib/streams.ts'
 import { publishBatch } from './batch.ts'
 import type { Nats } from './connection.ts'
 import { directGetFrom, directGetLast, directGetMany, type StoredMessage } from './direct-get.ts'
+import { dropKvStream, hasStream, makeKvStream } from './kv-stream.ts'
 import { KvWriter } from './kv-writer.ts'
 import { kvStream, multiGetSubjectsMax, removalKeptSeconds } from './layout.ts'
 import { patiently } from './patience.ts'
 import type { Publication } from './publish.ts'
 import { TransientError } from './requests.ts'
-import { makeStream } from './stream-sizes.ts'
 
 export interface KvRecord {
   readonly key: string
@@ -30,7 +27,6 @@ export interface KvOptions {
   readonly keptSeconds?: number
 }
 
-const streamNotFound = 10059
 const leaderGetsAhead = 15
 const pageBytesMax = 4 * 1024 * 1024
 const neverAborted = new AbortController().signal
@@ -42,6 +38,8 @@ const neverAborted = new AbortController().signal
  */
 export class KvBucket {
   readonly stream: string
+  /** It was not there when it was opened: whatever it held is gone. */
+  #made = false
   readonly #prefix: string
   readonly #nats: Nats
   readonly #options: KvOptions
@@ -58,32 +56,33 @@ export class KvBucket {
   /** Made where it is missing. */
   static async open(nats: Nats, bucket: string, options: KvOptions): Promise<KvBucket> {
     const kv = new KvBucket(nats, bucket, options)
-    const config: Partial<StreamConfig> & { name: string } = {
-      name: kv.stream,
-      description: options.description,
-      subjects: [`${kv.#prefix}>`],
-      retention: RetentionPolicy.Limits,
-      storage: StorageType.File,
-      discard: DiscardPolicy.New,
-      max_msgs_per_subject: 1,
-      max_age: (options.keptSeconds ?? 0) * 1e9,
-      num_replicas: options.replicas,
-      allow_rollup_hdrs: true,
-      deny_delete: true,
-      allow_direct: true,
-      allow_atomic: true,
-      allow_msg_ttl: true,
-    }
-    try {
-      await nats.jsm.streams.info(kv.stream).catch((error: unknown) => {
-        if (error instanceof JetStreamApiError && error.code === streamNotFound) return makeStream(nats, 'kv', config)
-        throw error
-      })
-    } catch (cause) {
-      if (cause instanceof AppError) throw cause
-      throw new AppError('STORE_UNAVAILABLE', `cannot open the KV bucket ${bucket}: ${String(cause)}`, { cause })
-    }
+    kv.#made = await kv.make()
     return kv
+  }
+
+  /** Without a look whether it is there. */
+  static handle(nats: Nats, bucket: string, options: KvOptions): KvBucket {
+    return new KvBucket(nats, bucket, options)
+  }
+
+  /** @throws AppError STORE_UNAVAILABLE */
+  exists(): Promise<boolean> {
+    return this.#patiently(neverAborted, () => hasStream(this.#nats, this.stream))
+  }
+
+  get made(): boolean {
+    return this.#made
+  }
+
+  /** @returns whether it was missing @throws AppError STORE_UNAVAILABLE */
+  make(): Promise<boolean> {
+    return makeKvStream(this.#nats, this.stream, `${this.#prefix}>`, this.#options)
+  }
+
+  /** Drops all of it, of every space, and makes it anew, empty. Watches begin again by themselves. @throws as `make` */
+  async remake(): Promise<void> {
+    await dropKvStream(this.#nats, this.stream)
+    await this.make()
   }
 
   /** The subject of a key, or of many where it has wildcards. */
@@ -200,9 +199,14 @@ export class KvBucket {
     })
   }
 
+  /** All keys in the order of their last change, from this sequence of the bucket on; removed ones too. */
+  scan(fromSeq: number, signal: AbortSignal): AsyncGenerator<readonly KvRecord[]> {
+    return this.#scan('>', signal, multiGetSubjectsMax, fromSeq)
+  }
+
   /** Not multi_last, which ends at 1,024 subjects: a key has one message, so all messages are the last ones. */
-  async *#scan(filter: string, signal: AbortSignal, pageMax: number): AsyncGenerator<KvRecord[]> {
-    for (let from = 1; ; ) {
+  async *#scan(filter: string, signal: AbortSignal, pageMax: number, fromSeq = 1): AsyncGenerator<KvRecord[]> {
+    for (let from = fromSeq; ; ) {
       const at = from
       const { messages, next } = await this.#patiently(signal, () =>
         directGetFrom(this.#nats.log.requests, this.stream, this.subject(filter), at, pageMax),

@@ -13,11 +13,18 @@ export interface KvWatcher {
   /** All that is there follows, from the beginning: at the start, and again after a failure. */
   onBegin(): void
   onChange(change: KvChange): void
-  /** What was there at the beginning has been told. */
-  onCaughtUp(): void
+  /**
+   * What was there at the beginning has been told.
+   * @param unreadable so many messages of it the server counts and cannot read: they are damaged
+   */
+  onCaughtUp(unreadable: number): void
 }
 
 const retryMs = 500
+/** How often it is looked whether the end was reached: the last message may be one that never comes. */
+const endEveryMs = 250
+/** A server that says twice, so long apart, that it has given nothing more has nothing more that it can read. */
+const stillLooks = 6
 const streamNotFound = 10059
 /** After these the consumer goes on behind the last sequence that it saw, which says nothing in a stream that was made anew. */
 const doubtful = new Set(['consumer_deleted', 'consumer_not_found', 'stream_not_found', 'ordered_consumer_recreated'])
@@ -101,25 +108,49 @@ export class KvWatch {
   async #follow(consumer: Consumer, made: string | undefined): Promise<void> {
     const { num_pending: pending } = await consumer.info(true)
     this.#watcher.onBegin()
-    if (pending === 0) this.#watcher.onCaughtUp()
-    let caughtUp = pending === 0
+    const end = { told: 0, reached: false }
+    const reach = (): void => {
+      if (end.reached) return
+      end.reached = true
+      this.#watcher.onCaughtUp(Math.max(0, pending - end.told))
+    }
+    if (pending === 0) reach()
     const messages = await consumer.consume({ max_messages: 2_000 })
     this.#messages = messages
     this.#watchStream(messages, made).catch(() => undefined)
     // Not awaited: it closes when it is read.
     if (this.#stop.signal.aborted) messages.close().catch(() => undefined)
-    const prefix = this.#bucket.subject('').length
-    let changes = 0
-    for await (const message of messages) {
-      if (++changes % changesAtOnce === 0) await nextTurn()
-      const operation = message.headers?.get('KV-Operation') ?? ''
-      const expired = (message.headers?.get('Nats-Marker-Reason') ?? '') !== ''
-      const removed = operation === 'DEL' || operation === 'PURGE' || expired
-      this.#watcher.onChange({ key: message.subject.slice(prefix), removed, seq: message.seq })
-      if (!caughtUp && message.info.pending === 0) {
-        caughtUp = true
-        this.#watcher.onCaughtUp()
+    const over = new AbortController()
+    this.#awaitEnd(consumer, end, reach, over.signal).catch(() => undefined)
+    try {
+      const prefix = this.#bucket.subject('').length
+      for await (const message of messages) {
+        if (++end.told % changesAtOnce === 0) await nextTurn()
+        const operation = message.headers?.get('KV-Operation') ?? ''
+        const expired = (message.headers?.get('Nats-Marker-Reason') ?? '') !== ''
+        const removed = operation === 'DEL' || operation === 'PURGE' || expired
+        this.#watcher.onChange({ key: message.subject.slice(prefix), removed, seq: message.seq })
+        if (message.info.pending === 0) reach()
       }
+    } finally {
+      over.abort()
+    }
+  }
+
+  /** The end by the consumer's position: counts include messages that cannot be read, and never come. */
+  async #awaitEnd(
+    consumer: Consumer,
+    end: { readonly told: number; readonly reached: boolean },
+    reach: () => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (let still = 0, before = -1; !end.reached; ) {
+      await delay(endEveryMs, undefined, { signal })
+      const { num_pending: pending, delivered } = await consumer.info()
+      if (end.told < delivered.consumer_seq) continue
+      still = end.told === before ? still + 1 : 0
+      before = end.told
+      if (pending === 0 || still >= stillLooks) reach()
     }
   }
 }

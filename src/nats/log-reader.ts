@@ -40,6 +40,10 @@ export class LogReader {
     this.#waitMs = waitMs
   }
 
+  get stream(): string {
+    return this.#stream
+  }
+
   /** Whether `last` gives the last message of each subject; else of all subjects of a filter. */
   get tellsAllSubjects(): boolean {
     return this.#replicas === 1
@@ -75,6 +79,40 @@ export class LogReader {
       if (given === 0) asked = filter
       at = last.seq + 1
     }
+  }
+
+  /**
+   * All that the log holds, of every space.
+   * @param onGap sequences that did not come: none is ever deleted, so they cannot be read, or not by the replica that answered
+   */
+  async *whole(
+    sequence: number,
+    signal: AbortSignal,
+    onGap: (first: number, last: number) => void,
+  ): AsyncGenerator<LoggedMessage> {
+    for (let at = sequence; ; ) {
+      const { messages } = await patiently(this.#waitMs, signal, () =>
+        directGetFrom(this.#nats.log.requests, this.#stream, wholeStream, at, pageMessagesMax),
+      )
+      for (const { subject, seq, data } of messages) {
+        if (seq > at) onGap(at, seq - 1)
+        at = seq + 1
+        yield { subject, sequence: seq, payload: data }
+      }
+      if (messages.length === 0) return
+    }
+  }
+
+  /** That have a message, without those messages. */
+  subjects(filter: string, signal: AbortSignal): Promise<string[]> {
+    return patiently(this.#waitMs, signal, async () => {
+      try {
+        const { state } = await this.#nats.jsm.streams.info(this.#stream, { subjects_filter: filter })
+        return Object.keys(state.subjects ?? {})
+      } catch (cause) {
+        throw new TransientError('the leader of the event log does not answer', { cause })
+      }
+    })
   }
 
   /** Since this time, oldest first. */

@@ -35,6 +35,18 @@ export interface NodeStatus {
     /** What keeps streams from taking writes, each in a few words; empty = nothing. */
     readonly troubles: readonly string[]
   }
+  /** The event log, and the indexes that are folded from it. */
+  readonly log: {
+    readonly epoch: string
+    readonly last: number
+    /** Why it takes nothing; null = it does. */
+    readonly fault: string | null
+    readonly audits: number
+    readonly differences: number
+    readonly remade: number
+    /** Indexes that are being made anew. */
+    readonly mending: readonly string[]
+  }
   readonly cache: { readonly bytes: number; readonly bytesMax: number; readonly hits: number; readonly misses: number }
   /** How often each limit was met since the start, by listener. */
   readonly limitHits: Readonly<Record<'gateway' | 'api', Readonly<Record<LimitName, number>>>>

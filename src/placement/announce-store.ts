@@ -3,7 +3,7 @@ import { placementBucket } from '../nats/layout.ts'
 import { Fence } from './fence.ts'
 import type { PlacementParts } from './placement-parts.ts'
 import { Recorder } from './recorder.ts'
-import { SiteKeeper } from './site-keeper.ts'
+import { SiteKeeper, whenLogIsWhole } from './site-keeper.ts'
 
 /**
  * For a node that takes no part in placement: other nodes of its site may sweep the store that it is about to put into, where the
@@ -20,5 +20,6 @@ export async function announceStore(parts: PlacementParts): Promise<void> {
   const bucket = await KvBucket.open(nats, placementBucket(domain), { replicas, waitMs, description })
   const fence = new Fence(bucket, layout)
   const recorder = new Recorder(eventLog, source)
-  await new SiteKeeper({ ...parts, recorder, fence, reader: names.reader }).takePuts()
+  const keeper = new SiteKeeper({ ...parts, recorder, fence, reader: names.reader })
+  await whenLogIsWhole(() => keeper.takePuts(), new AbortController().signal, parts.onTrouble)
 }

@@ -1,3 +1,5 @@
+import type { FoldMarks } from '../events/fold-mark.ts'
+import type { LogGuard } from '../events/log-guard.ts'
 import { onAbort } from '../lib/on-abort.ts'
 import type { LogMessage } from '../names/name-fold.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
@@ -18,6 +20,10 @@ export interface FollowerParts {
   readonly onRoot: (key: string, facts: RootFacts) => void
   /** The events of the space, in order, before their roots: for what is not about one root. */
   readonly onMessages: (messages: readonly LogMessage[]) => Promise<void>
+  /** Whether the log may be folded: while it is not what was folded so far, nothing is. Without it, it always may. */
+  readonly guard?: Pick<LogGuard, 'fault' | 'seen'>
+  /** Told of what was folded. */
+  readonly marks?: Pick<FoldMarks, 'folded'>
 }
 
 const batchMax = 256
@@ -55,6 +61,13 @@ export class Follower {
   wake(): void {
     this.#isAwake = true
     this.#wake?.()
+  }
+
+  /** The position was taken out of its bucket, and all is to be folded again. */
+  again(): void {
+    this.#written = -1
+    this.#writtenMs = 0
+    this.wake()
   }
 
   /** Until the facts are as new as this sequence of the local log; it has to be one of the space's. */
@@ -107,7 +120,8 @@ export class Follower {
   }
 
   async #catchUp(signal: AbortSignal): Promise<void> {
-    const { reader, domain, space } = this.#parts
+    const { reader, domain, space, guard } = this.#parts
+    if (guard?.fault !== undefined) return
     let batch: LogMessage[] = []
     for await (const message of reader.from(`${domain}.evt.*.${space}.>`, this.position + 1, signal)) {
       batch.push(message)
@@ -129,7 +143,9 @@ export class Follower {
     }
     const changed = byRoot.size === 0 ? [] : await facts.apply(byRoot, signal)
     for (const [key, known] of changed) onRoot(key, known)
-    this.#moveTo(batch.at(-1)?.sequence ?? this.position)
+    const newest = batch.at(-1)
+    if (newest !== undefined) this.#parts.marks?.folded(['placement', 'policy'], newest)
+    this.#moveTo(newest?.sequence ?? this.position)
     this.#unwritten += batch.length
     if (this.#unwritten >= eventsUnwrittenMax) await this.#write(signal)
   }

@@ -11,6 +11,7 @@ import { openMoveQueue } from '../nats/move-queue.ts'
 import { type Beat, Beats } from './beats.ts'
 import { Copying } from './copying.ts'
 import { Facts } from './facts.ts'
+import { FactsKeeper } from './facts-keeper.ts'
 import { Fence } from './fence.ts'
 import { FoldPosition } from './fold-position.ts'
 import { Follower } from './follower.ts'
@@ -26,7 +27,7 @@ import { Reconciler } from './reconciler.ts'
 import { Recorder } from './recorder.ts'
 import { RootHistory } from './root-history.ts'
 import { Routes } from './routes.ts'
-import { SiteKeeper } from './site-keeper.ts'
+import { SiteKeeper, whenLogIsWhole } from './site-keeper.ts'
 import { SiteWork } from './site-work.ts'
 import { StoreKeeping } from './store-keeping.ts'
 import { createSurface, type PlacementVerbs, type SurfaceParts } from './surface.ts'
@@ -56,8 +57,11 @@ export class Placement {
   #lease: Lease | undefined
   #upkeep: Upkeep | undefined
   #peers: Peers | undefined
+  #factsKeeper: FactsKeeper | undefined
+  #follower: Follower | undefined
   #changes = 0
   readonly #joined: JoinedLogs
+  readonly #stop = new AbortController()
 
   private constructor(parts: PlacementParts, facts: Facts) {
     this.#parts = parts
@@ -133,6 +137,11 @@ export class Placement {
   /** What the failure to read a block means, for `createGet`. */
   readonly judge: Judge = async (root, failure, signal) => this.#upkeep?.judge(root, failure, signal) ?? failure
 
+  /** For what a person does about a log that lost events. */
+  get factsKeeper(): FactsKeeper {
+    return opened(this.#factsKeeper)
+  }
+
   get upkeep(): Upkeep {
     return opened(this.#upkeep)
   }
@@ -161,12 +170,17 @@ export class Placement {
   }
 
   async close(): Promise<void> {
+    this.#stop.abort(new Error('the node stops'))
     for (let close = this.#closers.pop(); close !== undefined; close = this.#closers.pop()) await close()
   }
 
   async #open(bucket: KvBucket, policies: KvBucket): Promise<void> {
     const { nats, layout, config, stores, bulk, names, source, limits, waitMs, onLoss, onTrouble } = this.#parts
     const { domain, space, site } = layout
+    const kept = { ...this.#parts, ...this.#parts.folded, placement: bucket, policy: policies, facts: this.facts }
+    const foldedFrom = { stream: names.reader.stream, space, site, follower: () => this.#follower }
+    const factsKeeper = await FactsKeeper.settle({ ...kept, ...foldedFrom })
+    this.#factsKeeper = factsKeeper
     const fence = new Fence(bucket, layout)
     const keeper = new SiteKeeper({ ...this.#parts, recorder: this.recorder, reader: names.reader, fence })
     const beats = new Beats({
@@ -211,12 +225,11 @@ export class Placement {
       ...{ site, facts: this.facts, queue, recorder: this.recorder, onLoss, onTrouble },
       planner: () => view.planner(),
       hasListened: () => view.hasListened,
-      // For each put: names are read where plans hang on them.
       contextOf: this.around.contextToPlan,
     })
     this.#reconciler = reconciler
     const follower = new Follower({
-      ...{ reader: names.reader, facts: this.facts, bucket, domain, space },
+      ...{ reader: names.reader, facts: this.facts, bucket, domain, space, ...this.#parts.folded },
       onRoot: (key, facts) => {
         copying.heardRoot(key, facts)
         reconciler.consider(key, facts)
@@ -227,6 +240,9 @@ export class Placement {
         copying.heard(messages)
       },
     })
+    this.#follower = follower
+    factsKeeper.start()
+    this.#closers.push(() => factsKeeper.close())
     const own = () => (this.#lease?.held === true ? follower.position : undefined)
     this.#position = new FoldPosition({ reader: names.reader, bucket, domain, space, own })
     const unlisten = onEventStored(nats, layout, (_sequence, subject) => {
@@ -238,7 +254,7 @@ export class Placement {
     this.#lease = lease
     this.#closers.push(() => lease.close())
     const peers = this.#openPeers(view, reconciler)
-    await keeper.register()
+    await whenLogIsWhole(() => keeper.register(), this.#stop.signal, onTrouble)
     copying.replicator.start()
     upkeep.scrubber.start()
     const work = new SiteWork({

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreHandle, Stores } from '../blocks/stores.ts'
 import type { LayoutConfig, PlacementConfig } from '../config.ts'
 import { AppError, isAppError } from '../errors.ts'
@@ -143,6 +144,36 @@ export class SiteKeeper {
         if (!isAppError(error, 'REVISION_CONFLICT')) throw error
       }
     }
+  }
+}
+
+const lookAgainMs = 1_000
+
+/**
+ * Does it now, or, while the log is damaged and takes nothing, as soon as it is whole again: until then nothing is put here.
+ * @throws what it throws now, but for LOG_DAMAGED
+ */
+export async function whenLogIsWhole(
+  register: () => Promise<void>,
+  signal: AbortSignal,
+  onTrouble: (error: unknown) => void,
+): Promise<void> {
+  const later = async () => {
+    while (!signal.aborted) {
+      await delay(lookAgainMs, undefined, { signal, ref: false }).catch(() => undefined)
+      if (signal.aborted) return
+      try {
+        return await register()
+      } catch (error) {
+        if (!isAppError(error, 'LOG_DAMAGED')) onTrouble(error)
+      }
+    }
+  }
+  try {
+    await register()
+  } catch (error) {
+    if (!isAppError(error, 'LOG_DAMAGED')) throw error
+    later().catch(onTrouble)
   }
 }
 

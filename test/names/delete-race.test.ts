@@ -184,6 +184,7 @@ test('content that is put again while its deletion is on the way into the index 
   const near = await openTestVerbs(server.url, onTestFinished, { domain, projector: false })
   let looks = 0
   const late = new DeletedSet(nats, names.buckets.deleted, 'main', {
+    everDeleted: (signal) => names.objects.everDeleted(signal),
     lifeOf: async (...asked) => {
       const life = await names.objects.lifeOf(...asked)
       if (looks++ === 0) await near.verbs.put(contextOf(), fileOf('hello'), { signal })

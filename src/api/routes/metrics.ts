@@ -12,6 +12,16 @@ export interface Counted {
   readonly placement: (() => PlacementCounts) | undefined
   /** Undefined where this node has no NATS entrance. */
   readonly unanswered?: (() => UnansweredCounts) | undefined
+  /** Of the event log and its indexes. */
+  readonly folding?: (() => FoldingCounts) | undefined
+}
+
+/** Since the start of this node. */
+export interface FoldingCounts {
+  readonly fault: boolean
+  readonly audits: number
+  readonly differences: number
+  readonly remade: number
 }
 
 type Metric = readonly [name: string, help: string, value: number]
@@ -20,7 +30,7 @@ type Metric = readonly [name: string, help: string, value: number]
  * `GET /metrics`: what is counted, in the text format that Prometheus reads.
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
-export function metricsHandler({ limitHits, placement, unanswered }: Counted) {
+export function metricsHandler({ limitHits, placement, unanswered, folding }: Counted) {
   return async (_request: FastifyRequest, reply: FastifyReply) => {
     reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').header('cache-control', 'no-store')
     const hits = Object.entries(limitHits).flatMap(([listener, of]) =>
@@ -33,6 +43,7 @@ export function metricsHandler({ limitHits, placement, unanswered }: Counted) {
       '# TYPE stowage_limit_hits_total counter',
       ...hits,
       ...(unanswered === undefined ? [] : unansweredLines(unanswered())),
+      ...(folding === undefined ? [] : foldingLines(folding())),
       ...(placement === undefined ? [] : placementLines(placement())),
       '',
     ].join('\n')
@@ -46,6 +57,15 @@ function unansweredLines(counts: UnansweredCounts): string[] {
     `stowage_nats_unanswered_total{what="command_done"} ${counts.done}`,
     `stowage_nats_unanswered_total{what="command_failed"} ${counts.failed}`,
     `stowage_nats_unanswered_total{what="query"} ${counts.queries}`,
+  ]
+}
+
+function foldingLines({ fault, audits, differences, remade }: FoldingCounts): string[] {
+  return [
+    ...lines('log_damaged', 'gauge', 'Whether the event log lost events, and takes none: 1 or 0.', fault ? 1 : 0),
+    ...lines('index_audits_total', 'counter', 'Comparisons of the indexes with the event log.', audits),
+    ...lines('index_differences_total', 'counter', 'Keys that were not as the event log says.', differences),
+    ...lines('indexes_remade_total', 'counter', 'Indexes that were gone or damaged, and made anew.', remade),
   ]
 }
 

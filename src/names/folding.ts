@@ -1,0 +1,48 @@
+import type { FoldMarks } from '../events/fold-mark.ts'
+import type { EventLog } from '../events/log.ts'
+import { faultText } from '../events/log-fault.ts'
+import type { LogGuard } from '../events/log-guard.ts'
+import type { Reach } from '../lib/crash-point.ts'
+import type { Nats } from '../nats/connection.ts'
+import { Conflicts } from './conflicts.ts'
+import { IndexKeeper, type IndexKeeperParts } from './index-keeper.ts'
+import type { Names } from './names.ts'
+import { Projector } from './projector.ts'
+import { StreamWatch, type StreamWatchParts } from './stream-watch.ts'
+
+export interface FoldingParts extends Pick<IndexKeeperParts, 'waitMs' | 'auditEveryMs' | 'onMended' | 'onTrouble'> {
+  readonly folded: { readonly log: EventLog; readonly guard: LogGuard; readonly marks: FoldMarks }
+  readonly names: Names
+  readonly onDamaged: StreamWatchParts['onDamaged']
+  readonly reach: Reach
+  readonly signal: AbortSignal
+}
+
+/**
+ * What brings the indexes up to the log, and what keeps them so. When it resolves, nothing that was deleted is in view.
+ * @throws AppError STORE_UNAVAILABLE
+ */
+export async function startFolding(nats: Nats, parts: FoldingParts) {
+  const { folded, names, reach, signal } = parts
+  const { log, guard, marks } = folded
+  const { site } = names.source
+  const keeper = new IndexKeeper({ ...parts, nats, guard, marks })
+  await keeper.settle(signal)
+  const watch = new StreamWatch({ ...parts, nats, domain: names.source.domain, bucket: names.buckets.names })
+  const conflicts = new Conflicts(log, names.reader, names.source)
+  const projector = await Projector.start(nats, { stream: log.stream, names, site, conflicts, guard, marks, reach })
+  keeper.start()
+  await watch.start()
+  const close = async () => {
+    await watch.close()
+    await keeper.close()
+    await projector.close()
+  }
+  const counts = () => ({ ...keeper.counts, fault: guard.fault !== undefined })
+  /** For the status of the node. */
+  const report = () => {
+    const fault = guard.fault === undefined ? null : faultText(guard.fault)
+    return { epoch: guard.identity.epoch, last: guard.last, fault, ...keeper.counts }
+  }
+  return { projector, keeper, counts, report, close }
+}

@@ -1,0 +1,270 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FoldMarks, Projection } from '../events/fold-mark.ts'
+import type { LogGuard } from '../events/log-guard.ts'
+import type { Nats } from '../nats/connection.ts'
+import type { KvBucket } from '../nats/kv-bucket.ts'
+import { digestAt, digestOf } from '../nats/log-identity.ts'
+import { patiently } from '../nats/patience.ts'
+import { streamHealth } from '../nats/stream-health.ts'
+import type { Names } from './names.ts'
+import { type Difference, indexes, recordOutcomes, type Verification, verifyIndex } from './rebuild.ts'
+import type { IndexName } from './wholeness.ts'
+
+export interface IndexKeeperParts {
+  readonly nats: Nats
+  readonly names: Names
+  readonly guard: Pick<LogGuard, 'fault' | 'stale' | 'last' | 'identity' | 'unreadable' | 'throwIfDamaged'>
+  readonly marks: FoldMarks
+  readonly waitMs: number
+  /** Between two audits. 0 = none but the one at the start. */
+  readonly auditEveryMs: number
+  /** Told of what was mended. */
+  readonly onMended: (mended: Mended) => void
+  readonly onTrouble: (error: unknown) => void
+  readonly lookEveryMs?: number
+}
+
+/** What was wrong with the indexes, and is not any more. */
+export interface Mended {
+  /** Made anew, and why. */
+  readonly remade: readonly { readonly index: Kept; readonly reason: string }[]
+  /** Keys that were not as the log says. */
+  readonly differences: readonly Difference[]
+}
+
+export interface AuditOptions {
+  readonly repair: boolean
+  readonly signal: AbortSignal
+  /** Of its time it rests three quarters. */
+  readonly slow?: boolean
+}
+
+export interface Audit extends Verification {
+  readonly remade: Mended['remade']
+}
+
+const kept = [...indexes, 'outcomes'] as const
+type Kept = (typeof kept)[number]
+
+const lookEveryMsDefault = 5_000
+/** Of what could not be mended. */
+const retryMs = 500
+const restShare = 3
+
+/**
+ * Keeps the indexes what the log says: looks at all of them at the start and now and then, and makes those anew that are gone or
+ * damaged. What would be answered wrongly meanwhile is not answered (`Wholeness`); what was deleted is known before anything is.
+ */
+export class IndexKeeper {
+  readonly #parts: IndexKeeperParts
+  readonly #stop = new AbortController()
+  readonly #damaged = new Map<Kept, string>()
+  #isDue = false
+  #wake: (() => void) | undefined
+  #running: Promise<void> = Promise.resolve()
+  #auditing: Promise<unknown> = Promise.resolve()
+  #counts = { audits: 0, differences: 0, remade: 0 }
+
+  constructor(parts: IndexKeeperParts) {
+    this.#parts = parts
+    const { names, marks } = parts
+    names.deleted.onDamage = () => {
+      this.#isDue = true
+      this.#wake?.()
+    }
+    names.list.onUnreadable = () => this.#suspect('names', 'some of it cannot be read')
+    names.ipns.list.onUnreadable = () => this.#suspect('ipns', 'some of it cannot be read')
+    marks.onLost((projection) => isKept(projection) && this.#suspect(projection, 'it lost what was written last'))
+  }
+
+  get counts() {
+    return { ...this.#counts, mending: this.#parts.names.whole.mending }
+  }
+
+  /**
+   * To be awaited before anything is answered: which content is deleted is known afterwards, whatever its bucket says, and no index
+   * is asked that is known to be damaged.
+   * @throws AppError STORE_UNAVAILABLE
+   */
+  async settle(signal: AbortSignal): Promise<void> {
+    const { names, guard } = this.#parts
+    if (guard.fault !== undefined) return
+    for (const index of kept) if (names.buckets[index].made && guard.last > 0) this.#damaged.set(index, 'it was gone')
+    for (const index of guard.stale) {
+      if (isKept(index) && !this.#damaged.has(index)) this.#damaged.set(index, 'it was not folded as far as the others')
+    }
+    this.#close()
+    await names.deleted.compare({ write: false, signal })
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new Error('the node stops'))
+    this.#wake?.()
+    await this.#running
+  }
+
+  /** One at a time. @throws AppError STORE_UNAVAILABLE | LOG_DAMAGED (with `repair`); the signal's reason */
+  audit(options: AuditOptions): Promise<Audit> {
+    const next = this.#auditing.then(() => this.#audit(options))
+    this.#auditing = next.catch(() => undefined)
+    return next
+  }
+
+  /** Makes all of them anew, whatever they are. @throws as `audit` */
+  async remakeAll(signal: AbortSignal): Promise<Audit> {
+    for (const index of kept) this.#damaged.set(index, 'it was asked for')
+    return this.audit({ repair: true, signal })
+  }
+
+  async #audit({ repair, signal, slow = false }: AuditOptions): Promise<Audit> {
+    const { names, guard } = this.#parts
+    if (repair) guard.throwIfDamaged()
+    await this.#lookAtBuckets(signal)
+    const remade = [...this.#damaged].map(([index, reason]) => ({ index, reason }))
+    if (repair) await this.#remake(remade.map(({ index }) => index))
+    const gaps: [number, number][] = []
+    const pace = slow ? rests() : undefined
+    const onGap = (first: number, last: number) => void gaps.push([first, last])
+    const found = await verifyIndex(names, { repair, signal, onGap, ...(pace === undefined ? {} : { pace }) })
+    await this.#tellGaps(gaps)
+    this.#counts.audits++
+    if (!repair) return { ...found, remade }
+    await names.deleted.compare({ write: true, signal })
+    if (remade.some(({ index }) => index === 'outcomes')) await recordOutcomes(names, signal)
+    await this.#mark(
+      remade.map(({ index }) => index),
+      found,
+    )
+    for (const { index } of remade) this.#damaged.delete(index)
+    this.#close()
+    // What is missing from one that was gone is no news.
+    const gone = new Set<string>(remade.map(({ index }) => index))
+    const differences = found.differences.filter(({ index }) => !gone.has(index))
+    this.#counts.differences += differences.length
+    this.#counts.remade += remade.length
+    if (remade.length > 0 || differences.length > 0) this.#parts.onMended({ remade, differences })
+    return { ...found, differences: repair ? differences : found.differences, remade }
+  }
+
+  async #lookAtBuckets(signal: AbortSignal): Promise<void> {
+    const { nats, names, waitMs } = this.#parts
+    for (const index of kept) {
+      const { stream } = names.buckets[index]
+      if (this.#damaged.has(index)) continue
+      if (!(await names.buckets[index].exists())) {
+        this.#damaged.set(index, 'it was gone')
+        continue
+      }
+      const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal }))
+      if (health !== undefined && health.unreadable > 0)
+        this.#damaged.set(index, `${health.unreadable} of its keys cannot be read`)
+      else if (health?.inconsistent === true) this.#damaged.set(index, 'the server counts it wrongly')
+    }
+  }
+
+  async #remake(damaged: readonly Kept[]): Promise<void> {
+    this.#close()
+    for (const index of damaged) await (this.#parts.names.buckets[index] as KvBucket).remake()
+  }
+
+  /** The marks of what was made anew: it is as far as the log was read. */
+  async #mark(made: readonly Kept[], { newest }: Verification): Promise<void> {
+    const { marks, guard } = this.#parts
+    if (newest === undefined || guard.fault !== undefined) return
+    const { subject, sequence, payload } = newest
+    const mark = { epoch: guard.identity.epoch, sequence, digest: digestOf(subject, payload) }
+    for (const index of made) await marks.reset(index, mark)
+    marks.folded(kept, newest)
+  }
+
+  /** A replica may be behind: what the leader cannot read either is damaged. */
+  async #tellGaps(gaps: readonly (readonly [first: number, last: number])[]): Promise<void> {
+    const { nats, names, guard, waitMs } = this.#parts
+    const missing: number[] = []
+    for (const [first, last] of gaps) {
+      for (let sequence = first; sequence <= last && missing.length < gapsMax; sequence++) {
+        const { stream } = names.reader
+        const digest = await patiently(waitMs, this.#stop.signal, () => digestAt(nats, stream, sequence))
+        if (digest === undefined) missing.push(sequence)
+      }
+    }
+    if (missing.length > 0) guard.unreadable(missing)
+  }
+
+  #suspect(index: Kept, reason: string): void {
+    if (this.#damaged.has(index)) return
+    this.#damaged.set(index, reason)
+    this.#close()
+    this.#wake?.()
+  }
+
+  /** Which may not be asked now. Deletions are asked of memory, outcomes are a look that may find nothing. */
+  #close(): void {
+    const closed = [...this.#damaged.keys()].filter(
+      (index): index is IndexName => index !== 'outcomes' && index !== 'deleted',
+    )
+    // References lead to names, and the other way round.
+    if (closed.includes('names')) closed.push('refs')
+    this.#parts.names.whole.set(closed)
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop
+    const { guard, auditEveryMs, onTrouble, lookEveryMs = lookEveryMsDefault } = this.#parts
+    let nextMs = 0
+    while (!signal.aborted) {
+      try {
+        await this.#lookForGone()
+        const isUrgent = this.#isDue || this.#damaged.size > 0
+        if (guard.fault === undefined && (isUrgent || performance.now() >= nextMs)) {
+          this.#isDue = false
+          await this.audit({ repair: true, signal, slow: !isUrgent })
+          nextMs = auditEveryMs > 0 ? performance.now() + auditEveryMs : Number.POSITIVE_INFINITY
+        }
+      } catch (error) {
+        if (!signal.aborted) onTrouble(error)
+      }
+      const isWaiting = (this.#isDue || this.#damaged.size > 0) && guard.fault === undefined
+      await this.#rest(isWaiting ? retryMs : lookEveryMs)
+    }
+  }
+
+  /** Until there is something to do. */
+  async #rest(ms: number): Promise<void> {
+    if (this.#stop.signal.aborted) return
+    await new Promise<void>((resolve) => {
+      const end = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      const timer = setTimeout(end, ms)
+      this.#wake = end
+    })
+    this.#wake = undefined
+  }
+
+  /** Somebody dropped a bucket while it was in use. */
+  async #lookForGone(): Promise<void> {
+    const { names } = this.#parts
+    for (const index of kept) {
+      if (!this.#damaged.has(index) && !(await names.buckets[index].exists())) this.#suspect(index, 'it was gone')
+    }
+  }
+}
+
+/** Of the sequences that cannot be read. */
+const gapsMax = 10_000
+
+const isKept = (projection: Projection): projection is Kept => (kept as readonly string[]).includes(projection)
+
+function rests(): (signal: AbortSignal) => Promise<void> {
+  let beganMs = performance.now()
+  return async (signal) => {
+    await delay(Math.min(1_000, restShare * (performance.now() - beganMs)), undefined, { signal })
+    beganMs = performance.now()
+  }
+}

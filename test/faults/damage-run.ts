@@ -1,0 +1,236 @@
+import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type NodeProcess, startNodeProcess } from '../support/node-process.ts'
+
+/** Every stream of a node that is not blocks, by what is behind it. */
+export const damagedStreams = [
+  'stowage_events',
+  'KV_stowage_names',
+  'KV_stowage_refs',
+  'KV_stowage_deleted',
+  'KV_stowage_ipns',
+  'KV_stowage_outcomes',
+  'KV_stowage_policy',
+  'KV_stowage_placement',
+  'KV_stowage_tokens',
+  'KV_stowage_keys',
+  'stowage_queue',
+  'stowage_moves',
+  'stowage_dead',
+  'stowage_reads',
+] as const
+
+export interface Damage {
+  readonly stream: string
+  readonly kind: 'flip' | 'cut' | 'delete'
+  /** The server's index of the stream is there; without it, as after a kill, it reads the messages themselves. */
+  readonly index: boolean
+}
+
+/**
+ * harmless: all is as it was. mended: it was told, and all is as it was. refused: it was told, and nothing is written or started.
+ * silent: something is wrong, and nobody says so.
+ */
+export type Outcome = 'harmless' | 'mended' | 'told' | 'refused' | 'silent'
+
+export interface DamageResult extends Damage {
+  readonly outcome: Outcome
+  readonly detail: string
+}
+
+const names = 12
+const settleMs = 40_000
+const text = (i: number) => `content ${i}`
+
+interface Laid {
+  readonly folder: string
+  readonly deleted: string
+  readonly kept: string
+}
+
+/** A data folder with names, a deletion, a policy and reads, of a node that was stopped. */
+export async function layFolder(natsServer: string): Promise<Laid> {
+  const folder = await mkdtemp(join(tmpdir(), 'stowage-damage-'))
+  const node = await startNodeProcess({ dataDir: folder, natsServer })
+  const api = apiOf(node)
+  for (let i = 0; i < names; i++) await api('PUT', `names/n${i}`, `old ${i}`)
+  for (let i = 0; i < names; i++) await api('PUT', `names/n${i}`, text(i))
+  const put = async (body: string) => ((await (await api('POST', 'objects', body)).json()) as { cid: string }).cid
+  const [deleted, kept] = [await put('to be deleted'), await put('to be kept')]
+  await api('DELETE', `objects/${deleted}`)
+  await fetch(`${node.gatewayUrl}/ipfs/${kept}`)
+  await waitFor(async () => (await statusOf(node)).audits >= 1, 'the first audit')
+  // The marks of what was folded, and what was seen of the streams, are written a moment behind.
+  await delay(2_500)
+  await node.end('SIGTERM')
+  return { folder, deleted, kept }
+}
+
+/** Damages a copy of the folder, starts a node on it and looks at what it says and does. */
+export async function damageOne(laid: Laid, damage: Damage, natsServer: string, place: number): Promise<DamageResult> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'stowage-damage-'))
+  try {
+    await cp(laid.folder, dataDir, {
+      recursive: true,
+      filter: (path) => !/node\.json$|\.lock$|nats-server\.pid$/.test(path),
+    })
+    if (!(await harm(dataDir, damage, place)))
+      return { ...damage, outcome: 'harmless', detail: 'there is nothing to damage' }
+    return { ...damage, ...(await judge(laid, dataDir, natsServer)) }
+  } finally {
+    await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
+  }
+}
+
+/** @param place in a file, 0 to 1 @returns false when there is no such file */
+async function harm(dataDir: string, { stream, kind, index }: Damage, place: number): Promise<boolean> {
+  const folder = join(dataDir, 'jetstream', '$G', 'streams', stream)
+  const files = await readdir(join(folder, 'msgs')).catch(() => undefined)
+  if (files === undefined) return false
+  if (kind === 'delete') {
+    await rm(folder, { recursive: true })
+    return true
+  }
+  if (!index) await rm(join(folder, 'msgs', 'index.db'), { force: true })
+  const [block] = files.filter((name) => name.endsWith('.blk')).sort()
+  if (block === undefined) return false
+  const file = join(folder, 'msgs', block)
+  const bytes = await readFile(file)
+  if (bytes.byteLength === 0) return false
+  const at = Math.floor(place * bytes.byteLength)
+  if (kind === 'cut') await truncate(file, at)
+  else {
+    bytes.writeUInt8(bytes.readUInt8(at) ^ 4, at)
+    await writeFile(file, bytes)
+  }
+  return true
+}
+
+async function judge(laid: Laid, dataDir: string, natsServer: string): Promise<{ outcome: Outcome; detail: string }> {
+  let node: NodeProcess
+  try {
+    node = await startNodeProcess({ dataDir, natsServer, readyMsMax: settleMs })
+  } catch (error) {
+    const said = /stowage: .*/.exec(String(error))?.[0]
+    return said === undefined
+      ? { outcome: 'silent', detail: `it does not start: ${String(error).slice(-300)}` }
+      : { outcome: 'refused', detail: said.slice(0, 200) }
+  }
+  try {
+    // Before anything is mended: what was deleted is never served.
+    const early = (await fetch(`${node.gatewayUrl}/ipfs/${laid.deleted}`, { redirect: 'manual' })).status
+    if (early < 400) return { outcome: 'silent', detail: `what was deleted is served: ${early}` }
+    await waitFor(async () => {
+      const { audits, fault, mending } = await statusOf(node)
+      return fault !== null || (audits >= 1 && mending.length === 0)
+    }, 'an audit').catch(() => undefined)
+    const { fault } = await statusOf(node)
+    const wrong = await differences(node, laid)
+    const told = node
+      .output()
+      .split('\n')
+      .filter((line) => /"level":[45]0/.test(line) && line.includes('"part":"log"'))
+    const detail = [...wrong, ...told.map((line) => String((JSON.parse(line) as { msg: string }).msg))]
+      .join('; ')
+      .slice(0, 300)
+    if (fault !== null) {
+      const ready = (await fetch(`${node.apiUrl}/readyz`)).status
+      const write = (await apiOf(node)('PUT', 'names/after', 'x')).status
+      const isRefused =
+        ready === 503 && write === 503 && told.length > 0 && wrong.every((one) => one.startsWith('verify'))
+      return { outcome: isRefused ? 'refused' : 'silent', detail: `${ready} ${write} ${detail}` }
+    }
+    const write = (await apiOf(node)('PUT', 'names/after', 'x')).status
+    if (wrong.length > 0 || write >= 300) return { outcome: 'silent', detail: `${write} ${detail}` }
+    if (told.length === 0) return { outcome: 'harmless', detail }
+    return { outcome: told.some((line) => line.includes('"level":50')) ? 'told' : 'mended', detail }
+  } finally {
+    await node.end('SIGTERM')
+  }
+}
+
+/** What a client is told that is not so. */
+async function differences(node: NodeProcess, { deleted, kept }: Laid): Promise<string[]> {
+  const wrong: string[] = []
+  const api = apiOf(node)
+  for (let i = 0; i < names; i++) {
+    const reply = await fetch(`${node.gatewayUrl}/names/n${i}`)
+    const body = await reply.text()
+    if (body !== text(i)) wrong.push(`n${i} is ${reply.status} ${body.slice(0, 20)}`)
+  }
+  const listed = (await (await api('GET', 'names')).json()) as { readonly names?: readonly unknown[] }
+  if (listed.names?.length !== names) wrong.push(`${listed.names?.length} names are listed`)
+  for (const [cid, status] of [
+    [deleted, 410],
+    [kept, 200],
+  ] as const) {
+    const found = (await fetch(`${node.gatewayUrl}/ipfs/${cid}`)).status
+    if (found !== status) wrong.push(`${cid} is ${found}, not ${status}`)
+  }
+  const verified = (await (await api('POST', 'index/verify')).json()) as { readonly ok?: boolean }
+  if (verified.ok !== true) wrong.push(`verify ${JSON.stringify(verified).slice(0, 120)}`)
+  return wrong
+}
+
+const apiOf = (node: NodeProcess) => (method: string, path: string, body?: string) =>
+  fetch(`${node.apiUrl}/api/v1/${path}`, {
+    method,
+    headers: { authorization: `Bearer ${node.token}`, ...(body === undefined ? {} : { 'content-type': 'text/plain' }) },
+    ...(body === undefined ? {} : { body }),
+  })
+
+interface LogStatus {
+  readonly audits: number
+  readonly fault: string | null
+  readonly mending: readonly string[]
+}
+
+async function statusOf(node: NodeProcess): Promise<LogStatus> {
+  const reply = await fetch(`${node.apiUrl}/api/v1/status`)
+  return ((await reply.json()) as { log: LogStatus }).log
+}
+
+async function waitFor(isSo: () => Promise<boolean>, what: string): Promise<void> {
+  const endMs = performance.now() + settleMs
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`${what} does not come`)
+    await delay(100)
+  }
+}
+
+/** All damages, each at a place that the seed tells. */
+export async function damageRounds(options: {
+  readonly seed: number
+  readonly endMs: number
+  readonly natsServer: string
+  readonly log: (line: string) => void
+}): Promise<boolean> {
+  const { seed, endMs, natsServer, log } = options
+  const laid = await layFolder(natsServer)
+  const sums: Record<string, number> = {}
+  let place = seed
+  try {
+    for (let isDone = false; !isDone && Date.now() < endMs; isDone = true) {
+      for (const stream of damagedStreams) {
+        for (const kind of ['flip', 'cut', 'delete'] as const) {
+          for (const index of kind === 'delete' ? [true] : [true, false]) {
+            if (Date.now() > endMs) continue
+            place = (place * 1_103_515_245 + 12_345) % 2_147_483_648
+            const at = place / 2_147_483_648
+            const { outcome, detail } = await damageOne(laid, { stream, kind, index }, natsServer, at)
+            sums[outcome] = (sums[outcome] ?? 0) + 1
+            log(
+              `${outcome.padEnd(8)} ${stream} ${kind} at ${at.toFixed(3)}${index ? '' : ' without index.db'}: ${detail}`,
+            )
+          }
+        }
+      }
+    }
+  } finally {
+    await rm(laid.folder, { recursive: true, force: true, maxRetries: 10 })
+  }
+  log(JSON.stringify(sums))
+  return (sums.silent ?? 0) === 0
+}

@@ -1,0 +1,28 @@
+import { rm } from 'node:fs/promises'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { type Damage, damageOne, layFolder } from './damage-run.ts'
+
+let laid: Awaited<ReturnType<typeof layFolder>>
+
+beforeAll(async () => {
+  laid = await layFolder(inject('natsServer'))
+}, 90_000)
+afterAll(async () => {
+  if (laid !== undefined) await rm(laid.folder, { recursive: true, force: true, maxRetries: 10 })
+})
+
+const cases: readonly (Damage & { readonly place: number; readonly outcome: string })[] = [
+  { stream: 'stowage_events', kind: 'flip', index: false, place: 0.5, outcome: 'refused' },
+  { stream: 'stowage_events', kind: 'delete', index: true, place: 0.5, outcome: 'refused' },
+  { stream: 'KV_stowage_deleted', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
+  { stream: 'KV_stowage_deleted', kind: 'flip', index: true, place: 0.5, outcome: 'mended' },
+  { stream: 'KV_stowage_names', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
+  { stream: 'KV_stowage_names', kind: 'delete', index: true, place: 0.5, outcome: 'mended' },
+]
+
+for (const { place, outcome, ...damage } of cases) {
+  const { stream, kind, index } = damage
+  test(`${stream}, ${kind}${index ? '' : ' without index.db'}: ${outcome}, and told`, async () => {
+    expect(await damageOne(laid, damage, inject('natsServer'), place)).toMatchObject({ outcome })
+  }, 90_000)
+}
