@@ -91,8 +91,16 @@ describe('the command line', () => {
       expect(JSON.parse(json.stderr)).toMatchObject({ code: 'request_invalid' })
     }
     expect((await run(folder, [])).exitCode).toBe(2)
-    const unknown = await run(folder, ['status'], { env: { STOWAGE_PRT: '1' } })
-    expect(unknown).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('STOWAGE_PRT: unknown setting') })
+  })
+
+  test('a mistyped variable is a notice, and the command goes on', async ({ onTestFinished }) => {
+    const folder = await testFolder(onTestFinished)
+    const env = { STOWAGE_API_ULR: 'http://127.0.0.1:1', STOWAGE_API_URL: 'http://127.0.0.1:1' }
+    const { exitCode, stderr } = await run(folder, ['status'], { env })
+    // No node answers there.
+    expect(exitCode).toBe(4)
+    expect(stderr).toContain('STOWAGE_API_ULR is no setting and is passed over; did you mean STOWAGE_API_URL?\n')
+    expect((await run(folder, ['status', '--json'], { env })).stderr).not.toContain('ULR')
   })
 
   test('an interrupt is exit code 130 and says nothing', async ({ onTestFinished }) => {
