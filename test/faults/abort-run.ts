@@ -70,6 +70,8 @@ export async function abortRun(options: AbortRunOptions): Promise<AbortRunResult
   const node = await startNodeProcess({
     dataDir: options.dataDir,
     natsServer: options.natsServer,
+    // A busy machine takes its time.
+    readyMsMax: 120_000,
     env: {
       NODE_OPTIONS: `--import ${collect} --trace-warnings`,
       STOWAGE_LOG: 'warn',
