@@ -10,6 +10,7 @@ import { abortAt, abortOf, steps } from './abort-client.ts'
 import { putContent } from './abort-content.ts'
 import { type NatsAbort, natsAborts } from './abort-nats.ts'
 import { apiKinds, gatewayKinds, type RequestKind } from './abort-requests.ts'
+import { warningsIn } from './log-warnings.ts'
 import { hangMs, type Lag, Probe, startBareServer } from './probe.ts'
 
 export interface AbortRunOptions {
@@ -70,6 +71,8 @@ export async function abortRun(options: AbortRunOptions): Promise<AbortRunResult
   const node = await startNodeProcess({
     dataDir: options.dataDir,
     natsServer: options.natsServer,
+    // A busy machine takes its time.
+    readyMsMax: 120_000,
     env: {
       NODE_OPTIONS: `--import ${collect} --trace-warnings`,
       STOWAGE_LOG: 'warn',
@@ -279,22 +282,4 @@ async function consumersAt(servers: string): Promise<number> {
   } finally {
     await connection.close()
   }
-}
-
-/** With the first lines of the stacks that Node and the log give, so that one line tells. */
-function warningsIn(output: string): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const line of output.split('\n')) {
-    const text = lineOf(line)
-    if (text !== undefined) counts[text] = (counts[text] ?? 0) + 1
-  }
-  return counts
-}
-
-function lineOf(line: string): string | undefined {
-  const warning = /^\(node:\d+\) (.*)/.exec(line)?.[1]
-  if (warning !== undefined) return warning
-  if (!line.startsWith('{"level":')) return undefined
-  const { msg, err, route, url } = JSON.parse(line) as Record<string, string> & { err?: { message?: string } }
-  return [msg, route ?? url?.replace(/\?.*/, ''), err?.message].filter((part) => part !== undefined).join(': ')
 }

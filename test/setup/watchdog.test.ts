@@ -19,6 +19,7 @@ async function start(
   const node = await startNodeProcess({
     dataDir: folder,
     natsServer: inject('natsServer'),
+    readyMsMax: 120_000,
     env: { STOWAGE_WATCHDOG_SECONDS: watchdogSeconds, NODE_OPTIONS: `--import ${spin}` },
   })
   onFinished(async () => {
