@@ -33,7 +33,7 @@ if (values.placement) {
 }
 if (values.soak) {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-soak-'))
-  const result = await soakRun({ dataDir, natsServer, seed, untilMs: endMs, log: console.log })
+  const result = await soakRun({ dataDir, natsServer, seed, durationMs: minutes * 60_000, log: console.log })
   await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
   process.exit(tellSoak(result, minutes * 60_000, console.log) ? 0 : 1)
 }
