@@ -1,4 +1,3 @@
-import { memoryUsage, pid, uptime } from 'node:process'
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
 import { settleSecrets } from './auth/settle.ts'
@@ -30,6 +29,7 @@ import { openReadLog } from './events/open-read-log.ts'
 import { createGateway } from './gateway/server.ts'
 import { fittingConnections } from './http/connection-shares.ts'
 import { BufferPool } from './lib/buffer-pool.ts'
+import { Closers } from './lib/closers.ts'
 import { passBy, type Reach } from './lib/crash-point.ts'
 import { MiB } from './lib/units.ts'
 import { uuidv7 } from './lib/uuid.ts'
@@ -50,6 +50,7 @@ import { denylistLog } from './observability/denylist-log.ts'
 import { FreeSpace } from './observability/free-space.ts'
 import { LimitHits } from './observability/limits.ts'
 import { logWatchLog } from './observability/log-watch.ts'
+import { nodeStatus } from './observability/node-status.ts'
 import type { NodeStatus } from './observability/status.ts'
 import { Unanswered } from './observability/unanswered.ts'
 import { announceStore } from './placement/announce-store.ts'
@@ -89,15 +90,7 @@ export interface NodeParts {
  */
 export async function startNode(config: Config, parts: NodeParts): Promise<RunningNode> {
   const { log, version, env, signal, reach = passBy } = parts
-  const opened: (() => unknown)[] = []
-  const closeAll = async (): Promise<void> => {
-    const failures: unknown[] = []
-    for (let close = opened.pop(); close !== undefined; close = opened.pop()) {
-      // One that cannot be closed must not keep the others open: below it are nats-server and the lock.
-      await Promise.resolve(close()).catch((error: unknown) => failures.push(error))
-    }
-    if (failures.length > 0) throw failures[0]
-  }
+  const opened = new Closers()
   try {
     const place = await openPlace(config, { log, env, signal })
     opened.push(place.close)
@@ -209,33 +202,15 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     )
     const urls = { gateway: '', api: '' }
     const streams = watchStreams(nats, stored.buckets, domain)
-    const status = async (): Promise<NodeStatus> => ({
-      version,
-      node: { pid, uptimeSeconds: Math.round(uptime()), rssBytes: memoryUsage.rss(), dataDir: place.dataDir },
-      ...{ domain, site, gatewayUrl: urls.gateway, apiUrl: urls.api },
-      nats: {
-        mode: place.server === undefined ? 'external' : 'embedded',
-        url: withoutCredentials(place.natsUrl),
-        version: nats.serverVersion,
-        connected: nats.connected,
-        durability,
-        payloadBytesMax: nats.payloadBytesMax,
-        restarts: place.server?.restarts ?? 0,
-        streamSizes: nats.sizes.from,
-      },
-      store: {
-        space: config.layout.space,
-        name: config.layout.store,
-        shards: config.layout.shards,
+    const status = () =>
+      nodeStatus({
+        ...{ version, layout: config.layout, dataDir: place.dataDir, urls, server: place.server, nats, durability },
+        ...{ natsUrl: withoutCredentials(place.natsUrl), cache, limitHits, usage: streams.usage },
         replicas: stored.buckets[0]?.replicas ?? 1,
-        ...(await streams.usage()),
-      },
-      cache: cache.stats,
-      limitHits: { gateway: limitHits.gateway.counts(), api: limitHits.api.counts() },
-      log: folding.report(),
-      scrub: await placement?.upkeep.report(),
-      disk: freeSpace === undefined ? undefined : { freeBytes: freeSpace.bytes, reserveBytes },
-    })
+        logReport: folding.report,
+        scrubReport: async () => placement?.upkeep.report(),
+        disk: () => (freeSpace === undefined ? undefined : { freeBytes: freeSpace.bytes, reserveBytes }),
+      })
     const ready = async (): Promise<void> => {
       eventLog.throwIfDamaged()
       await streams.ready()
@@ -301,12 +276,12 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       dataDir: place.dataDir,
       adminToken,
       durability,
-      close: closeAll,
+      close: () => opened.closeAll(),
       abandon: () => place.server?.abandon(),
     }
   } catch (error) {
     // The first failure is the one to tell of.
-    await closeAll().catch((cause: unknown) => log.debug({ err: cause }, 'a part could not be closed'))
+    await opened.closeAll().catch((cause: unknown) => log.debug({ err: cause }, 'a part could not be closed'))
     throw error
   }
 }

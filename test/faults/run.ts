@@ -59,7 +59,7 @@ async function powerCuts(): Promise<boolean> {
 
 async function soak(): Promise<boolean> {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-soak-'))
-  const result = await soakRun({ dataDir, natsServer, seed, untilMs: endMs, log: console.log })
+  const result = await soakRun({ dataDir, natsServer, seed, durationMs: minutes * 60_000, log: console.log })
   await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
   return tellSoak(result, minutes * 60_000, console.log)
 }

@@ -28,6 +28,8 @@ const contentsMax = 1_000
 const namesMax = 300
 const abortShare = 0.25
 const abortMsMax = 80
+/** What has no answer by then hangs. */
+const answerMsMax = 120_000
 const pauseMs = 20
 const toldMax = 20
 
@@ -119,8 +121,12 @@ export async function openSoakLoad(node: NodeProcess, seed: number): Promise<Soa
       return (await http(`${node.apiUrl}/api/v1/objects/${what.cid}`, { signal })).status
     },
     follow: async (signal) => {
-      const leaving = AbortSignal.any([signal, AbortSignal.timeout(50 + below(400))])
-      const events = await fetch(`${node.apiUrl}/api/v1/events?since=${below(50)}`, { headers, signal: leaving })
+      // Not `AbortSignal.any`: in Node 20 its signal may be collected before it aborts.
+      const leaving = new AbortController()
+      signal.addEventListener('abort', () => leaving.abort(), { once: true })
+      setTimeout(() => leaving.abort(), 50 + below(400))
+      const url = `${node.apiUrl}/api/v1/events?since=${below(50)}`
+      const events = await fetch(url, { headers, signal: leaving.signal })
       await events.arrayBuffer()
       return events.status
     },
@@ -136,12 +142,13 @@ export async function openSoakLoad(node: NodeProcess, seed: number): Promise<Soa
 
   const step = async (kind: string, act: Act): Promise<void> => {
     const giveUp = new AbortController()
-    const timer = random() < abortShare ? setTimeout(() => giveUp.abort(), random() * abortMsMax) : undefined
+    const gaveUp = random() < abortShare
+    const timer = setTimeout(() => giveUp.abort(), gaveUp ? random() * abortMsMax : answerMsMax)
     let outcome: number | string
     try {
       outcome = await act(giveUp.signal)
     } catch (error) {
-      const isOver = giveUp.signal.aborted || kind === 'follow'
+      const isOver = gaveUp || (kind === 'follow' && !giveUp.signal.aborted)
       outcome = isOver ? 'aborted' : 'no answer'
       if (!isOver) failed.push(`${kind}: ${String((error as Error).cause ?? error)}`)
     } finally {
@@ -168,8 +175,10 @@ export async function openSoakLoad(node: NodeProcess, seed: number): Promise<Soa
     async lost() {
       const lost: string[] = []
       for (const [number, cid] of acked) {
-        const { status, body } = await http(`${node.gatewayUrl}/ipfs/${cid}`, {})
-        if (status !== 200 || Buffer.compare(body, contentOf(number)) !== 0) lost.push(`${cid}: ${status}`)
+        const signal = AbortSignal.timeout(answerMsMax)
+        const read = await http(`${node.gatewayUrl}/ipfs/${cid}`, { signal }).catch((error: Error) => error)
+        if (read instanceof Error) lost.push(`${cid}: ${read.message}`)
+        else if (read.status !== 200 || !contentOf(number).equals(read.body)) lost.push(`${cid}: ${read.status}`)
       }
       return lost
     },

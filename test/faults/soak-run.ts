@@ -11,8 +11,8 @@ export interface SoakOptions {
   readonly dataDir: string
   readonly natsServer: string
   readonly seed: number
-  /** As Date.now tells time. */
-  readonly untilMs: number
+  /** From when the node is ready. */
+  readonly durationMs: number
   readonly sampleMs?: number
   readonly log?: (line: string) => void
 }
@@ -35,7 +35,7 @@ const bytesNoise = 16 * MiB
 const handlesNoise = 8
 
 export async function soakRun(options: SoakOptions): Promise<SoakResult> {
-  const { dataDir, natsServer, seed, untilMs, sampleMs = 10_000, log } = options
+  const { dataDir, natsServer, seed, durationMs, sampleMs = 10_000, log } = options
   const node = await startNodeProcess({ dataDir, natsServer })
   const load = await openSoakLoad(node, seed).catch(async (error: unknown) => {
     await node.end('SIGTERM')
@@ -48,7 +48,7 @@ export async function soakRun(options: SoakOptions): Promise<SoakResult> {
     log?.(lineOf(sample))
   })
   try {
-    await load.run(untilMs, workers)
+    await load.run(Date.now() + durationMs, workers)
     stop.abort()
     await watching
     const hasEnded = node.hasEnded()
