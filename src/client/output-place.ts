@@ -28,7 +28,8 @@ export interface OutputOptions {
   readonly cwd: string
   /** What `-o` said; undefined = the content's own name, in `cwd`. */
   readonly output?: string | undefined
-  readonly force: boolean
+  /** Undefined where the command never replaces anything. */
+  readonly force: boolean | undefined
 }
 
 /**
@@ -50,19 +51,19 @@ export async function outputPlace(content: Output, { cwd, output, force }: Outpu
       'FILE_UNUSABLE',
       `${shown} is a ${wordOf(there)}, which a ${words[content.kind]} does not replace`,
       {
-        hint: 'choose another name with -o, or a folder to put it into',
+        hint: 'choose another name, or a folder to put it into',
       },
     )
   }
-  if (!force) {
-    throw new AppError('FILE_UNUSABLE', `${shown} exists already`, {
-      hint:
-        content.kind === 'directory'
-          ? `choose another name with -o, replace its files with --force, or put it inside with -o ${shown}/`
-          : 'choose another name with -o, or replace it with --force',
-    })
-  }
+  if (force !== true) throw existsAlready(content, shown, force)
   return { file, shown, replaces: true, isStream: false }
+}
+
+function existsAlready({ kind }: Output, shown: string, force: boolean | undefined): AppError {
+  const inside =
+    kind === 'directory' ? `, replace its files with --force, or put it inside with -o ${shown}/` : undefined
+  const otherwise = force === undefined ? '' : (inside ?? ', or replace it with --force')
+  return new AppError('FILE_UNUSABLE', `${shown} exists already`, { hint: `choose another name${otherwise}` })
 }
 
 async function shownPlace({ kind, name }: Output, output: string, cwd: string): Promise<string> {
@@ -76,7 +77,7 @@ async function shownPlace({ kind, name }: Output, output: string, cwd: string): 
 }
 
 /** @throws AppError FILE_UNUSABLE for a stream that this content cannot be written into */
-async function isStream(file: string, { kind }: Output, force: boolean): Promise<boolean> {
+async function isStream(file: string, { kind }: Output, force: boolean | undefined): Promise<boolean> {
   // Followed: /dev/stdout is a link to what it is now.
   const there = await look(file, stat)
   if (there === undefined || there.isFile() || there.isDirectory()) return false
@@ -84,7 +85,7 @@ async function isStream(file: string, { kind }: Output, force: boolean): Promise
   if (kind !== 'file')
     throw new AppError('FILE_UNUSABLE', `${file} is a ${word}, which takes the content of a file only`)
   if (there.isSocket()) throw new AppError('FILE_UNUSABLE', `${file} is a socket, which cannot be written like a file`)
-  if (!there.isBlockDevice() || force) return true
+  if (!there.isBlockDevice() || force === true) return true
   throw new AppError('FILE_UNUSABLE', `${file} is a block device`, { hint: 'overwrite what is on it with --force' })
 }
 

@@ -67,7 +67,7 @@ describe('get', () => {
     await writeFile(join(folder, 'a.txt'), 'old')
     const kept = await run(['get', `ipfs://${root}/a.txt`])
     expect(kept.exitCode).toBe(1)
-    expect(kept.stderr).toContain('a.txt exists already; choose another name with -o, or replace it with --force')
+    expect(kept.stderr).toContain('a.txt exists already; choose another name, or replace it with --force')
     expect(await readFile(join(folder, 'a.txt'), 'utf8')).toBe('old')
     expect((await run(['get', '--force', `${root}/a.txt`])).exitCode).toBe(0)
     expect(await readFile(join(folder, 'a.txt'), 'utf8')).toBe('new')

@@ -72,7 +72,10 @@ function exportCommand(io: Io): Command {
     .action((label: string, { output }: { readonly output: string }, command: Command) =>
       withSession(io, command.optsWithGlobals(), async ({ client, out, signal }) => {
         // Looked at first: no key leaves the node for nothing.
-        const place = await outputPlace({ kind: 'file', name: `${label}.pem` }, { cwd: io.cwd, output, force: false })
+        const place = await outputPlace(
+          { kind: 'file', name: `${label}.pem` },
+          { cwd: io.cwd, output, force: undefined },
+        )
         const pem = Buffer.from(await client.keys.export(label, { signal }))
         await writeOutput(place, only(pem), { signal, mode: 0o600 })
         await out.result({ label, file: place.file }, `wrote ${printable(place.shown)}`)
