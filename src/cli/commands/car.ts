@@ -78,8 +78,9 @@ async function importCar(file: string, { quiet, partial }: ImportOptions, sessio
 function importLines({ roots, blocks, partial, missing }: CarReply, quiet: boolean): string[] {
   if (quiet) return [...roots]
   if (roots.length === 0) return [`imported ${blocks} blocks without a root`]
-  const lack = missing === null || missing === undefined ? 'blocks below it are' : `${missing.length} below it are`
-  return roots.map((root) => (partial === true ? `imported ${root} (partial: ${lack} missing)` : `imported ${root}`))
+  const lack =
+    missing === null || missing === undefined ? 'blocks' : missing.length === 1 ? '1 block' : `${missing.length} blocks`
+  return roots.map((root) => (partial === true ? `imported ${root} (partial, without ${lack})` : `imported ${root}`))
 }
 
 async function exportCar(text: string, options: ExportOptions, session: Session): Promise<void> {
