@@ -190,7 +190,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const counted = placement?.around.counting(reads) ?? reads
     const recorded = counted === undefined ? {} : { reads: counted }
     const wanted = { gateway: limits.connectionsMax, api: config.apiBounds.connectionsMax }
-    const connections = await fittingConnections(wanted, log)
+    const connections = await fittingConnections(wanted)
     const gateway = createGateway(
       {
         ...{ get: served.get, names: verbs, ipns, checkName, isDeleted: verbs.isDeleted, limitHits: limitHits.gateway },
@@ -269,6 +269,11 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     )
     entrances.push(() => comms.close(grace))
     signal.throwIfAborted()
+    if (connections.openFilesMax !== undefined)
+      log.info(
+        connections,
+        'the listeners have fewer connections than their settings say: this process may open few files',
+      )
     return {
       gatewayUrl: urls.gateway,
       apiUrl: urls.api,

@@ -1,4 +1,3 @@
-import type { Logger } from 'pino'
 import { openFilesMax } from '../lib/open-files.ts'
 
 /** For the store's connections, the files of a node and what it looks up. */
@@ -26,18 +25,14 @@ export function connectionShares(wanted: ConnectionShares, filesMax: number | un
   return { gateway: Math.min(wanted.gateway, all - api), api }
 }
 
-/** As wanted, or fewer where this process may not open so many files, which is then said. */
+/**
+ * As wanted, or fewer where this process may not open so many files.
+ * @returns `openFilesMax` where it made them fewer
+ */
 export async function fittingConnections(
   wanted: ConnectionShares,
-  log: Pick<Logger, 'info'>,
-): Promise<ConnectionShares> {
+): Promise<ConnectionShares & { readonly openFilesMax?: number }> {
   const filesMax = await openFilesMax()
   const shares = connectionShares(wanted, filesMax)
-  if (shares !== wanted) {
-    log.info(
-      { ...shares, openFilesMax: filesMax },
-      'fewer connections than set: the process may not open so many files',
-    )
-  }
-  return shares
+  return shares === wanted || filesMax === undefined ? shares : { ...shares, openFilesMax: filesMax }
 }

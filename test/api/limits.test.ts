@@ -83,7 +83,7 @@ test('who follows events takes no place of those that are worked on', async () =
   }
   const feed = { ...noFeed, last: async () => 0, follow: follow as never }
   const { url, port } = await start({ feed, limits: { requestsMax: 1 } })
-  const follower = await open(port, `GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\n\r\n`)
+  const follower = await open(port, `GET /api/v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: ${authorization}\r\n\r\n`)
   await once(follower, 'data')
   expect((await fetch(`${url}/api/v1/status`)).status).toBe(200)
 })
@@ -91,7 +91,7 @@ test('who follows events takes no place of those that are worked on', async () =
 test('a list whose client has left is read no further', async () => {
   const { asked, verbs } = endlessNames()
   const { port } = await start({ verbs })
-  const socket = await open(port, 'GET /api/v1/names?limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n')
+  const socket = await open(port, 'GET /api/v1/names?limit=10000 HTTP/1.1\r\nHost: t\r\n\r\n')
   await once(socket, 'data')
   socket.destroy()
   await vi.waitFor(() => expect(asked.at(-1)?.signal.aborted).toBe(true))
@@ -131,7 +131,7 @@ test('a client that takes nothing of a list is cut, and the list is read no furt
   const { asked, verbs } = endlessNames()
   const { port, limitHits } = await start({ verbs, limits: { sendIdleMs: 300, listingEntriesMax: 1_000_000_000 } })
   // So much that no socket holds it.
-  const socket = await open(port, 'GET /api/v1/names?limit=900000000 HTTP/1.1\r\nHost: x\r\n\r\n')
+  const socket = await open(port, 'GET /api/v1/names?limit=900000000 HTTP/1.1\r\nHost: t\r\n\r\n')
   socket.pause()
   await vi.waitFor(() => expect(limitHits.counts().send_idle_time).toBe(1), { timeout: 30_000 })
   await vi.waitFor(() => expect(asked.at(-1)?.signal.aborted).toBe(true))
@@ -165,13 +165,13 @@ test('a read for which nothing comes is 504, also when what it waits for does no
 
 test('a head that comes too slowly is 408, one that is too long 431, and too many connections are closed', async () => {
   const { port, limitHits } = await start({ limits: { requestHeadMs: 300, connectionsMax: 3 } })
-  const slow = await rawExchange(port, 'GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ')
+  const slow = await rawExchange(port, 'GET /healthz HTTP/1.1\r\nHost: t\r\nX-A: ')
   expect(slow).toContain('408 Request Timeout')
-  expect(await rawExchange(port, `GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ${'a'.repeat(20_000)}\r\n\r\n`)).toContain(
+  expect(await rawExchange(port, `GET /healthz HTTP/1.1\r\nHost: t\r\nX-A: ${'a'.repeat(20_000)}\r\n\r\n`)).toContain(
     '431',
   )
   for (let i = 0; i < 3; i++) await open(port, '')
-  const fourth = await open(port, 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n')
+  const fourth = await open(port, 'GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n')
   if (!fourth.closed) await once(fourth, 'close')
   expect(limitHits.counts()).toMatchObject({ head_time: 1, head_bytes: 1, connections: 1 })
 })

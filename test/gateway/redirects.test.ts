@@ -124,7 +124,13 @@ test('on the path gateway, where all content shares one origin, there are no rul
 
 test('for a block, a CAR or a tar there are no rules', async () => {
   const { at } = await openSite()
-  for (const format of ['raw', 'car', 'tar']) expect((await at(`/app/x?format=${format}`)).status).toBe(404)
+  for (const format of ['raw', 'tar']) expect((await at(`/app/x?format=${format}`)).status).toBe(404)
+  // The blocks that prove that nothing is there.
+  const proof = await at('/app/x?format=car')
+  expect([proof.status, proof.headers['content-type']]).toEqual([
+    200,
+    expect.stringContaining('application/vnd.ipld.car'),
+  ])
 })
 
 test('a site without rules, or without one that matches, says what is missing', async () => {
