@@ -15,9 +15,8 @@ const cases: readonly (Damage & { readonly place: number; readonly outcome: stri
   { stream: 'stowage_events', kind: 'flip', index: false, place: 0.5, outcome: 'refused' },
   { stream: 'stowage_events', kind: 'delete', index: true, place: 0.5, outcome: 'refused' },
   { stream: 'KV_stowage_deleted', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
-  { stream: 'KV_stowage_deleted', kind: 'flip', index: true, place: 0.5, outcome: 'mended' },
+  { stream: 'KV_stowage_deleted', kind: 'delete', index: true, place: 0.5, outcome: 'mended' },
   { stream: 'KV_stowage_names', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
-  { stream: 'KV_stowage_names', kind: 'delete', index: true, place: 0.5, outcome: 'mended' },
 ]
 
 for (const { place, outcome, ...damage } of cases) {
