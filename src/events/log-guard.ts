@@ -159,7 +159,7 @@ export class LogGuard {
       }
       this.#identity = state.identity
       this.#last = state.last
-      if (thorough && fault === undefined) this.#stale = await this.#staleNow(state.identity, witnesses ?? [])
+      if (thorough) this.#stale = await this.#staleNow(state.identity, witnesses ?? [])
       this.#tell(fault)
       return
     }
