@@ -155,7 +155,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       bulk: new BulkThread({ natsUrl: place.natsUrl, nats: config.nats, store: config.store, limits }),
       freeBytes: () => freeSpace?.bytes,
       joinLog: (peer) => sourcePeer(nats, config.layout, peer),
-      ...{ folded, auditEveryMs: config.auditEveryMs, onRemade: told.onRemade },
+      ...{ folded, auditEveryMs: config.auditEveryMs, onRemade: folding.onRemade },
       onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
       onTrouble: (err) =>
         !isAppError(err, 'LOG_DAMAGED') && log.warn({ err, part: 'placement' }, 'placement met trouble'),

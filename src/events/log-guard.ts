@@ -34,6 +34,14 @@ interface Tip {
   readonly digest: string
 }
 
+/** What was known of the log before it was looked at. */
+interface Evidence {
+  readonly witnesses: readonly Witness[]
+  /** Sequence up to which the indexes' consumer has acknowledged. */
+  readonly floor: number
+  readonly tip: Tip
+}
+
 const checkEveryMsDefault = 5_000
 /** A leader that has just been elected may not have caught up: what looks like a loss is looked at again. */
 const looksAgain = 3
@@ -150,16 +158,18 @@ export class LogGuard {
   async #check(thorough: boolean): Promise<void> {
     const { nats, stream, waitMs } = this.#parts
     for (let looks = 0; ; looks++) {
+      const isAllAsked = thorough || looks > 0 || this.#fault !== undefined
+      const evidence = await this.#evidence(isAllAsked ? await this.#witnesses() : [])
+      // After all that is known of it: it grows all the time, and what was known later would be missing in it.
       const state = await patiently(waitMs, never, () => logState(nats, stream))
-      const witnesses = thorough || looks > 0 || this.#fault !== undefined ? await this.#witnesses() : undefined
-      const fault = await this.#judge(state, witnesses ?? [])
+      const fault = await this.#judge(state, evidence)
       if (fault !== undefined && fault.kind !== 'unreadable' && looks < looksAgain && this.#fault === undefined) {
         await delay(lookAgainMs, undefined, { signal: this.#stop.signal }).catch(() => undefined)
         continue
       }
       this.#identity = state.identity
       this.#last = state.last
-      if (thorough && fault === undefined) this.#stale = await this.#staleNow(state.identity, witnesses ?? [])
+      if (thorough) this.#stale = await this.#staleNow(state.identity, evidence.witnesses)
       this.#tell(fault)
       return
     }
@@ -178,17 +188,22 @@ export class LogGuard {
     return behind.filter((projection) => still.has(projection))
   }
 
-  async #judge(state: LogState, witnesses: readonly Witness[]): Promise<LogFault | undefined> {
+  async #evidence(witnesses: readonly Witness[]): Promise<Evidence> {
+    return { witnesses, floor: await this.#floor(), tip: this.#tip }
+  }
+
+  async #judge(state: LogState, { witnesses, floor: acked, tip }: Evidence): Promise<LogFault | undefined> {
     const { identity, last } = state
     // What a person has accepted ends what was known before it.
     if (identity.retired.includes(this.#tip.epoch)) this.#tip = { epoch: identity.epoch, sequence: 0, digest: '' }
     const marks = witnesses.flatMap(({ projection, mark }) => (mark === undefined ? [] : [{ by: projection, ...mark }]))
     const current = marks.filter(({ epoch }) => !identity.retired.includes(epoch))
-    const known = [...current, ...(this.#tip.sequence > 0 ? [{ by: 'this node' as const, ...this.#tip }] : [])]
+    const isTipCurrent = tip.sequence > 0 && !identity.retired.includes(tip.epoch)
+    const known = [...current, ...(isTipCurrent ? [{ by: 'this node' as const, ...tip }] : [])]
     const newest = witnesses
       .filter(({ mark }) => mark === undefined || !identity.retired.includes(mark.epoch))
       .map(({ projection, newest: sequence }) => ({ by: projection, sequence }))
-    const floor = { by: 'names' as const, sequence: await this.#floor() }
+    const floor = { by: 'names' as const, sequence: acked }
     const furthest = [...known, ...newest, floor].sort((a, b) => b.sequence - a.sequence)[0]
     if (furthest !== undefined && furthest.sequence > last) {
       return { kind: 'shorter', last, known: furthest.sequence, by: furthest.by }

@@ -1,17 +1,19 @@
 import { CID } from 'multiformats/cid'
+import { AppError } from '../errors.ts'
+import { faultHint } from '../events/log-fault.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { deletedBytes, rootKey } from './name-fold.ts'
 import { type ObjectEffect, type ObjectLife, standingOfObject } from './object-life.ts'
 import type { ObjectLog } from './object-log.ts'
-import { writeRevision } from './revisioned.ts'
+import { revisionOf, writeRevision } from './revisioned.ts'
 import { WatchedKeys } from './watched-keys.ts'
 
 const neverAborted = new AbortController().signal
 /** Of roots whose standing is asked of the log. */
 const looksAtOnce = 32
 
-type LogOfObjects = Pick<ObjectLog, 'lifeOf' | 'everDeleted'>
+type LogOfObjects = Pick<ObjectLog, 'lifeOf' | 'everDeleted' | 'isReadable'>
 
 /** What a comparison with the log came to. */
 export interface DeletedCheck {
@@ -19,6 +21,8 @@ export interface DeletedCheck {
   readonly missing: number
   /** Roots that were in the bucket, and the log says are in view. */
   readonly extra: number
+  /** Events that the bucket was folded from, and the log does not give any more. Their roots stay out of view. */
+  readonly unreadable: readonly number[]
 }
 
 /**
@@ -32,6 +36,10 @@ export class DeletedSet {
   readonly #watched: WatchedKeys<Set<string>>
   /** Something is wrong with the bucket. */
   onDamage: () => void = () => undefined
+  /** Some of the bucket could not be read, or was gone, and it was not compared with the log since. */
+  damaged = false
+  /** Why it cannot be known what was deleted: neither the bucket nor the log holds all of it. Then nothing is in view. */
+  doubt: string | undefined
 
   constructor(nats: Nats, bucket: KvBucket, space: string, log: LogOfObjects) {
     this.#log = log
@@ -42,9 +50,21 @@ export class DeletedSet {
       filter: `${prefix}>`,
       empty: () => new Set<string>(),
       decode: (key) => key.slice(prefix.length),
-      onUnreadable: () => this.onDamage(),
-      onVanished: () => this.onDamage(),
+      onUnreadable: () => this.#damage(),
+      onVanished: () => this.#damage(),
     })
+  }
+
+  #damage(): void {
+    this.damaged = true
+    this.onDamage()
+  }
+
+  /** @throws AppError LOG_DAMAGED while it cannot be known what was deleted */
+  throwIfUnknown(): void {
+    if (this.doubt === undefined) return
+    const why = `which content was deleted is not known: ${this.doubt}, and the event log is damaged`
+    throw new AppError('LOG_DAMAGED', why, { hint: faultHint })
   }
 
   /**
@@ -60,7 +80,7 @@ export class DeletedSet {
     const doubtful = new Set([...roots.keys()].filter((root) => !keys.has(root) || !inBucket.has(root)))
     for (const key of keys) if (!roots.has(key) || !inBucket.has(key)) doubtful.add(key)
     for (const key of inBucket) if (!roots.has(key)) doubtful.add(key)
-    const found = { missing: 0, extra: 0 }
+    const found = { missing: 0, extra: 0, unreadable: [] as number[] }
     const all = [...doubtful]
     for (let at = 0; at < all.length; at += looksAtOnce) {
       await Promise.all(
@@ -68,6 +88,11 @@ export class DeletedSet {
           const cid = roots.get(root) ?? CID.parse(root)
           const standing = standingOfObject(await this.#log.lifeOf(cid, [], signal))
           const isDeleted = standing?.deleted === true
+          const unread = isDeleted ? undefined : await this.#unreadIn(root, standing?.revision ?? 0, signal)
+          if (unread !== undefined) {
+            found.unreadable.push(unread)
+            return
+          }
           if (isDeleted && !(keys.has(root) && inBucket.has(root))) found.missing++
           if (!isDeleted && (keys.has(root) || inBucket.has(root))) found.extra++
           if (write && (isDeleted || inBucket.has(root))) {
@@ -77,6 +102,14 @@ export class DeletedSet {
       )
     }
     return found
+  }
+
+  /** The event that the bucket has of this root, where it is newer than what the log says and the log does not give it. */
+  async #unreadIn(root: string, revision: number, signal: AbortSignal): Promise<number | undefined> {
+    const record = await this.#bucket.get(`${this.#space}.${root}`, signal)
+    if (record === undefined || record.removed) return undefined
+    const known = revisionOf(record)
+    return known > revision && !(await this.#log.isReadable(known, signal)) ? known : undefined
   }
 
   /** In memory alone. What happens meanwhile is heard before or after it, so the log is asked until it says the same again. */

@@ -1,3 +1,4 @@
+import { encodeEvent } from '../events/envelope.ts'
 import type { FoldMarks } from '../events/fold-mark.ts'
 import type { EventLog } from '../events/log.ts'
 import { faultText } from '../events/log-fault.ts'
@@ -5,14 +6,16 @@ import type { LogGuard } from '../events/log-guard.ts'
 import type { Reach } from '../lib/crash-point.ts'
 import type { Nats } from '../nats/connection.ts'
 import { Conflicts } from './conflicts.ts'
-import { IndexKeeper, type IndexKeeperParts } from './index-keeper.ts'
+import { IndexKeeper, type IndexKeeperParts, type Mended } from './index-keeper.ts'
 import type { Names } from './names.ts'
 import { Projector } from './projector.ts'
+import { type Repaired, repairContext, repairDraft } from './repair-event.ts'
 import { StreamWatch, type StreamWatchParts } from './stream-watch.ts'
 
 export interface FoldingParts extends Pick<IndexKeeperParts, 'waitMs' | 'auditEveryMs' | 'onMended' | 'onTrouble'> {
   readonly folded: { readonly log: EventLog; readonly guard: LogGuard; readonly marks: FoldMarks }
   readonly names: Names
+  readonly onRemade: (index: string, reason: string) => void
   readonly onDamaged: StreamWatchParts['onDamaged']
   readonly reach: Reach
   readonly signal: AbortSignal
@@ -26,7 +29,21 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
   const { folded, names, reach, signal } = parts
   const { log, guard, marks } = folded
   const { site } = names.source
-  const keeper = new IndexKeeper({ ...parts, nats, guard, marks })
+  let writing: Promise<unknown> = Promise.resolve()
+  const record = (repaired: Repaired): void => {
+    const event = encodeEvent(repairDraft(repaired, names.source), repairContext(names.source), names.source)
+    writing = Promise.all([writing, log.append([{ event }]).catch(parts.onTrouble)])
+  }
+  const onMended = (mended: Mended): void => {
+    parts.onMended(mended)
+    record(mended)
+  }
+  /** For what is folded elsewhere. */
+  const onRemade = (index: string, reason: string): void => {
+    parts.onRemade(index, reason)
+    record({ remade: [{ index, reason }], differences: [] })
+  }
+  const keeper = new IndexKeeper({ ...parts, nats, guard, marks, onMended })
   await keeper.settle(signal)
   const watch = new StreamWatch({ ...parts, nats, domain: names.source.domain, bucket: names.buckets.names })
   const conflicts = new Conflicts(log, names.reader, names.source)
@@ -36,6 +53,7 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
   const close = async () => {
     await watch.close()
     await keeper.close()
+    await writing
     await projector.close()
   }
   const counts = () => ({ ...keeper.counts, fault: guard.fault !== undefined })
@@ -44,5 +62,5 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
     const fault = guard.fault === undefined ? null : faultText(guard.fault)
     return { epoch: guard.identity.epoch, last: guard.last, fault, ...keeper.counts }
   }
-  return { projector, keeper, counts, report, close }
+  return { projector, keeper, onRemade, counts, report, close }
 }

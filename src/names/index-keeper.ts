@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { isAppError } from '../errors.ts'
 import type { FoldMarks, Projection } from '../events/fold-mark.ts'
 import type { LogGuard } from '../events/log-guard.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
-import { digestAt, digestOf } from '../nats/log-identity.ts'
+import { digestOf } from '../nats/log-identity.ts'
 import { patiently } from '../nats/patience.ts'
 import { streamHealth } from '../nats/stream-health.ts'
+import { LogCheck } from './log-check.ts'
 import type { Names } from './names.ts'
 import { type Difference, indexes, recordOutcomes, type Verification, verifyIndex } from './rebuild.ts'
 import type { IndexName } from './wholeness.ts'
@@ -58,6 +60,7 @@ const restShare = 3
 export class IndexKeeper {
   readonly #parts: IndexKeeperParts
   readonly #stop = new AbortController()
+  readonly #log: LogCheck
   readonly #damaged = new Map<Kept, string>()
   #isDue = false
   #wake: (() => void) | undefined
@@ -67,7 +70,9 @@ export class IndexKeeper {
 
   constructor(parts: IndexKeeperParts) {
     this.#parts = parts
-    const { names, marks } = parts
+    const { nats, names, marks, guard, waitMs } = parts
+    this.#log = new LogCheck({ nats, guard, waitMs, reader: names.reader })
+    names.whole.logFault = () => guard.fault
     names.deleted.onDamage = () => {
       this.#isDue = true
       this.#wake?.()
@@ -88,13 +93,20 @@ export class IndexKeeper {
    */
   async settle(signal: AbortSignal): Promise<void> {
     const { names, guard } = this.#parts
-    if (guard.fault !== undefined) return
-    for (const index of kept) if (names.buckets[index].made && guard.last > 0) this.#damaged.set(index, 'it was gone')
+    const isNew = guard.fault === undefined && guard.last === 0
+    for (const index of kept) if (names.buckets[index].made && !isNew) this.#damaged.set(index, 'it was gone')
     for (const index of guard.stale) {
       if (isKept(index) && !this.#damaged.has(index)) this.#damaged.set(index, 'it was not folded as far as the others')
     }
+    if (names.deleted.damaged && !this.#damaged.has('deleted')) this.#damaged.set('deleted', unreadableReason)
     this.#close()
-    await names.deleted.compare({ write: false, signal })
+    // What the bucket lacks has to be in the log: all of it is read before it is believed.
+    if (this.#damaged.has('deleted')) await this.#log.read(signal)
+    else if (guard.fault !== undefined) await this.#lookAt('deleted', signal)
+    if (guard.fault === undefined) {
+      const { unreadable } = await names.deleted.compare({ write: false, signal })
+      if (unreadable.length > 0) guard.unreadable(unreadable)
+    } else names.deleted.doubt = this.#damaged.get('deleted')
   }
 
   start(): void {
@@ -125,15 +137,31 @@ export class IndexKeeper {
     if (repair) guard.throwIfDamaged()
     await this.#lookAtBuckets(signal)
     const remade = [...this.#damaged].map(([index, reason]) => ({ index, reason }))
-    if (repair) await this.#remake(remade.map(({ index }) => index))
-    const gaps: [number, number][] = []
     const pace = slow ? rests() : undefined
-    const onGap = (first: number, last: number) => void gaps.push([first, last])
-    const found = await verifyIndex(names, { repair, signal, onGap, ...(pace === undefined ? {} : { pace }) })
-    await this.#tellGaps(gaps)
+    // What a damaged index still holds may be all that is left of what the log lost: it is not dropped before the log was read.
+    if (repair && remade.length > 0) {
+      await this.#log.read(signal, pace)
+      guard.throwIfDamaged()
+      await this.#remake(remade.map(({ index }) => index))
+    }
+    const gaps: [number, number][] = []
+    const { last } = guard
+    const found = await verifyIndex(names, {
+      ...{ repair, signal },
+      onGap: (first, end) => void gaps.push([first, end]),
+      // An event that cannot be read is no reason to take back what was folded from it.
+      beforeRepair: async (newest) => {
+        await this.#log.tell([...gaps.splice(0), [newest + 1, last]], signal)
+        guard.throwIfDamaged()
+      },
+      ...(pace === undefined ? {} : { pace }),
+    })
+    await this.#log.tell(gaps, signal)
     this.#counts.audits++
     if (!repair) return { ...found, remade }
     await names.deleted.compare({ write: true, signal })
+    names.deleted.damaged = false
+    names.deleted.doubt = undefined
     if (remade.some(({ index }) => index === 'outcomes')) await recordOutcomes(names, signal)
     await this.#mark(
       remade.map(({ index }) => index),
@@ -151,19 +179,21 @@ export class IndexKeeper {
   }
 
   async #lookAtBuckets(signal: AbortSignal): Promise<void> {
+    for (const index of kept) if (!this.#damaged.has(index)) await this.#lookAt(index, signal)
+  }
+
+  /** Reads all of it. */
+  async #lookAt(index: Kept, signal: AbortSignal): Promise<void> {
     const { nats, names, waitMs } = this.#parts
-    for (const index of kept) {
-      const { stream } = names.buckets[index]
-      if (this.#damaged.has(index)) continue
-      if (!(await names.buckets[index].exists())) {
-        this.#damaged.set(index, 'it was gone')
-        continue
-      }
-      const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal }))
-      if (health !== undefined && health.unreadable > 0)
-        this.#damaged.set(index, `${health.unreadable} of its keys cannot be read`)
-      else if (health?.inconsistent === true) this.#damaged.set(index, 'the server counts it wrongly')
+    const { stream } = names.buckets[index]
+    if (!(await names.buckets[index].exists())) {
+      this.#damaged.set(index, 'it was gone')
+      return
     }
+    const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal }))
+    if (health !== undefined && health.unreadable > 0)
+      this.#damaged.set(index, `${health.unreadable} of its keys cannot be read`)
+    else if (health?.inconsistent === true) this.#damaged.set(index, 'the server counts it wrongly')
   }
 
   async #remake(damaged: readonly Kept[]): Promise<void> {
@@ -179,20 +209,6 @@ export class IndexKeeper {
     const mark = { epoch: guard.identity.epoch, sequence, digest: digestOf(subject, payload) }
     for (const index of made) await marks.reset(index, mark)
     marks.folded(kept, newest)
-  }
-
-  /** A replica may be behind: what the leader cannot read either is damaged. */
-  async #tellGaps(gaps: readonly (readonly [first: number, last: number])[]): Promise<void> {
-    const { nats, names, guard, waitMs } = this.#parts
-    const missing: number[] = []
-    for (const [first, last] of gaps) {
-      for (let sequence = first; sequence <= last && missing.length < gapsMax; sequence++) {
-        const { stream } = names.reader
-        const digest = await patiently(waitMs, this.#stop.signal, () => digestAt(nats, stream, sequence))
-        if (digest === undefined) missing.push(sequence)
-      }
-    }
-    if (missing.length > 0) guard.unreadable(missing)
   }
 
   #suspect(index: Kept, reason: string): void {
@@ -226,7 +242,8 @@ export class IndexKeeper {
           nextMs = auditEveryMs > 0 ? performance.now() + auditEveryMs : Number.POSITIVE_INFINITY
         }
       } catch (error) {
-        if (!signal.aborted) onTrouble(error)
+        // A damaged log is told by its guard.
+        if (!signal.aborted && !isAppError(error, 'LOG_DAMAGED')) onTrouble(error)
       }
       const isWaiting = (this.#isDue || this.#damaged.size > 0) && guard.fault === undefined
       await this.#rest(isWaiting ? retryMs : lookEveryMs)
@@ -256,8 +273,7 @@ export class IndexKeeper {
   }
 }
 
-/** Of the sequences that cannot be read. */
-const gapsMax = 10_000
+const unreadableReason = 'some of its keys cannot be read'
 
 const isKept = (projection: Projection): projection is Kept => (kept as readonly string[]).includes(projection)
 

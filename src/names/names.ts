@@ -102,7 +102,7 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
     index,
     list,
     log: new NameLog(reader, source, async (name, signal) =>
-      whole.mending.includes('names') ? undefined : index.get(name, signal),
+      whole.asksLog('names') ? undefined : index.get(name, signal),
     ),
     objects,
     deleted,

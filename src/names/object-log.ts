@@ -8,7 +8,7 @@ import { type LogMessage, readMessage, rootKey } from './name-fold.ts'
 import { type ObjectEffect, type ObjectLife, withEffect } from './object-life.ts'
 
 const verbs = ['added', 'imported', 'deleted'] as const
-type Reader = Pick<LogReader, 'last' | 'from' | 'tellsAllSubjects' | 'subjects'>
+type Reader = Pick<LogReader, 'last' | 'from' | 'tellsAllSubjects' | 'subjects' | 'isReadable'>
 
 /** Of many roots, asked for at a time. */
 const livesAhead = 8
@@ -78,6 +78,11 @@ export class ObjectLog {
       if (cid !== undefined) roots.set(rootKey(cid), cid)
     }
     return roots
+  }
+
+  /** Whether the log gives the event with this sequence. @throws AppError STORE_UNAVAILABLE */
+  isReadable(sequence: number, signal: AbortSignal): Promise<boolean> {
+    return this.#reader.isReadable(sequence, signal)
   }
 
   #filter(cid: CID, verb: string): string {

@@ -48,6 +48,8 @@ export interface VerifyOptions {
   readonly pace?: (signal: AbortSignal) => Promise<void>
   /** Sequences that did not come when the log was read. */
   readonly onGap?: (first: number, last: number) => void
+  /** The log was read, to this message. Throws when nothing is to be repaired by it. */
+  readonly beforeRepair?: (newest: number) => Promise<void>
 }
 
 /** Keys of which a pass looks at every `count`-th. */
@@ -98,6 +100,7 @@ async function verifyPart(names: Names, part: Part, options: VerifyOptions): Pro
     differences = again.differences.filter(({ index, key }) => known.has(`${index} ${key}`))
   }
   if (repair) {
+    await options.beforeRepair?.(folded.newest?.sequence ?? 0)
     await eachOf(differences, ({ index, key }) => bring(names, index, key, image, folded.last))
   }
   const keys = indexes.reduce((sum, index) => sum + image[index].size, 0)

@@ -11,6 +11,7 @@ import { TransientError } from './requests.ts'
 import { makeStream, type StreamKind, unmade } from './stream-sizes.ts'
 
 const streamNotFound = 10059
+const nameInUse = 10058
 const noMessageFound = 10037
 const leaderTimeoutMs = 5_000
 
@@ -161,8 +162,16 @@ async function createOrFind(nats: Nats, kind: StreamKind, config: StreamSettings
     if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
     throw new AppError('STORE_UNAVAILABLE', `cannot look up stream ${config.name}`, { cause: error })
   })
-  const { config: actual } = found ?? (await makeStream(nats, kind, config))
-  return actual
+  if (found !== undefined) return found.config
+  try {
+    return (await makeStream(nats, kind, config)).config
+  } catch (error) {
+    // Made by another node at the same moment, with an identity of its own: that one counts.
+    if (error instanceof AppError && error.cause instanceof JetStreamApiError && error.cause.code === nameInUse) {
+      return await configOf(nats, config.name)
+    }
+    throw error
+  }
 }
 
 async function update(nats: Nats, config: StreamSettings): Promise<void> {

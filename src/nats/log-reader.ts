@@ -1,5 +1,6 @@
 import type { Nats } from './connection.ts'
 import { directGetFrom, directGetFromTime, directGetMany, wholeStream } from './direct-get.ts'
+import { digestAt } from './log-identity.ts'
 import { patiently } from './patience.ts'
 import { TransientError } from './requests.ts'
 
@@ -112,6 +113,13 @@ export class LogReader {
       } catch (cause) {
         throw new TransientError('the leader of the event log does not answer', { cause })
       }
+    })
+  }
+
+  /** Whether the leader has the event with this sequence. */
+  isReadable(sequence: number, signal: AbortSignal): Promise<boolean> {
+    return patiently(this.#waitMs, signal, async () => {
+      return (await digestAt(this.#nats, this.#stream, sequence)) !== undefined
     })
   }
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { encodeEvent } from '../../src/events/envelope.ts'
+import type { FoldMarks } from '../../src/events/fold-mark.ts'
 import type { LogFault } from '../../src/events/log-fault.ts'
 import { openFoldedLog } from '../../src/names/folded-log.ts'
 import { Projector } from '../../src/names/projector.ts'
@@ -65,4 +66,25 @@ test('a log that is cut while it is in use is found when it gives out a sequence
   guard.taken(0, 1, 9, () => 'digest')
   expect(guard.fault).toBeUndefined()
   expect(() => guard.taken(guard.tip, 5, 5, () => 'other')).toThrow(/its end is lost/)
+})
+
+test('a log that grows while it is looked at is whole', async ({ onTestFinished }) => {
+  const node = await openTestVerbs(server.url, onTestFinished, { projector: false })
+  const { guard, marks, log, faults, close, projector } = await open(node)
+  onTestFinished(async () => {
+    await projector.close()
+    await close()
+  })
+  let appended = 0
+  // With each look at what was folded, and so between any two looks at the log.
+  guard.watch({
+    read: async (thorough: boolean) => {
+      const event = encodeEvent({ ...draft, subject: `${++appended}` }, contextOf(), node.source)
+      await log.append([{ event }])
+      await projector.waitCaughtUp(10_000, signal)
+      return marks.read(thorough)
+    },
+  } as FoldMarks)
+  await guard.check({ thorough: true })
+  expect([faults, guard.fault, appended > 0]).toEqual([[], undefined, true])
 })

@@ -24,6 +24,8 @@ export const damagedStreams = [
 
 export interface Damage {
   readonly stream: string
+  /** So is the event log, which loses its end. */
+  readonly withLog?: boolean
   readonly kind: 'flip' | 'cut' | 'delete'
   /** The server's index of the stream is there; without it, as after a kill, it reads the messages themselves. */
   readonly index: boolean
@@ -68,8 +70,11 @@ export async function layFolder(natsServer: string): Promise<Laid> {
   return { folder, deleted, kept }
 }
 
+/** In the file of messages: a share of its length, or in the last message that has this text. */
+export type Place = number | string
+
 /** Damages a copy of the folder, starts a node on it and looks at what it says and does. */
-export async function damageOne(laid: Laid, damage: Damage, natsServer: string, place: number): Promise<DamageResult> {
+export async function damageOne(laid: Laid, damage: Damage, natsServer: string, place: Place): Promise<DamageResult> {
   const dataDir = await mkdtemp(join(tmpdir(), 'stowage-damage-'))
   try {
     await cp(laid.folder, dataDir, {
@@ -78,14 +83,17 @@ export async function damageOne(laid: Laid, damage: Damage, natsServer: string, 
     })
     if (!(await harm(dataDir, damage, place)))
       return { ...damage, outcome: 'harmless', detail: 'there is nothing to damage' }
+    const log = { stream: 'stowage_events', kind: 'flip', index: false } as const
+    if (damage.withLog === true && !(await harm(dataDir, log, 'object.deleted.')))
+      throw new Error('the log cannot be damaged')
     return { ...damage, ...(await judge(laid, dataDir, natsServer)) }
   } finally {
     await rm(dataDir, { recursive: true, force: true, maxRetries: 10 })
   }
 }
 
-/** @param place in a file, 0 to 1 @returns false when there is no such file */
-async function harm(dataDir: string, { stream, kind, index }: Damage, place: number): Promise<boolean> {
+/** @returns false when there is no such file */
+async function harm(dataDir: string, { stream, kind, index }: Damage, place: Place): Promise<boolean> {
   const folder = join(dataDir, 'jetstream', '$G', 'streams', stream)
   const files = await readdir(join(folder, 'msgs')).catch(() => undefined)
   if (files === undefined) return false
@@ -99,7 +107,8 @@ async function harm(dataDir: string, { stream, kind, index }: Damage, place: num
   const file = join(folder, 'msgs', block)
   const bytes = await readFile(file)
   if (bytes.byteLength === 0) return false
-  const at = Math.floor(place * bytes.byteLength)
+  const at = typeof place === 'number' ? Math.floor(place * bytes.byteLength) : bytes.lastIndexOf(place)
+  if (at < 0) throw new Error(`no message of ${stream} has ${place}`)
   if (kind === 'cut') await truncate(file, at)
   else {
     bytes.writeUInt8(bytes.readUInt8(at) ^ 4, at)

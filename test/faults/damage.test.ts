@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { type Damage, damageOne, layFolder } from './damage-run.ts'
+import { type Damage, damageOne, layFolder, type Place } from './damage-run.ts'
 
 let laid: Awaited<ReturnType<typeof layFolder>>
 
@@ -11,18 +11,22 @@ afterAll(async () => {
   if (laid !== undefined) await rm(laid.folder, { recursive: true, force: true, maxRetries: 10 })
 })
 
-const cases: readonly (Damage & { readonly place: number; readonly outcome: string })[] = [
+const cases: readonly (Damage & { readonly place: Place; readonly outcome: string })[] = [
   { stream: 'stowage_events', kind: 'flip', index: false, place: 0.5, outcome: 'refused' },
+  // The server does not notice, and gives all but this event.
+  { stream: 'stowage_events', kind: 'flip', index: true, place: 'object.deleted.', outcome: 'refused' },
   { stream: 'stowage_events', kind: 'delete', index: true, place: 0.5, outcome: 'refused' },
   { stream: 'KV_stowage_deleted', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
-  { stream: 'KV_stowage_deleted', kind: 'flip', index: true, place: 0.5, outcome: 'mended' },
+  { stream: 'KV_stowage_deleted', kind: 'delete', index: true, place: 0.5, outcome: 'mended' },
   { stream: 'KV_stowage_names', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
-  { stream: 'KV_stowage_names', kind: 'delete', index: true, place: 0.5, outcome: 'mended' },
+  // Then nobody knows what was deleted.
+  { stream: 'KV_stowage_deleted', kind: 'delete', index: true, withLog: true, place: 0, outcome: 'refused' },
+  { stream: 'KV_stowage_names', kind: 'delete', index: true, withLog: true, place: 0, outcome: 'refused' },
 ]
 
 for (const { place, outcome, ...damage } of cases) {
-  const { stream, kind, index } = damage
-  test(`${stream}, ${kind}${index ? '' : ' without index.db'}: ${outcome}, and told`, async () => {
+  const { stream, kind, index, withLog = false } = damage
+  test(`${stream}${withLog ? ' and the log' : ''}, ${kind}${index ? '' : ' without index.db'}: ${outcome}, and told`, async () => {
     expect(await damageOne(laid, damage, inject('natsServer'), place)).toMatchObject({ outcome })
   }, 90_000)
 }

@@ -185,6 +185,7 @@ test('content that is put again while its deletion is on the way into the index 
   let looks = 0
   const late = new DeletedSet(nats, names.buckets.deleted, 'main', {
     everDeleted: (signal) => names.objects.everDeleted(signal),
+    isReadable: (...asked) => names.objects.isReadable(...asked),
     lifeOf: async (...asked) => {
       const life = await names.objects.lifeOf(...asked)
       if (looks++ === 0) await near.verbs.put(contextOf(), fileOf('hello'), { signal })

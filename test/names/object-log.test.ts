@@ -18,6 +18,7 @@ function logAt(site: string, all: readonly LogMessage[], { tellsAllSubjects = tr
   let [reads, left] = [0, lags]
   const reader = {
     tellsAllSubjects,
+    isReadable: async () => true,
     subjects: async () => messages.map(({ subject }) => subject),
     last: async (filters: readonly string[]) =>
       filters.flatMap((filter) => {
