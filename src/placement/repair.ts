@@ -138,7 +138,8 @@ export class Repair {
 
   /**
    * What nobody can repair is to count as absent, so that whoever puts it again is not told that it is stored, and as lost to
-   * whoever reads it. Bytes that are wrong are looked at once more before they go. What was never finished was never there.
+   * whoever reads it. Bytes that are wrong are looked at once more before they go. What was never finished was never there: no
+   * meta names it.
    */
   async forgetBlock(at: StoreHandle, cid: CID, fault: Fault, signal: AbortSignal): Promise<void> {
     if (fault === 'lost') return at.raw.markLost(cid, { signal })
@@ -146,9 +147,10 @@ export class Repair {
       await at.blocks.get(cid, { signal })
     } catch (error) {
       if (!isBlockFailure(error)) throw error
+      const wasFinished = fault !== 'unfinished' && (await at.raw.has(cid, { signal }))
       if (isAppError(error, 'BLOCK_CORRUPT')) await at.raw.delete(cid, { signal })
-      if (fault === 'unfinished') await at.raw.disown(cid, { signal })
-      else await at.raw.markLost(cid, { signal })
+      if (wasFinished) await at.raw.markLost(cid, { signal })
+      else await at.raw.disown(cid, { signal })
     }
   }
 
