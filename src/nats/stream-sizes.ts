@@ -22,8 +22,8 @@ const shares: Readonly<Record<StreamKind, number>> = {
 
 /** How large the streams may become that are made here. */
 export interface StreamSizes {
-  /** Who says so: the settings, the account of the NATS server by demanding a size for every stream, or nobody. */
-  readonly from: 'settings' | 'account' | 'nobody'
+  /** Who says so: the settings, the account of the NATS server by demanding a size for every stream; `none` = no size is set. */
+  readonly from: 'settings' | 'account' | 'none'
   /** Undefined = no bound. @param parts streams that share it @param replicas each of them counts against the account */
   bytesOf(kind: StreamKind, options: { readonly parts?: number; readonly replicas: number }): number | undefined
 }
@@ -34,7 +34,7 @@ export function streamSizes(given: StreamBytes, limits: AccountLimits | undefine
   const most = limits !== undefined && limits.storage_max_stream_bytes > 0 ? limits.storage_max_stream_bytes : Infinity
   const total = required && limits.max_storage > 0 ? limits.max_storage : Infinity
   return {
-    from: required ? 'account' : Object.keys(given).length > 0 ? 'settings' : 'nobody',
+    from: required ? 'account' : Object.keys(given).length > 0 ? 'settings' : 'none',
     bytesOf: (kind, { parts = 1, replicas }) => {
       const ofKind = (given as Partial<Record<StreamKind, number>>)[kind] ?? (total * shares[kind]) / replicas
       const bytes = Math.floor(Math.min(ofKind / parts, most))
