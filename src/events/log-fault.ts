@@ -2,7 +2,7 @@ import { AppError } from '../errors.ts'
 import type { LogIdentity } from '../nats/log-identity.ts'
 import type { Projection } from './fold-mark.ts'
 
-/** What is wrong with a log, by what tells it. */
+/** What is wrong with a log. */
 export type LogFault =
   /** It ends before what was folded from it. */
   | { readonly kind: 'shorter'; readonly last: number; readonly known: number; readonly by: Projection | 'this node' }

@@ -35,7 +35,7 @@ export interface Mended {
 export interface AuditOptions {
   readonly repair: boolean
   readonly signal: AbortSignal
-  /** Of its time it rests three quarters. */
+  /** Whether it rests for three quarters of the time. */
   readonly slow?: boolean
 }
 
@@ -47,7 +47,7 @@ const kept = [...indexes, 'outcomes'] as const
 type Kept = (typeof kept)[number]
 
 const lookEveryMsDefault = 5_000
-/** Of what could not be mended. */
+/** Pause before another try at what could not be mended. */
 const retryMs = 500
 const restShare = 3
 
@@ -256,7 +256,7 @@ export class IndexKeeper {
   }
 }
 
-/** Of the sequences that cannot be read. */
+/** Most unreadable sequences that are remembered. */
 const gapsMax = 10_000
 
 const isKept = (projection: Projection): projection is Kept => (kept as readonly string[]).includes(projection)

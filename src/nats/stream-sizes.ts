@@ -7,8 +7,8 @@ import type { Nats } from './connection.ts'
 export type StreamKind = 'blocks' | 'events' | 'kv' | 'moves' | 'reads' | 'queue' | 'dead'
 
 /**
- * Of an account's storage; some is left, for a bucket that a later version adds. Events and indexes have more than they will need
- * as long as objects have 64 KiB and more on the average: a log that is full stops everything, and blocks only uploads.
+ * Shares of an account's storage; some is left, for a bucket that a later version adds. Events and indexes have more than they
+ * will need as long as objects have 64 KiB and more on the average: a log that is full stops everything, and blocks only uploads.
  */
 const shares: Readonly<Record<StreamKind, number>> = {
   blocks: 0.6,
@@ -22,7 +22,7 @@ const shares: Readonly<Record<StreamKind, number>> = {
 
 /** How large the streams may become that are made here. */
 export interface StreamSizes {
-  /** Who says so: the settings, the account of the NATS server by demanding a size for every stream; `none` = no size is set. */
+  /** Who sets the sizes: the settings, the account of the NATS server by demanding one for every stream; `none` = nobody does. */
   readonly from: 'settings' | 'account' | 'none'
   /** Undefined = no bound. @param parts streams that share it @param replicas each of them counts against the account */
   bytesOf(kind: StreamKind, options: { readonly parts?: number; readonly replicas: number }): number | undefined
