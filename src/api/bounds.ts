@@ -9,12 +9,12 @@ import type { LimitHits } from '../observability/limits.ts'
 import { failureOf, sendFailure } from './respond.ts'
 
 /**
- * Reads that take as long as they take: a follower is bounded by whether it reads, and peers are asked as long as they
+ * Paths of reads whose time is not bounded: a follower is bounded by whether it reads, and peers are asked as long as they
  * answer. Uploads and changes need a token; what stalls of an upload is ended by itself.
  */
 const untimedPaths: ReadonlySet<string | undefined> = new Set(['/api/v1/events', '/api/v1/missing'])
 
-/** Whether a node lives is asked by those who would end it: that has an answer also when there is no room. */
+/** The path that is answered also when there is no room: those who ask whether a node lives would end it otherwise. */
 const alwaysPath = '/healthz'
 
 export interface BoundParts {

@@ -38,7 +38,7 @@ export function ownHostCheck({ host: listening, names }: OwnHosts): (request: Fa
   }
 }
 
-/** In lower case, without port, brackets and the dot of the root; undefined for what is none. */
+/** The host of a `Host` header in lower case, without port, brackets and the dot of the root; undefined where there is none. */
 function hostIn(authority: string): string | undefined {
   const [, address, name] = /^(?:\[([^\]]+)\]|([^:[\]/@?#\s]+))(?::\d{0,5})?$/.exec(authority) ?? []
   if (address !== undefined) return isIPv6(address) ? address.toLowerCase() : undefined

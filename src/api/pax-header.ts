@@ -36,7 +36,7 @@ export function readPax(bytes: Uint8Array, fields: PaxFields): void {
   }
 }
 
-/** Of GNU tar in all its forms, of star and of Solaris. */
+/** Keys that mark a sparse file: of GNU tar in all its forms, of star and of Solaris. */
 const sparseKeys = /^(?:GNU\.sparse\.|SCHILY\.realsize$|SUN\.holesdata$)/
 
 function takeRecord(key: string, value: Uint8Array, fields: PaxFields): void {

@@ -3,10 +3,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Turns } from '../http/turns.ts'
 import { clientOf } from './bounds.ts'
 
-/** Some 5 ms of work, and 200 KB of names as long as they may be. */
+/** Entries of a slice: some 5 ms of work, and at most 200 KB of names. */
 const sliceMax = 250
 
-/** A part of a page. */
+/** A part of a page, read at a time. */
 export interface Slice {
   /** As JSON shows them. */
   readonly items: readonly object[]

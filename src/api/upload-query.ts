@@ -48,9 +48,12 @@ const takes: Readonly<Record<UploadKind, Readonly<Record<string, string>>>> = {
   car: { partial: 'true or false; true stores the blocks without asking whether anything is missing' },
 }
 
-/** @throws AppError REQUEST_INVALID that says what is allowed */
-export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): UploadQuery {
-  const value = readerOf(query, kind)
+/**
+ * @param also what is allowed beside and was taken out before: for the hint
+ * @throws AppError REQUEST_INVALID that says what is allowed
+ */
+export function parseUploadQuery(query: URLSearchParams, kind: UploadKind, also: readonly string[] = []): UploadQuery {
+  const value = readerOf(query, kind, also)
   const flag = (name: string) => value(name, flagOf)
   const keeps = kind === 'archive'
   const filename = kind === 'file' ? value('filename', filenameOf) : undefined
@@ -80,13 +83,13 @@ export function parseUploadQuery(query: URLSearchParams, kind: UploadKind): Uplo
 }
 
 /** Reads one name of the query; refuses what is unknown, given twice, or not read by `parse`. */
-function readerOf(query: URLSearchParams, kind: UploadKind) {
+function readerOf(query: URLSearchParams, kind: UploadKind, also: readonly string[]) {
   const allowed = takes[kind]
   const names = Object.keys(allowed)
   for (const name of new Set(query.keys())) {
     if (!names.includes(name)) {
       throw new AppError('REQUEST_INVALID', `unknown parameter or field ${shown(name)} for this content type`, {
-        hint: `allowed here: ${names.join(', ')}`,
+        hint: `allowed here: ${[...also, ...names].join(', ')}`,
       })
     }
     if (query.getAll(name).length > 1) throw new AppError('REQUEST_INVALID', `parameter ${name} is given twice`)

@@ -48,7 +48,9 @@ export function uploadRequest(
 ): UploadRequest {
   const { uploadBytesMax: bytesMax, uploadIdleMs: idleMs, signal, formFields } = options
   const kind = kindOf(request)
-  let parsed = parseUploadQuery(query, kind)
+  // The media type of a name is a field of a form alone: in a query it would be the header's.
+  const inQuery = formFields.filter((field) => field === 'name')
+  let parsed = parseUploadQuery(query, kind, inQuery)
   const { content, verify } = checkedBody(request, { bytesMax, idleMs, signal })
   let multipart: Multipart | undefined
   return {
@@ -59,7 +61,7 @@ export function uploadRequest(
       askForBody(request, reply)
       multipart = await readMultipart(content, boundary, { signal })
       const { own, rest } = formOf(multipart.fields, query, formFields)
-      parsed = parseUploadQuery(rest, kind)
+      parsed = parseUploadQuery(rest, kind, formFields)
       return own
     },
     start: () => {

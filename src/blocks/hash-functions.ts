@@ -17,12 +17,12 @@ export interface HashFunction {
 
 export const sha256Code = 0x12
 
-/** Shorter digests can be forged (ipfs/boxo verifcid). */
+/** Least bytes of a digest: shorter ones can be forged (ipfs/boxo verifcid). */
 export const digestBytesMin = 20
-/** Of a digest that is as long as one likes; longer ones are in no CID that others read. */
+/** Most bytes of a digest whose function gives any number of them: longer ones are in no CID that others read. */
 const extendedBytesMax = 128
 
-/** As `HashFunction`, without output that goes on. */
+/** A hash function whose digests have one length. */
 function fixed(name: string, bytes: number, digest: (bytes: Uint8Array) => Uint8Array): HashFunction {
   return { name, bytes, bytesMax: bytes, digest }
 }
@@ -31,7 +31,7 @@ function native(name: string, bytes: number, algorithm: string): HashFunction {
   return fixed(name, bytes, (block) => createHash(algorithm).update(block).digest())
 }
 
-/** OpenSSL gives as many bytes as it is asked for. */
+/** A hash function of OpenSSL that gives as many bytes as it is asked for. */
 function nativeShake(name: string, bytes: number, algorithm: string): HashFunction {
   return fixed(name, bytes, (block) => createHash(algorithm, { outputLength: bytes }).update(block).digest())
 }

@@ -48,9 +48,12 @@ export function reportError(io: Pick<Io, 'stderr'>, json: boolean, error: unknow
     io.stderr.write(`${JSON.stringify(body)}\n`)
     return
   }
-  const hint = 'hint' in body && body.hint !== undefined ? `; ${printable(body.hint)}` : ''
+  const hint = 'hint' in body && body.hint !== undefined ? `${separator(body.hint)}${printable(body.hint)}` : ''
   io.stderr.write(`stowage: ${printable(body.message)}${hint}\n`)
 }
+
+/** The gateway's hints are sentences, all others go on in the same one. */
+const separator = (hint: string) => (/^[A-Z][a-z]* /.test(hint) ? '. ' : '; ')
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

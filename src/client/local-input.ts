@@ -44,7 +44,7 @@ export function streamInput(file: string, { cwd, stdin, signal }: InputOptions):
   return isPipe(path) ? { bytes: undefined, body: readPipe(path, signal) } : undefined
 }
 
-/** All of it. @throws AppError as `localInput`; FILE_UNUSABLE when there is more than `bytesMax` */
+/** Reads all of a file, a pipe or stdin. @throws AppError as `localInput`; FILE_UNUSABLE when there is more than `bytesMax` */
 export async function readInput(file: string, bytesMax: number, options: InputOptions): Promise<Uint8Array> {
   const { bytes, body } = localInput(file, options)
   if (bytes !== undefined && bytes > bytesMax) throw tooLarge(file, bytesMax)

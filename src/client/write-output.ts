@@ -14,7 +14,7 @@ export interface WriteOptions {
   readonly mode?: number
 }
 
-/** Of what the part file shows of the name that is to be; some file systems take no more than 143 bytes. */
+/** Most bytes of the final name in the name of a part file: some file systems take no more than 143 bytes in all. */
 const shownBytesMax = 100
 
 /** A name beside `file` for what is not complete yet. It is short enough for any disk that takes the name of `file`. */

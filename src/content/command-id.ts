@@ -8,14 +8,14 @@ import type { Recorded } from './command-log.ts'
 // The id of a command stands for one thing: what one principal asked for. Whoever uses it for anything else is told so, and
 // never gets the outcome of the first.
 
-/** The id goes into subjects, headers and keys. */
+/** What an id of a command may be: it goes into subjects, headers and keys. */
 export function checkCommandId(id: string): void {
   if (/^[\w.:+/=@-]{1,128}$/.test(id)) return
   throw new AppError('REQUEST_INVALID', 'the id of a command is 1-128 letters, digits or any of _.:+/=@-')
 }
 
 /**
- * Of the first event that the command leaves. Ids of events are unique over all principals, those of commands are not: what
+ * The id of the first event that the command leaves. Ids of events are unique over all principals, those of commands are not: what
  * is in a scope becomes a UUIDv8 of both.
  */
 export function eventIdOf({ id, fresh, idScope }: Pick<Context, 'id' | 'fresh' | 'idScope'>): string {

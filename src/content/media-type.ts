@@ -1,7 +1,7 @@
 import { AppError } from '../errors.ts'
 import { essenceOf } from '../lib/media-type.ts'
 
-/** Of content that comes in: what is in the log is served by it for ever. @throws AppError REQUEST_INVALID */
+/** Checks the media type of content that comes in: once in the log it is served for ever. @throws AppError REQUEST_INVALID */
 export function checkMediaType(text: string | null | undefined): void {
   if (text === null || text === undefined || essenceOf(text) !== undefined) return
   throw new AppError('REQUEST_INVALID', `${JSON.stringify(text.slice(0, 100))} is no media type`, {

@@ -4,7 +4,7 @@ import type { Reach } from '../lib/crash-point.ts'
 import type { PutResult, PutWays } from './put.ts'
 import type { Upload } from './verbs.ts'
 
-/** Only a CAR can have no root. */
+/** What an upload came to; only a CAR can have no root. */
 export type Stored = PutResult<CID | undefined>
 
 /** Hands an upload of any kind to the store, or to what only looks at it. */
@@ -34,7 +34,7 @@ async function* watched<T>(source: AsyncIterable<T>, reach: Reach): AsyncGenerat
   }
 }
 
-/** `bytesDigest`: of a partial CAR that has been read, in base64url; undefined of all else, whose root says what it is. */
+/** `bytesDigest` is that of a partial CAR that has been read, in base64url; undefined for all else, whose root says what it is. */
 export function digested(upload: Upload): { readonly upload: Upload; readonly bytesDigest: () => string | undefined } {
   if (upload.kind !== 'car' || upload.partial !== true) return { upload, bytesDigest: () => undefined }
   const hash = createHash('sha256')

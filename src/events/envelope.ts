@@ -13,8 +13,6 @@ export interface EventVerbs {
   ipns: 'published' | 'removed' | 'failed'
   reads: 'dropped'
   message: 'dead'
-  access: 'denied'
-  index: 'repaired'
   log: 'begun' | 'lost'
 }
 export type Entity = keyof EventVerbs

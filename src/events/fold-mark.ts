@@ -186,7 +186,7 @@ function markIn(record: KvRecord | undefined): FoldMark | undefined {
   }
 }
 
-/** Of all spaces: they share the log. */
+/** The newest revision in a bucket, of all spaces: they share the log. */
 async function newestRevision(bucket: KvBucket, fromSeq: number): Promise<number> {
   let newest = 0
   try {
@@ -199,7 +199,7 @@ async function newestRevision(bucket: KvBucket, fromSeq: number): Promise<number
   return newest
 }
 
-/** As the indexes write it (`names/revisioned.ts`); an outcome says `sequence`. 0 = not an entry that has one. */
+/** The revision in an entry, as the indexes write it (`names/revisioned.ts`); an outcome says `sequence`. 0 = it has none. */
 function revisionIn({ key, value, removed, header }: KvRecord): number {
   if (key.startsWith('=')) return 0
   if (removed) return Number(header('Stowage-Revision')) || 0

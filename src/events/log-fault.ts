@@ -2,7 +2,7 @@ import { AppError } from '../errors.ts'
 import type { LogIdentity } from '../nats/log-identity.ts'
 import type { Projection } from './fold-mark.ts'
 
-/** What is wrong with a log, by what tells it. */
+/** What is wrong with a log. */
 export type LogFault =
   /** It ends before what was folded from it. */
   | { readonly kind: 'shorter'; readonly last: number; readonly known: number; readonly by: Projection | 'this node' }
@@ -14,14 +14,14 @@ export type LogFault =
   | { readonly kind: 'unreadable'; readonly sequences: readonly number[]; readonly count: number }
 
 const whereOf = (by: Projection | 'this node'): string =>
-  by === 'this node' ? 'this node knows' : `${by} was folded from`
+  by === 'this node' ? 'this node knows' : `the index "${by}" was made from`
 
 export function faultText(fault: LogFault): string {
   switch (fault.kind) {
     case 'shorter':
-      return `the event log ends at ${fault.last}, and ${whereOf(fault.by)} ${fault.known}: its end is lost`
+      return `the event log ends at event ${fault.last}, and ${whereOf(fault.by)} event ${fault.known} as well: its end is lost`
     case 'changed':
-      return `the event log has another event at ${fault.sequence} than ${whereOf(fault.by)}: it is another log, or lost its end and grew again`
+      return `event ${fault.sequence} of the event log is another one than ${whereOf(fault.by)}: it is another log, or lost its end and grew again`
     case 'holes':
       return `${fault.missing} of ${fault.last} events are gone from the event log, in which nothing is ever deleted`
     case 'unreadable':

@@ -273,7 +273,7 @@ export class LogGuard {
   }
 }
 
-/** Those that were folded in an epoch of before, and those that lack the mark that their neighbours have. */
+/** The projections that were folded in an earlier epoch, or lack the mark that their neighbours have. */
 function staleIn(witnesses: readonly Witness[], identity: LogIdentity): Projection[] {
   const furthest = new Map<boolean, number>()
   const isOfFollower = (projection: Projection) => projection === 'placement' || projection === 'policy'

@@ -1,9 +1,9 @@
 import { openFilesMax } from '../lib/open-files.ts'
 
-/** For the store's connections, the files of a node and what it looks up. */
+/** The share of open files that is kept for the store's connections, the files of a node and what it looks up. */
 const reserveMin = 64
 const reserveShare = 1 / 8
-/** Of what is left; most come for content. */
+/** The gateway's share of what is left: most clients come for content. */
 const gatewayShare = 3 / 4
 
 export interface ConnectionShares {
@@ -26,7 +26,7 @@ export function connectionShares(wanted: ConnectionShares, filesMax: number | un
 }
 
 /**
- * As wanted, or fewer where this process may not open so many files.
+ * The connections that were wanted, or fewer where this process may not open so many files.
  * @returns `openFilesMax` where it made them fewer
  */
 export async function fittingConnections(

@@ -29,7 +29,7 @@ export class Requests {
     this.#timeWatch.remove(work)
   }
 
-  /** It goes on, and takes no place any more. */
+  /** The request goes on, and takes no place any more. */
   release(work: Work): void {
     if (work.admitted) this.#admission.leave(work.client)
     work.admitted = false

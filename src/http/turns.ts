@@ -15,7 +15,7 @@ export class Turns {
     this.#atOnceMax = atOnceMax
   }
 
-  /** Pieces that wait. */
+  /** Pieces of work that wait for their turn. */
   get waiting(): number {
     let sum = 0
     for (const waiters of this.#waiting.values()) sum += waiters.length

@@ -13,11 +13,11 @@ export class Work implements Timed {
   readonly incoming: IncomingMessage
   readonly response: ServerResponse
   readonly connection: Connection
-  /** Whose it is, where requests are counted by client. */
+  /** The client whose request it is, where requests are counted by client. */
   readonly client: string | undefined
   readonly beganMs = performance.now()
   readonly sent: Sent = { bytes: 0 }
-  /** It counts among the requests that are worked on. */
+  /** Whether it counts among the requests that are worked on. */
   admitted = false
 
   constructor(incoming: IncomingMessage, response: ServerResponse, client: string | undefined) {

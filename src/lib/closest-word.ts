@@ -1,4 +1,4 @@
-/** More changes than this, or than a third of the word, make another word. */
+/** Most changes between a word and a mistyped one; more than this, or than a third of the word, make another word. */
 const changesMax = 3
 
 /** The one of `words` that was probably meant: fewest letters added, left out, changed or swapped; undefined = none is near. */

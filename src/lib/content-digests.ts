@@ -5,11 +5,11 @@ import type { HeaderOf } from './content-headers.ts'
 /** What headers say that content hashes to. */
 export interface ContentDigests {
   update(chunk: Uint8Array): void
-  /** Once, when all of it has come. @throws AppError DIGEST_MISMATCH */
+  /** To be called once, when all of the content has come. @throws AppError DIGEST_MISMATCH */
   check(): void
 }
 
-/** Other algorithms are left alone, as RFC 9530 §5 lets a recipient do. */
+/** The algorithms that are checked; others are left alone, as RFC 9530 §5 lets a recipient do. */
 const hashes: ReadonlyMap<string, { readonly hash: string; readonly bytes: number }> = new Map([
   ['md5', { hash: 'md5', bytes: 16 }],
   ['sha', { hash: 'sha1', bytes: 20 }],
@@ -24,7 +24,7 @@ interface Claim {
 }
 
 /**
- * Of `Content-MD5` (RFC 1864), `Digest` (RFC 3230), `Content-Digest` and `Repr-Digest` (RFC 9530), which mean the same where
+ * What is to be checked of `Content-MD5` (RFC 1864), `Digest` (RFC 3230), `Content-Digest` and `Repr-Digest` (RFC 9530), which mean the same where
  * content has no coding and is whole. Undefined where none of them says anything that can be checked.
  * @throws AppError REQUEST_INVALID for one that cannot be read
  */

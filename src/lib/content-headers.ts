@@ -24,7 +24,7 @@ export function refuseOtherContent(header: HeaderOf): void {
   }
 }
 
-/** With what is no coding of the content. */
+/** Codings that leave the content as it is. */
 const codings = [
   ['content-encoding', 'identity'],
   ['transfer-encoding', 'chunked'],

@@ -13,7 +13,7 @@ export interface DurableOptions {
 type Content = string | Uint8Array | AsyncIterable<Uint8Array>
 
 const temporaryName = /^\.stowage-[0-9a-f]{16}\.tmp$/
-/** Short, whatever the name of the file: one that is as long as the disk allows would not take a suffix. */
+/** A temporary name, short whatever the name of the file: one that is as long as the disk allows would not take a suffix. */
 const temporaryFor = (path: string): string => join(dirname(path), `.stowage-${randomBytes(8).toString('hex')}.tmp`)
 
 /**

@@ -1,9 +1,9 @@
-/** RFC 9110 §5.6.2 and §5.6.4; beyond ASCII nobody agrees what the bytes mean. */
+/** What a type and its parameters are written with (RFC 9110 §5.6.2 and §5.6.4); beyond ASCII nobody agrees what the bytes mean. */
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 const quoted = '"(?:[\\t\\x20\\x21\\x23-\\x5b\\x5d-\\x7e]|\\\\[\\t\\x20-\\x7e])*"'
 const form = new RegExp(`^(${token}/${token})(?:[ \\t]*;[ \\t]*(?:${token}=(?:${token}|${quoted}))?)*$`)
 
-/** Longer ones are refused: no type that is registered comes near it. */
+/** Most bytes of a media type: no type that is registered comes near it. */
 export const mediaTypeLengthMax = 255
 
 /**

@@ -1,4 +1,4 @@
-/** No longer does anybody else wait, with what one step takes on top. */
+/** How long a loop computes before others have their turn; one step may take longer. */
 const sliceMsDefault = 8
 
 const waiting: (() => void)[] = []

@@ -22,7 +22,7 @@ export function parseSeconds(text: string): UnixTime | undefined {
   return bounded(unixTime(minus === '-' ? -nanoseconds : nanoseconds))
 }
 
-/** RFC 3339, to the nanosecond; a date alone is its beginning in UTC. Undefined for what is none. */
+/** Reads an RFC 3339 time, to the nanosecond; a date alone is its beginning in UTC. Undefined for anything else. */
 export function parseRfc3339(text: string): UnixTime | undefined {
   const form = /^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d))?$/
   const [, date, clock, fraction = '', zone = 'Z'] = form.exec(text) ?? []

@@ -37,7 +37,7 @@ export interface Mended {
 export interface AuditOptions {
   readonly repair: boolean
   readonly signal: AbortSignal
-  /** Of its time it rests three quarters. */
+  /** Whether it rests for three quarters of the time. */
   readonly slow?: boolean
 }
 
@@ -49,7 +49,7 @@ const kept = [...indexes, 'outcomes'] as const
 type Kept = (typeof kept)[number]
 
 const lookEveryMsDefault = 5_000
-/** Of what could not be mended. */
+/** Pause before another try at what could not be mended. */
 const retryMs = 500
 const restShare = 3
 

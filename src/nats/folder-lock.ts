@@ -12,7 +12,7 @@ const heartbeatMs = 5_000
 const heartbeatStaleMs = 30_000
 /** Taking a stale lock over takes milliseconds; a guard older than this was left by a crash. */
 const guardStaleMs = 10_000
-/** At 10 ms each: longer than a guard counts. */
+/** Most tries at the lock, 10 ms each: together longer than a guard counts. */
 const attemptsMax = 1_500
 
 interface LockOwner {
@@ -75,7 +75,7 @@ export async function lockFolder(path: string, options: LockOptions = {}): Promi
   }
 }
 
-/** False when there is one already. */
+/** Makes the file whole and at once. @returns false when there is one already */
 async function create(file: string, text: string): Promise<boolean> {
   if (await isThere(file)) return false
   try {

@@ -62,7 +62,7 @@ export async function makeKvStream(
 }
 
 /**
- * With all that it holds. What a message that cannot be read needs: nats-server 2.15.1 neither replaces nor removes it, and
+ * Removes the stream with all that it holds. What a message that cannot be read needs: nats-server 2.15.1 neither replaces nor removes it, and
  * freezes the stream when it is to. One that is not there is no error.
  * @throws AppError STORE_UNAVAILABLE
  */

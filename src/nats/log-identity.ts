@@ -51,7 +51,7 @@ export function nextIdentity(
   return { epoch, retired: retired.slice(-retiredMax), holes }
 }
 
-/** Undefined for a log of before there were identities, and for what is none of ours. */
+/** The identity in a stream's metadata; undefined for a log that is older than identities, and for a stream that is none of ours. */
 export function identityIn(metadata: StreamConfig['metadata'] | undefined): LogIdentity | undefined {
   try {
     const { epoch, retired, holes } = JSON.parse(metadata?.[identityKey] ?? '') as Partial<LogIdentity>
@@ -62,7 +62,7 @@ export function identityIn(metadata: StreamConfig['metadata'] | undefined): LogI
   }
 }
 
-/** For a log of before: nodes that come to it together give it the same one. */
+/** The epoch of a log that is older than epochs: nodes that come to it together give it the same one. */
 export function derivedEpoch({ config, created }: Pick<StreamInfo, 'config' | 'created'>): string {
   return createHash('sha256').update(`${config.name} ${created}`).digest('hex').slice(0, 32)
 }
@@ -88,12 +88,12 @@ export async function writeIdentity(nats: Nats, stream: string, identity: LogIde
   }
 }
 
-/** What an event is told from another one by, where both have the same sequence. */
+/** A digest that tells an event from another one of the same sequence. */
 export function digestOf(subject: string, payload: Uint8Array): string {
   return createHash('sha256').update(`${subject}\0`).update(payload).digest('hex').slice(0, 32)
 }
 
-/** Of the event with this sequence, as the leader has it; undefined when it cannot be read. @throws TransientError */
+/** The digest of the event with this sequence, as the leader has it; undefined when it cannot be read. @throws TransientError */
 export async function digestAt(nats: Nats, stream: string, sequence: number): Promise<string | undefined> {
   try {
     const message = await nats.jsm.streams.getMessage(stream, { seq: sequence })

@@ -1,8 +1,8 @@
 import type { MemoryLimit } from '../lib/memory-limit.ts'
 
 /**
- * Of the memory that node and nats-server share. The rest is for the node (its heap, the windows and caches of the settings: some
- * 250 MiB with the defaults under load) and for what Go's limit does not count.
+ * The share of nats-server in the memory that it and the node have together. The rest is for the node (its heap, the windows and
+ * caches of the settings: some 250 MiB with the defaults under load) and for what Go's limit does not count.
  */
 const serverShare = 0.4
 

@@ -3,7 +3,7 @@ import { formatBytes } from '../lib/units.ts'
 import type { Nats } from './connection.ts'
 
 const intervalMs = 1_000
-/** Of a limited store, however large the reserve of the disk is. */
+/** Most of a limited store that is kept as reserve, however large the reserve of the disk is. */
 const reserveShareMax = 1 / 16
 
 /**

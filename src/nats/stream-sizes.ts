@@ -7,8 +7,8 @@ import type { Nats } from './connection.ts'
 export type StreamKind = 'blocks' | 'events' | 'kv' | 'moves' | 'reads' | 'queue' | 'dead'
 
 /**
- * Of an account's storage; some is left, for a bucket that a later version adds. Events and indexes have more than they will need
- * as long as objects have 64 KiB and more on the average: a log that is full stops everything, and blocks only uploads.
+ * Shares of an account's storage; some is left, for a bucket that a later version adds. Events and indexes have more than they
+ * will need as long as objects have 64 KiB and more on the average: a log that is full stops everything, and blocks only uploads.
  */
 const shares: Readonly<Record<StreamKind, number>> = {
   blocks: 0.6,
@@ -22,8 +22,8 @@ const shares: Readonly<Record<StreamKind, number>> = {
 
 /** How large the streams may become that are made here. */
 export interface StreamSizes {
-  /** Who says so: the settings, the account of the NATS server by demanding a size for every stream, or nobody. */
-  readonly from: 'settings' | 'account' | 'nobody'
+  /** Who sets the sizes: the settings, the account of the NATS server by demanding one for every stream; `none` = nobody does. */
+  readonly from: 'settings' | 'account' | 'none'
   /** Undefined = no bound. @param parts streams that share it @param replicas each of them counts against the account */
   bytesOf(kind: StreamKind, options: { readonly parts?: number; readonly replicas: number }): number | undefined
 }
@@ -34,7 +34,7 @@ export function streamSizes(given: StreamBytes, limits: AccountLimits | undefine
   const most = limits !== undefined && limits.storage_max_stream_bytes > 0 ? limits.storage_max_stream_bytes : Infinity
   const total = required && limits.max_storage > 0 ? limits.max_storage : Infinity
   return {
-    from: required ? 'account' : Object.keys(given).length > 0 ? 'settings' : 'nobody',
+    from: required ? 'account' : Object.keys(given).length > 0 ? 'settings' : 'none',
     bytesOf: (kind, { parts = 1, replicas }) => {
       const ofKind = (given as Partial<Record<StreamKind, number>>)[kind] ?? (total * shares[kind]) / replicas
       const bytes = Math.floor(Math.min(ofKind / parts, most))

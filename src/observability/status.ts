@@ -22,7 +22,7 @@ export interface NodeStatus {
     readonly payloadBytesMax: number
     readonly restarts: number
     /** Who says how large streams may become. */
-    readonly streamSizes: 'settings' | 'account' | 'nobody'
+    readonly streamSizes: 'settings' | 'account' | 'none'
   }
   readonly store: {
     readonly space: string

@@ -17,7 +17,7 @@ const message = 'the event loop is blocked and nobody is answered: the node ends
 const looks = 10
 const betweenLooksMs = 20
 const framesLogged = 30
-/** For a main thread that is in code which cannot be interrupted. */
+/** How long the main thread is given to be interrupted: some code cannot be. */
 const pauseMsMax = 5_000
 
 type Frame = Debugger.CallFrame
@@ -45,7 +45,7 @@ async function watch(): Promise<never> {
   }
 }
 
-/** Returns when the main thread has gone on meanwhile. */
+/** Ends the process; returns only when the main thread has gone on meanwhile. */
 async function end(seen: number): Promise<void> {
   const main = new MainThread()
   const stacks = new Set<string>()
@@ -68,7 +68,7 @@ async function end(seen: number): Promise<void> {
   kill(pid, 'SIGKILL')
 }
 
-/** It, in the hands of a debugger. */
+/** The main thread, in the hands of a debugger. */
 class MainThread {
   readonly #session = new Session()
   readonly #scripts = new Map<string, string>()

@@ -11,7 +11,7 @@ export interface WatchdogOptions {
   readonly onTrouble: (error: unknown) => void
 }
 
-/** For the thread. */
+/** What the watching thread is given. */
 export interface WatchdogData extends Omit<WatchdogOptions, 'onTrouble'> {
   /** One Int32, which grows with each beat of the main thread. */
   readonly beats: SharedArrayBuffer

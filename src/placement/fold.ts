@@ -4,7 +4,7 @@ import { type CloudEvent, decodeEvent } from '../events/envelope.ts'
 import { isWithoutRoots, type LogMessage, linked, rootKey } from '../names/name-fold.ts'
 import { isDeletedBy, saidAtMs, withWord } from '../names/object-life.ts'
 import type { Copy, RootFacts } from './model.ts'
-import { settled, withMissing } from './partial.ts'
+import { partOf, settled, withMissing } from './partial.ts'
 
 /** One thing that an event says of one root. */
 export interface RootEffect {
@@ -89,11 +89,13 @@ function added(
   const isEarlier =
     facts !== undefined && `${event.time} ${site}` < `${facts.addedAt} ${facts.originSite}` && facts.originSite !== site
   const base: RootFacts = facts ?? { ...nothingKnown, ...origin, root: root.toV1().toString(), lastEventId: event.id }
+  // What was counted of a part is too little for the whole.
+  const counted = !isPart && partOf(base) !== undefined ? nothingKnown : base
   const put: RootFacts = {
     ...withPutOrDeletion(base, event, site, false),
     ...(isEarlier ? origin : {}),
-    bytes: base.bytes ?? known(size),
-    blocks: base.blocks ?? known(blocks),
+    bytes: counted.bytes ?? known(size),
+    blocks: counted.blocks ?? known(blocks),
     mediaType: typeof mediaType === 'string' ? mediaType : base.mediaType,
     lost: false,
     ...(isPart ? { missing: withMissing(base.missing, event.data) } : { whole: true as const }),

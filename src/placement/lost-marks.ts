@@ -6,8 +6,8 @@ import type { RootFacts } from './model.ts'
 
 /**
  * Marks in a store the blocks that are gone there without a trace, once a root tells that they must have been there: so they
- * are known as lost by their own CID too, and not only below that root. Of each read or walk that fails, the block that it
- * failed for. Not in a store with replicas: another one of them may have it.
+ * are known as lost by their own CID too, and not only below that root. Each read or walk that fails marks the block that
+ * it failed for. Not in a store with replicas: another one of them may have it.
  */
 export class LostMarks {
   readonly #primary: StoreHandle

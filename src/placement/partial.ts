@@ -9,10 +9,10 @@ export interface Part {
   readonly missing: ReadonlySet<string> | null
 }
 
-/** More than that are not kept one by one: then any block may be absent. */
+/** Most missing blocks that are kept one by one: with more, any block may be absent. */
 const missingMax = 1_000
 
-/** Undefined for a root that is whole as far as anyone knows. */
+/** What is known of a root as a part; undefined for one that is whole as far as anyone knows. */
 export function partOf({ missing, whole }: Pick<RootFacts, 'missing' | 'whole'>): Part | undefined {
   if (missing === undefined || whole === true) return undefined
   return { missing: missing === null ? null : new Set(missing) }

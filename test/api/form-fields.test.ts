@@ -88,6 +88,12 @@ describe('text fields of a form', () => {
     expect((await http.api('/names?prefix=')).json).toEqual(before)
   })
 
+  test('that nobody knows: told which ones there are', async () => {
+    const reply = await send('/objects', [['nmae', 'x'], file])
+    expect(reply.json.hint).toMatch(/^allowed here: name, mediaType, profile,/)
+    expect((await send('/objects?nmae=x', [file])).json.hint).toMatch(/^allowed here: name, profile,/)
+  })
+
   test('on a route that has the name itself do not say another', async () => {
     const reply = await send('/names/forms/route', [['name', 'forms/else'], file], 'PUT')
     expect(reply).toMatchObject({ status: 400, json: { code: 'request_invalid' } })

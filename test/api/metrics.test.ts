@@ -1,5 +1,5 @@
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { testFolder } from '../support/cli.ts'
 import { startFullNode } from '../support/full-node.ts'
@@ -18,6 +18,10 @@ test('a node counts the limits that requests meet, and serves nothing that its d
   expect(text).toContain('# TYPE stowage_limit_hits_total counter\n')
   expect(text).toMatch(/^stowage_limit_hits_total\{listener="gateway",limit="file_bytes"\} 1$/m)
   expect(text).toMatch(/^stowage_limit_hits_total\{listener="api",limit="concurrent_total"\} 0$/m)
+  const page = readFileSync(resolve(import.meta.dirname, '../../docs/http.md'), 'utf8')
+  const names = Array.from(text.matchAll(/^# TYPE (\S+)/gm), ([, name]) => name ?? '')
+  expect(names.filter((name) => !page.includes(`\`${name}`))).toEqual([])
+  expect(names).toContain('stowage_log_damaged')
   expect((await api('/status')).json).toMatchObject({
     limitHits: { gateway: { file_bytes: 1 }, api: { file_bytes: 0 } },
   })

@@ -20,7 +20,7 @@ const one = { replicas: 1 }
 test('without a word of settings or account no stream has a bound', () => {
   for (const of of [undefined, limits({}), limits({ max_storage: GiB })]) {
     const sizes = streamSizes({}, of)
-    expect([sizes.from, sizes.bytesOf('blocks', one)]).toEqual(['nobody', undefined])
+    expect([sizes.from, sizes.bytesOf('blocks', one)]).toEqual(['none', undefined])
   }
 })
 

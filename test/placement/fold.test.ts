@@ -183,6 +183,15 @@ test('a part is whole once all of it was put or hashed, and copies of the part a
   }
 })
 
+test('a part that becomes whole has the size of the whole', () => {
+  const { data, ...draft } = putPart('a', [one])
+  const part: Draft = { ...draft, data: { ...data, size: 4, blocks: 1 } }
+  const rest: Draft = { ...put('a'), data: { ...put('a').data, size: 10, blocks: 3 } }
+  expect(folded([part, 'hub'])).toMatchObject({ bytes: 4, blocks: 1 })
+  expect(folded([part, 'hub'], [rest, 'hub'])).toMatchObject({ bytes: 10, blocks: 3 })
+  expect(folded([part, 'hub'], [rest, 'hub'], [part, 'hub'])).toMatchObject({ bytes: 10, blocks: 3 })
+})
+
 test('a part that is put where all of it lies changes nothing of that copy', () => {
   const facts = folded([put('a'), 'hub'], [putPart('a', [one]), 'hub'])
   expect(facts?.copies).toMatchObject([{ site: 'hub', store: 'a', state: 'verified' }])

@@ -69,7 +69,7 @@ async function showStatus({ client, out, signal }: Session): Promise<void> {
 
 /**
  * Every fact of the status in the order that the node gives: `{ store: { newBlocks: 3 } }` is `store new blocks  3`.
- * What a newer node adds is shown as well. Names ending in Bytes, Seconds and Ms are given their units.
+ * What a newer node adds is shown as well. Names ending in Bytes, Seconds and Ms are given their units; an empty list is `none`.
  */
 export function statusFacts(status: Readonly<Record<string, unknown>>, prefix = ''): [string, string][] {
   return Object.entries(status).flatMap(([key, value]): [string, string][] => {
@@ -84,9 +84,10 @@ export function statusFacts(status: Readonly<Record<string, unknown>>, prefix = 
 }
 
 function valueText(key: string, value: unknown): string {
-  if (Array.isArray(value)) return printable(value.map(String).join(', '))
+  if (Array.isArray(value)) return value.length === 0 ? 'none' : printable(value.map(String).join(', '))
   if (typeof value !== 'number') return printable(value === true ? 'yes' : value === false ? 'no' : String(value))
-  if (/bytes(Max)?$/i.test(key)) return formatBytes(value)
+  // A limit's name, like `dag_bytes`, has an underscore, and its value counts hits.
+  if (/(?:^b|B)ytes(?:Max)?$/.test(key)) return formatBytes(value)
   if (/seconds$/i.test(key)) return formatSeconds(value)
   if (/Ms$/.test(key)) return formatSeconds(value / 1000)
   if (key === 'pid') return String(value)

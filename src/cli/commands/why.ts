@@ -39,9 +39,9 @@ function whyText(why: Fields): string {
   const { min, max } = record(why.wanted)
   const wanted = min === max ? String(min) : `${String(min)} to ${String(max)}`
   const policy = typeof policyRevision === 'number' ? `policy of revision ${policyRevision}` : 'no policy was set'
+  const met = why.satisfied === true ? 'satisfied' : 'not satisfied'
   const state = [
-    ...(why.partial === true ? [partialText(why)] : []),
-    why.satisfied === true ? 'satisfied' : 'not satisfied',
+    why.partial === true ? `${partialText(why)}; of what was put: ${met}` : met,
     ...(why.degraded === true ? ['degraded: fewer failure domains than copies'] : []),
     ...(deleted === true ? ['deleted'] : []),
     ...(lost === true ? ['LOST'] : []),

@@ -33,7 +33,11 @@ export async function checkNode(
   const readiness =
     ready === undefined
       ? ok('node', `answers at ${node.apiUrl} (address from ${node.addressSource})`)
-      : fail('node', `answers at ${node.apiUrl} but is not ready: ${textOf(ready)}`, 'see the log of the node')
+      : fail(
+          'node',
+          `answers at ${node.apiUrl} but is not ready: ${textOf(ready)}`,
+          (isAppError(ready) ? ready.hint : undefined) ?? 'see the log of the node',
+        )
   return { running: true, checks: [readiness, ...(await checkStatus(client, call.signal))] }
 }
 
