@@ -11,7 +11,7 @@ export interface CheckedBody {
 }
 
 /**
- * The body of a request, held against its `Content-MD5`, `Digest`, `Content-Digest` and `Repr-Digest`.
+ * The body of a request, held against its `Content-MD5`, `Digest`, `Content-Digest` and `Repr-Digest`, before or behind it.
  * @throws AppError REQUEST_INVALID for one of these that cannot be read; DIGEST_MISMATCH at the end
  */
 export function checkedBody(request: FastifyRequest, options: UploadBodyOptions): CheckedBody {
@@ -25,7 +25,8 @@ export function checkedBody(request: FastifyRequest, options: UploadBodyOptions)
     }
     if (checked) return
     checked = true
-    digests?.check()
+    const { trailers } = request.raw
+    digests?.check((name) => trailers[name])
   }
   return {
     content: read(),

@@ -40,15 +40,17 @@ export const sandboxHeaders: readonly string[] = [
   'sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads',
 ]
 
+/** To a browser the type is not known, so that it looks at the bytes (WHATWG MIME Sniffing §7, and what Firefox calls it). */
+const isUnknown = /\*|^(application|unknown)\/(x-)?unknown\b/
+
 /**
- * What a browser shows as a document of its own that may run scripts; also what is no media type, and what some would take for a
- * list of several: whatever they make of it.
+ * What a browser shows as a document of its own that may run scripts; also what is no media type, what says that it is not
+ * known, and what some would take for a list of several: whatever they make of it.
  */
 export function isActive(mediaType: string): boolean {
   const essence = essenceOf(mediaType)
-  return (
-    essence === undefined || mediaType.includes(',') || /^(multipart|message)\/|[/+.-](x?html|xml|xsl)/.test(essence)
-  )
+  if (essence === undefined || mediaType.includes(',')) return true
+  return isUnknown.test(essence) || /^(multipart|message)\/|[/+.-](x?html|xml|xsl)/.test(essence)
 }
 
 /**

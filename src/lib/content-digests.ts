@@ -5,8 +5,11 @@ import type { HeaderOf } from './content-headers.ts'
 /** What headers say that content hashes to. */
 export interface ContentDigests {
   update(chunk: Uint8Array): void
-  /** To be called once, when all of the content has come. @throws AppError DIGEST_MISMATCH */
-  check(): void
+  /**
+   * To be called once, when all of the content has come.
+   * @param trailer what came behind the content @throws AppError DIGEST_MISMATCH; REQUEST_INVALID for a trailer that cannot be read
+   */
+  check(trailer?: HeaderOf): void
 }
 
 /** The algorithms that are checked; others are left alone, as RFC 9530 §5 lets a recipient do. */
@@ -24,30 +27,25 @@ interface Claim {
 }
 
 /**
- * What is to be checked of `Content-MD5` (RFC 1864), `Digest` (RFC 3230), `Content-Digest` and `Repr-Digest` (RFC 9530), which mean the same where
- * content has no coding and is whole. Undefined where none of them says anything that can be checked.
+ * What is to be checked of `Content-MD5` (RFC 1864), `Digest` (RFC 3230), `Content-Digest` and `Repr-Digest` (RFC 9530), which
+ * mean the same where content has no coding and is whole. Undefined where none of them says anything that can be checked, nor
+ * is announced as a trailer.
  * @throws AppError REQUEST_INVALID for one that cannot be read
  */
 export function contentDigests(header: HeaderOf): ContentDigests | undefined {
-  const claims = [
-    ...claimsOf(header, 'Content-MD5', (text) => [['md5', text.trim()]]),
-    ...claimsOf(header, 'Digest', listed),
-    ...claimsOf(header, 'Content-Digest', dictionary),
-    ...claimsOf(header, 'Repr-Digest', dictionary),
-  ]
-  const checks = claims.flatMap((claim) => {
-    const known = hashes.get(claim.algorithm)
-    return known === undefined ? [] : [{ ...claim, known, expected: bytesOf(claim, known.bytes) }]
-  })
-  if (checks.length === 0) return undefined
-  const running = new Map<string, Hash>(checks.map(({ known }) => [known.hash, createHash(known.hash)]))
+  const before = checksOf(header)
+  const follows = /\b(content-md5|digest)\b/i.test(header('trailer') ?? '')
+  if (before.length === 0 && !follows) return undefined
+  const needed = follows ? [...hashes.values()] : before.map(({ known }) => known)
+  const running = new Map<string, Hash>(needed.map(({ hash }) => [hash, createHash(hash)]))
   return {
     update: (chunk) => {
       for (const hash of running.values()) hash.update(chunk)
     },
-    check: () => {
+    check: (trailer) => {
       const results = new Map(Array.from(running, ([name, hash]) => [name, hash.digest()]))
-      for (const { header, algorithm, known, expected } of checks) {
+      const behind = follows && trailer !== undefined ? checksOf(trailer) : []
+      for (const { header, algorithm, known, expected } of [...before, ...behind]) {
         if (results.get(known.hash)?.equals(expected)) continue
         throw new AppError('DIGEST_MISMATCH', `the content does not have the ${algorithm} that ${header} names`, {
           hint: 'it was changed on its way, or before: send it again',
@@ -55,6 +53,20 @@ export function contentDigests(header: HeaderOf): ContentDigests | undefined {
       }
     },
   }
+}
+
+/** Those whose algorithm is known here. */
+function checksOf(header: HeaderOf) {
+  const claims = [
+    ...claimsOf(header, 'Content-MD5', (text) => [['md5', text.trim()]]),
+    ...claimsOf(header, 'Digest', listed),
+    ...claimsOf(header, 'Content-Digest', dictionary),
+    ...claimsOf(header, 'Repr-Digest', dictionary),
+  ]
+  return claims.flatMap((claim) => {
+    const known = hashes.get(claim.algorithm)
+    return known === undefined ? [] : [{ ...claim, known, expected: bytesOf(claim, known.bytes) }]
+  })
 }
 
 type Parse = (text: string) => readonly (readonly [algorithm: string, text: string])[] | undefined

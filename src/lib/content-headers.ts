@@ -14,6 +14,8 @@ export function refuseOtherContent(header: HeaderOf): void {
   const offset = header('upload-offset')
   if (offset !== undefined && offset.trim() !== '0') throw partial('Upload-Offset')
   if (header('upload-complete')?.trim() === '?0') throw partial('Upload-Complete: ?0')
+  // Its name in the drafts of resumable uploads that clients of 2023 have (URLSession).
+  if (header('upload-incomplete')?.trim() === '?1') throw partial('Upload-Incomplete: ?1')
   if (header('tus-resumable') !== undefined) throw partial('Tus-Resumable')
   for (const [name, plain] of codings) {
     const applied = (header(name) ?? '').split(',').map((coding) => coding.trim().toLowerCase())

@@ -67,14 +67,16 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: Qu
     nats.sizes.bytesOf('dead', { replicas }) ?? Number.POSITIVE_INFINITY,
   )
   const queue = queueStream(domain)
-  const open = async (): Promise<Consumer> => {
-    await openStream(nats, 'dead', {
+  const openDead = () =>
+    openStream(nats, 'dead', {
       ...streamOf(layout),
       ...deadLetters,
       name: deadStream(domain),
       subjects: [deadSubjects(domain)],
       max_bytes: deadBytesMax,
     })
+  const open = async (): Promise<Consumer> => {
+    await openDead()
     await openStream(nats, 'queue', {
       ...streamOf(layout),
       ...workQueue,
@@ -107,6 +109,7 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: Qu
   }
   let consumer: Consumer | undefined = await asking(queue, open)
   const fetching = new Set<ConsumerMessages>()
+  let buryFailed = false
   let stopped = false
   return {
     next: async () => {
@@ -129,7 +132,11 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: Qu
     },
     bury: (id, subject, data, headers) =>
       asking(deadStream(domain), async () => {
+        // Somebody may have deleted it.
+        if (buryFailed) await openDead()
+        buryFailed = true
         const { seq } = await nats.js.publish(subject, data, { msgID: id, headers: encode(headers) })
+        buryFailed = false
         return seq
       }),
     stop: () => {

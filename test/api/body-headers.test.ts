@@ -40,6 +40,7 @@ describe.each(routes)('%s %s', (method, path) => {
     ['Content-Range', { 'content-range': 'bytes 2-3/4' }, 400, /not in parts/],
     ['an Upload-Offset', { 'upload-offset': '2' }, 400, /not in parts/],
     ['an upload that goes on', { 'upload-complete': '?0' }, 400, /not in parts/],
+    ['an upload that goes on, as older clients say it', { 'upload-incomplete': '?1' }, 400, /not in parts/],
     ['tus', { 'tus-resumable': '1.0.0' }, 400, /not in parts/],
     ['gzip', { 'content-encoding': 'gzip' }, 415, /not taken off/],
     ['several codings', { 'content-encoding': 'identity, br' }, 415, /not taken off/],
@@ -140,6 +141,37 @@ describe('digests', () => {
       expect(codes(await put(changed, 'changed'))).toEqual([400, 'digest_mismatch'])
     }
     expect((await http.api('/names/changed')).status).toBe(404)
+  })
+
+  describe('behind the content', () => {
+    const send = (path: string, announced: string, trailer: string) => {
+      const head = [
+        `PUT /api/v1/names/${path} HTTP/1.1`,
+        'Host: 127.0.0.1',
+        `Authorization: Bearer ${full.token}`,
+        'Transfer-Encoding: chunked',
+        `Trailer: ${announced}`,
+        'Connection: close',
+      ]
+      const { port } = new URL(full.node.apiUrl)
+      return rawExchange(Number(port), `${head.join('\r\n')}\r\n\r\n7\r\ncontent\r\n0\r\n${trailer}\r\n\r\n`)
+    }
+
+    test.each([
+      ['Content-MD5', (content: string) => base64('md5', content)],
+      ['digest', (content: string) => `SHA-512=${base64('sha512', content)}`],
+      ['Content-Digest', (content: string) => `sha-256=:${base64('sha256', content)}:`],
+      ['X-Mine, repr-digest', (content: string) => `sha-256=:${base64('sha256', content)}:`],
+    ])('%s counts as before it', async (announced, digest) => {
+      const name = announced.split(', ').at(-1) ?? ''
+      expect(await send(`behind/${name}`, announced, `${name}: ${digest('content')}`)).toMatch(/^HTTP\/1\.1 201 /)
+      const other = await send(`behind/other/${name}`, announced, `${name}: ${digest('other')}`)
+      expect(other).toMatch(/^HTTP\/1\.1 400 [\s\S]*digest_mismatch/)
+      expect(await send(`behind/other/${name}`, announced, `${name}: x`)).toMatch(
+        /^HTTP\/1\.1 400 [\s\S]*cannot be read/,
+      )
+      expect((await http.api(`/names/behind/other/${name}`)).status).toBe(404)
+    })
   })
 
   test('count for a repeat of a command too', async () => {

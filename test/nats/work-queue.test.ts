@@ -23,7 +23,8 @@ async function openQueue({ onTestFinished }: TestContext, bounds: QueueBounds = 
   const info = async (stream: string) => (await nats.jsm.streams.info(`${domain}_${stream}`)).state
   const config_ = async (stream: string) => (await nats.jsm.streams.info(`${domain}_${stream}`)).config
   const store = () => nats.js.publish(`${domain}.queue.main.put`, letter)
-  return { domain, queue, open, info, config: config_, store }
+  const remove = (stream: string) => nats.jsm.streams.delete(`${domain}_${stream}`)
+  return { domain, queue, open, info, config: config_, store, remove }
 }
 
 test('a full queue refuses what more is stored, says so to who stores it, and takes it again once there is room', async (context) => {
@@ -50,6 +51,17 @@ test('of too many dead letters the oldest goes, so that the queue never stands s
   expect(bytes).toBeLessThanOrEqual(MiB)
   expect(first_seq).toBeGreaterThan(1)
   expect(last_seq).toBe(20)
+})
+
+test('dead letters whose stream somebody deleted are kept again from the second try on', async (context) => {
+  const { domain, queue, info, remove } = await openQueue(context)
+  const bury = (id: string) => queue.bury(id, `${domain}.dead.main.put`, letter, {})
+  expect(await bury('before')).toBe(1)
+  await remove('dead')
+  await expect(bury('after')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  expect(await bury('after')).toBe(1)
+  expect(await bury('more')).toBe(2)
+  expect(await info('dead')).toMatchObject({ messages: 2 })
 })
 
 test('the bounds of whoever starts last hold, also for streams that had none', async (context) => {
