@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { deadStream, keyBucket, kvStream, moveStream, queueStream, readStream, tokenBucket } from '../nats/layout.ts'
@@ -10,6 +11,8 @@ export interface StreamWatchParts {
   /** Keeps what was seen of the streams. */
   readonly bucket: KvBucket
   readonly waitMs: number
+  /** Between two looks at all of them. 0 = none but the one at the start. */
+  readonly auditEveryMs: number
   readonly onDamaged: (stream: string, what: string) => void
   readonly onTrouble: (error: unknown) => void
 }
@@ -19,10 +22,13 @@ type Marks = Readonly<Record<string, { readonly created: string; readonly last: 
 /** A key that no space can have. */
 const marksKey = '=streams'
 const saveEveryMs = 5_000
+/** After each page that was read. */
+const restMs = 20
+const pace = (_bytes: number, signal: AbortSignal): Promise<void> => delay(restMs, undefined, { signal })
 
 /**
- * Watches the streams that are not folded from the log, and so cannot be made anew: what is lost of them is told. At the start each
- * is read, and compared with what was seen of it before.
+ * Watches the streams that are not folded from the log, and so cannot be made anew: what is lost of them is told. At the start and
+ * now and then each is read, slowly, and compared with what was seen of it before.
  */
 export class StreamWatch {
   readonly #parts: StreamWatchParts
@@ -31,6 +37,8 @@ export class StreamWatch {
   #timer: NodeJS.Timeout | undefined
   #running: Promise<unknown> = Promise.resolve()
   #saved = ''
+  #nextMs = Number.POSITIVE_INFINITY
+  readonly #told = new Set<string>()
 
   constructor(parts: StreamWatchParts) {
     this.#parts = parts
@@ -42,12 +50,38 @@ export class StreamWatch {
   /** What was seen before is asked before anybody makes a stream anew that is gone. @throws AppError STORE_UNAVAILABLE */
   async start(): Promise<void> {
     const before = await this.#read()
-    this.#running = this.#look(before).catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) this.#parts.onTrouble(error)
-    })
+    this.#plan()
+    this.#running = this.#lookOrTell(before)
     this.#timer = setInterval(() => {
-      this.#running = this.#running.then(() => this.#save()).catch(() => undefined)
+      this.#running = this.#running.then(async () => {
+        if (performance.now() >= this.#nextMs) {
+          this.#plan()
+          await this.#lookOrTell(JSON.parse(this.#saved || '{}') as Marks)
+        }
+        await this.#save().catch(() => undefined)
+      })
     }, saveEveryMs)
+  }
+
+  #plan(): void {
+    const { auditEveryMs } = this.#parts
+    if (auditEveryMs > 0) this.#nextMs = performance.now() + auditEveryMs
+  }
+
+  async #lookOrTell(before: Marks): Promise<void> {
+    try {
+      await this.#look(before)
+    } catch (error) {
+      if (!this.#stop.signal.aborted) this.#parts.onTrouble(error)
+    }
+  }
+
+  /** Once of each damage. */
+  #tell(stream: string, what: string): void {
+    const line = `${stream} ${what}`
+    if (this.#told.has(line)) return
+    this.#told.add(line)
+    this.#parts.onDamaged(stream, what)
   }
 
   async close(): Promise<void> {
@@ -58,19 +92,19 @@ export class StreamWatch {
   }
 
   async #look(before: Marks): Promise<void> {
-    const { nats, waitMs, onDamaged } = this.#parts
+    const { nats, waitMs } = this.#parts
     const { signal } = this.#stop
     for (const stream of this.#streams) {
       const known = before[stream]
       const mark = await patiently(waitMs, signal, () => streamMark(nats, stream))
       if (known !== undefined && mark?.created !== known.created) {
-        onDamaged(stream, `it was gone; it had ${known.last} messages in its life, and what was left of them is lost`)
+        this.#tell(stream, `it was gone; it had ${known.last} messages in its life, and what was left of them is lost`)
       } else if (known !== undefined && mark !== undefined && mark.last < known.last) {
-        onDamaged(stream, `it ends at ${mark.last}, and had ${known.last}: its end is lost`)
+        this.#tell(stream, `it ends at ${mark.last}, and had ${known.last}: its end is lost`)
       }
-      const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal }))
+      const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal, pace }))
       if (health !== undefined && health.unreadable > 0)
-        onDamaged(stream, `${health.unreadable} of its messages cannot be read`)
+        this.#tell(stream, `${health.unreadable} of its messages cannot be read`)
     }
   }
 

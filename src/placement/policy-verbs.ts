@@ -29,9 +29,9 @@ export interface PolicyOutcome {
 /** The policy of the space of this node. */
 export interface PolicyVerbs {
   readonly space: string
-  /** @throws AppError POLICY_NOT_FOUND */
+  /** @throws AppError POLICY_NOT_FOUND; LOG_DAMAGED while the log may not have the last one */
   get(at: PolicyAt, options: Abortable): Promise<PolicyVersion>
-  /** Oldest first. */
+  /** Oldest first. @throws AppError LOG_DAMAGED as `get` */
   history(options: Abortable): Promise<readonly PolicyVersion[]>
   /** Reads a document and changes nothing. @throws AppError POLICY_INVALID with every problem */
   check(document: unknown): Policy
@@ -45,6 +45,8 @@ export interface PolicyVerbParts {
   readonly space: string
   readonly commands: CommandLog
   readonly log: PolicyLog
+  /** Of the event log, which all of this is read from. */
+  readonly throwIfDamaged: () => void
   /** Names that a rule may use. */
   readonly sites: () => ReadonlySet<string>
   /** Resolves when this node goes by it. */
@@ -53,7 +55,14 @@ export interface PolicyVerbParts {
 
 const attemptsMax = 100
 
-export function createPolicyVerbs({ space, commands, log, sites, shown }: PolicyVerbParts): PolicyVerbs {
+export function createPolicyVerbs({
+  space,
+  commands,
+  log,
+  throwIfDamaged,
+  sites,
+  shown,
+}: PolicyVerbParts): PolicyVerbs {
   async function carryOut(
     context: Context,
     verb: string,
@@ -84,11 +93,15 @@ export function createPolicyVerbs({ space, commands, log, sites, shown }: Policy
     space,
     check: (document) => parsePolicy(document, sites()),
     get: async (at, { signal }) => {
+      throwIfDamaged()
       const found = versionAt((await log.head(signal)).history, at)
       if (found === undefined) throw notFound(at)
       return found
     },
-    history: async ({ signal }) => (await log.head(signal)).history,
+    history: async ({ signal }) => {
+      throwIfDamaged()
+      return (await log.head(signal)).history
+    },
     set: (context, document, expect, options) =>
       carryOut(
         context,

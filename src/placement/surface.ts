@@ -78,7 +78,10 @@ export function createSurface(parts: SurfaceParts): PlacementVerbs {
   const sites = () => new Set(view.sites.flatMap((one) => (one.state === 'active' ? [one.site] : [])))
   const policyOf = (document: unknown): CompiledPolicy =>
     document === undefined ? view.compiledPolicy : compilePolicy(parsePolicy(document, sites()))
-  const policy = createPolicyVerbs({ space, commands, log: new PolicyLog(reader, layout), sites, shown: shownPolicy })
+  const policy = createPolicyVerbs({
+    ...{ space, commands, log: new PolicyLog(reader, layout), sites, shown: shownPolicy },
+    throwIfDamaged: () => eventLog.throwIfDamaged(),
+  })
   const holdings = new Holdings({
     facts,
     last: () => lastSequence(nats, eventLog.stream),

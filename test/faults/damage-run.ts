@@ -2,6 +2,8 @@ import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { connect } from '@nats-io/transport-node'
+import { queueSubject } from '../../src/comms/protocol.ts'
 import { type NodeProcess, startNodeProcess } from '../support/node-process.ts'
 
 /** Every stream of a node that is not blocks, by what is behind it. */
@@ -50,9 +52,11 @@ interface Laid {
   readonly folder: string
   readonly deleted: string
   readonly kept: string
+  /** What `facts` came to. */
+  readonly facts: Readonly<Record<string, string>>
 }
 
-/** A data folder with names, a deletion, a policy and reads, of a node that was stopped. */
+/** A data folder of a node that was stopped, with something in each of its streams. */
 export async function layFolder(natsServer: string): Promise<Laid> {
   const folder = await mkdtemp(join(tmpdir(), 'stowage-damage-'))
   const node = await startNodeProcess({ dataDir: folder, natsServer })
@@ -63,11 +67,46 @@ export async function layFolder(natsServer: string): Promise<Laid> {
   const [deleted, kept] = [await put('to be deleted'), await put('to be kept')]
   await api('DELETE', `objects/${deleted}`)
   await fetch(`${node.gatewayUrl}/ipfs/${kept}`)
+  await layOthers(node)
   await waitFor(async () => (await statusOf(node)).audits >= 1, 'the first audit')
   // The marks of what was folded, and what was seen of the streams, are written a moment behind.
   await delay(2_500)
+  const facts = await factsOf(node)
+  for (const [path, fact] of Object.entries(facts)) if (!fact.startsWith('200 ')) throw new Error(`${path}: ${fact}`)
   await node.end('SIGTERM')
-  return { folder, deleted, kept }
+  return { folder, deleted, kept, facts }
+}
+
+/** A key with a record, a DNSLink, a policy, and a command that becomes a dead letter. */
+async function layOthers(node: NodeProcess): Promise<void> {
+  const json = async (method: string, path: string, body: unknown) => {
+    const reply = await fetch(`${node.apiUrl}/api/v1/${path}`, {
+      method,
+      headers: { authorization: `Bearer ${node.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    if (!reply.ok) throw new Error(`${method} ${path} is ${reply.status} ${await reply.text()}`)
+  }
+  await json('POST', 'keys', { label: 'site' })
+  await json('POST', 'ipns', { publish: { name: 'n0', key: 'site' } })
+  await json('PUT', 'policies/main', { version: 1, rules: [{ name: 'all', copies: 1 }] })
+  const natsUrl = /NATS +(\S+)/.exec(node.output())?.[1] ?? ''
+  const connection = await connect({ servers: natsUrl })
+  await connection.request(queueSubject({ domain: 'stowage', space: 'main' }, 'name'), '{"name":')
+  await connection.close()
+  const isDead = async () =>
+    (await (await apiOf(node)('GET', 'events?entity=message&follow=false')).text()).includes('message.dead')
+  await waitFor(isDead, 'a dead letter')
+}
+
+/** What the node says of what is beside names and content. The revision of what is folded stays as it is. */
+async function factsOf(node: NodeProcess): Promise<Record<string, string>> {
+  const facts: Record<string, string> = {}
+  for (const path of ['keys', 'ipns', 'policies/main']) {
+    const reply = await apiOf(node)('GET', path)
+    facts[path] = `${reply.status} ${await reply.text()}`
+  }
+  return facts
 }
 
 /** In the file of messages: a share of its length, or in the last message that has this text. */
@@ -136,19 +175,24 @@ async function judge(laid: Laid, dataDir: string, natsServer: string): Promise<{
       return fault !== null || (audits >= 1 && mending.length === 0)
     }, 'an audit').catch(() => undefined)
     const { fault } = await statusOf(node)
-    const wrong = await differences(node, laid)
+    const found = await differences(node, laid)
     const told = node
       .output()
       .split('\n')
       .filter((line) => /"level":[45]0/.test(line) && line.includes('"part":"log"'))
-    const detail = [...wrong, ...told.map((line) => String((JSON.parse(line) as { msg: string }).msg))]
+    // Keys lie nowhere else: what is lost of them is told.
+    const isToldOf = (one: string) =>
+      one.startsWith('keys is ') && told.some((line) => line.includes('_keys is damaged'))
+    const wrong = found.filter((one) => !isToldOf(one))
+    const detail = [...found, ...told.map((line) => String((JSON.parse(line) as { msg: string }).msg))]
       .join('; ')
       .slice(0, 300)
     if (fault !== null) {
       const ready = (await fetch(`${node.apiUrl}/readyz`)).status
       const write = (await apiOf(node)('PUT', 'names/after', 'x')).status
-      const isRefused =
-        ready === 503 && write === 503 && told.length > 0 && wrong.every((one) => one.startsWith('verify'))
+      // What is not known is not answered.
+      const isRight = wrong.every((one) => one.startsWith('verify') || one.includes(' is 503'))
+      const isRefused = ready === 503 && write === 503 && told.length > 0 && isRight
       return { outcome: isRefused ? 'refused' : 'silent', detail: `${ready} ${write} ${detail}` }
     }
     const write = (await apiOf(node)('PUT', 'names/after', 'x')).status
@@ -161,7 +205,7 @@ async function judge(laid: Laid, dataDir: string, natsServer: string): Promise<{
 }
 
 /** What a client is told that is not so. */
-async function differences(node: NodeProcess, { deleted, kept }: Laid): Promise<string[]> {
+async function differences(node: NodeProcess, { deleted, kept, facts }: Laid): Promise<string[]> {
   const wrong: string[] = []
   const api = apiOf(node)
   for (let i = 0; i < names; i++) {
@@ -169,8 +213,12 @@ async function differences(node: NodeProcess, { deleted, kept }: Laid): Promise<
     const body = await reply.text()
     if (body !== text(i)) wrong.push(`n${i} is ${reply.status} ${body.slice(0, 20)}`)
   }
-  const listed = (await (await api('GET', 'names')).json()) as { readonly names?: readonly unknown[] }
-  if (listed.names?.length !== names) wrong.push(`${listed.names?.length} names are listed`)
+  const listing = await api('GET', 'names')
+  const listed = (await listing.json()) as { readonly names?: readonly unknown[] }
+  if (listed.names?.length !== names) wrong.push(`the list is ${listing.status}, of ${listed.names?.length} names`)
+  for (const [path, fact] of Object.entries(await factsOf(node))) {
+    if (fact !== facts[path]) wrong.push(`${path} is ${fact}`)
+  }
   for (const [cid, status] of [
     [deleted, 410],
     [kept, 200],

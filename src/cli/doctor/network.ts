@@ -44,8 +44,25 @@ export async function checkNode(
 async function checkStatus(client: Client, signal: AbortSignal): Promise<Check[]> {
   const status = await client.status({ signal }).catch((error: unknown) => error)
   if (status instanceof Error) return [warn('status', `not to be had: ${status.message}`)]
-  const { nats, store } = status as Readonly<Record<string, unknown>>
-  return [...checkNats(nats), ...checkStore(store)]
+  const { nats, store, log } = status as Readonly<Record<string, unknown>>
+  return [...checkNats(nats), ...checkStore(store), ...checkLog(log)]
+}
+
+/** What the node says of its event log and the indexes: `{ fault, mending }`, nothing of a node that is older. */
+export function checkLog(log: unknown): Check[] {
+  if (typeof log !== 'object' || log === null) return []
+  const { fault, mending } = log as { readonly fault?: unknown; readonly mending?: unknown }
+  const hint = 'put the data folder back from a backup, or see `stowage log status` and docs/damage.md'
+  const logCheck =
+    typeof fault === 'string' ? fail('event log', `${fault}; writes are refused`, hint) : ok('event log', 'is whole')
+  if (!Array.isArray(mending)) return [logCheck]
+  if (mending.length === 0) return [logCheck, ok('indexes', 'are whole')]
+  const list = mending.map(String).join(', ')
+  if (typeof fault !== 'string') {
+    const message = `being made anew from the event log: ${list}; names are not listed meanwhile`
+    return [logCheck, warn('indexes', message, 'wait; `stowage index verify` tells when it is done')]
+  }
+  return [logCheck, fail('indexes', `damaged: ${list}; the event log they are made from is damaged too`, hint)]
 }
 
 /** What the node says of its streams: `{ troubles }`, none of a node that is older. */
