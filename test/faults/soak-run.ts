@@ -36,7 +36,8 @@ const handlesNoise = 8
 
 export async function soakRun(options: SoakOptions): Promise<SoakResult> {
   const { dataDir, natsServer, seed, durationMs, sampleMs = 10_000, log } = options
-  const node = await startNodeProcess({ dataDir, natsServer })
+  // A busy machine takes its time.
+  const node = await startNodeProcess({ dataDir, natsServer, readyMsMax: 120_000 })
   const load = await openSoakLoad(node, seed).catch(async (error: unknown) => {
     await node.end('SIGTERM')
     throw error
