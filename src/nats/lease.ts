@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isAppError } from '../errors.ts'
+import { withDeadline } from '../lib/deadline.ts'
 import { unlessAborted } from '../lib/unless-aborted.ts'
 import type { KvBucket } from './kv-bucket.ts'
 
@@ -110,15 +111,16 @@ export class Lease {
     // Others count from when they saw it change, which is after it was sent.
     const untilMs = sentMs + this.#ttlMs * 0.75
     const endMs = this.held ? this.#heldUntilMs : untilMs
-    const end = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(Math.max(1, Math.floor(endMs - sentMs)))])
-    try {
-      const seq = await unlessAborted(this.#bucket.write(key, Buffer.from(JSON.stringify({ holder })), lastSeq), end)
-      if (seq !== undefined) this.#heldUntilMs = untilMs
-      return seq
-    } catch (error) {
-      if (!end.aborted && !isAppError(error)) this.#tell(error)
-      return undefined
-    }
+    return withDeadline(Math.max(1, Math.floor(endMs - sentMs)), this.#stop.signal, async (end) => {
+      try {
+        const seq = await unlessAborted(this.#bucket.write(key, Buffer.from(JSON.stringify({ holder })), lastSeq), end)
+        if (seq !== undefined) this.#heldUntilMs = untilMs
+        return seq
+      } catch (error) {
+        if (!end.aborted && !isAppError(error)) this.#tell(error)
+        return undefined
+      }
+    })
   }
 
   async #repeat(work: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {

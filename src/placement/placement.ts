@@ -205,7 +205,7 @@ export class Placement {
     const keeping = new StoreKeeping({ layout, stores, keeper, view, onTrouble })
     this.#keeping = keeping
     this.#closers.push(() => keeping.close())
-    const routes = new Routes(stores, () => view)
+    const routes = new Routes(stores, () => view, onTrouble)
     this.#routes = routes
     const { facts, recorder } = this
     const upkeep = new Upkeep({ ...this.#parts, facts, recorder, view, routes, bucket, isNamed: this.around.isNamed })

@@ -3,6 +3,7 @@ import type { CID } from 'multiformats/cid'
 import type { CopyCount, Propagation, Settled, Wish } from '../content/propagation.ts'
 import { AppError } from '../errors.ts'
 import { BoundedMap } from '../lib/bounded-map.ts'
+import { withDeadline } from '../lib/deadline.ts'
 import type { RootContext, RootFacts } from './model.ts'
 import { type ObjectStatus, objectStatus } from './object-status.ts'
 import { cidIn, type RootHistory, rootOfEvent } from './root-history.ts'
@@ -128,9 +129,8 @@ export class PropagationWatch implements Propagation {
   async #lookUp(rootCid: string, lookUp: LookUp): Promise<CopyCount | undefined> {
     const root = cidIn(rootCid)
     if (root === undefined) return undefined
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(lookUpMs)])
     try {
-      const found = await this.#lookAt(root, signal)
+      const found = await withDeadline(lookUpMs, this.#closing.signal, (signal) => this.#lookAt(root, signal))
       const count = found === undefined || found.status.satisfied ? undefined : countOf(found.status)
       if (!lookUp.stale) {
         const isSpelledSo = found === undefined || found.status.cid === rootCid

@@ -15,6 +15,7 @@ const settledMs = 5_000
 export class Routes {
   readonly #stores: Stores
   readonly #view: () => PlacementView
+  readonly #onTrouble: (error: unknown) => void
   #routes: readonly OpenRoute[] = []
   /** Of the stores of this site that have replicas. */
   #replicas: readonly OpenRoute[]
@@ -25,9 +26,11 @@ export class Routes {
   /** When one could last not be opened. */
   #missedMs: number | undefined
 
-  constructor(stores: Stores, view: () => PlacementView) {
+  /** @param onTrouble told of what a store could not be opened for, unless it is merely away */
+  constructor(stores: Stores, view: () => PlacementView, onTrouble: (error: unknown) => void) {
     this.#stores = stores
     this.#view = view
+    this.#onTrouble = onTrouble
     this.#replicas = replicasOf([stores.primary])
   }
 
@@ -69,11 +72,13 @@ export class Routes {
   /** The inventory has changed. */
   refresh(): void {
     this.#again = true
-    this.#opening ??= this.#open().finally(() => {
-      this.#opening = undefined
-      // It has changed since the last look.
-      if (this.#again) this.refresh()
-    })
+    this.#opening ??= this.#open()
+      .catch(this.#onTrouble)
+      .finally(() => {
+        this.#opening = undefined
+        // It has changed since the last look.
+        if (this.#again) this.refresh()
+      })
   }
 
   async #open(): Promise<void> {
@@ -93,9 +98,9 @@ export class Routes {
             const handle = await this.#stores.find(at, view.domainOf(at.site))
             return handle === undefined ? this.#missed() : [handle]
           } catch (error) {
-            // Cut off just now.
-            if (isAppError(error)) return this.#missed()
-            throw error
+            // Cut off just now; whatever else it is: reads go on by the other routes, and it is tried again.
+            if (!isAppError(error)) this.#onTrouble(error)
+            return this.#missed()
           }
         }),
       )

@@ -30,7 +30,7 @@ export interface Held {
   readonly serverRss: number
   /** Buffers outside of the heap. */
   readonly external: number
-  /** Most CPU time between two turns of the event loop since the last look, in ms. */
+  /** Most CPU time of the main thread between two turns of the event loop since the last look, in ms. */
   readonly busiest: number
   readonly files: number
   readonly consumers: number
@@ -47,7 +47,7 @@ export interface AbortRunResult {
   /** How the node ended, if it did. Must be undefined. */
   readonly ended: string | undefined
   readonly lag: Lag
-  /** Most CPU time between two turns of the node's event loop: what of the lag is its own, on however busy a machine. */
+  /** Most CPU time of the main thread between two turns of the node's event loop: what of the lag is its own, on however busy a machine. */
   readonly busiestMs: number
   /** The lag of a server that does nothing. */
   readonly noise: Lag

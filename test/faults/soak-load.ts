@@ -17,6 +17,8 @@ export interface SoakLoad {
   readonly wrong: readonly string[]
   /** Answers of 500 and the like, that no request of these deserves. Must be empty. */
   readonly failed: readonly string[]
+  /** Puts all content once, so that the store and what is cached of it are as large as they get before anybody measures. */
+  fill(workers: number): Promise<void>
   /** Until `untilMs`, so many at a time. */
   run(untilMs: number, workers: number): Promise<void>
   /** Acked and not read back. Must be empty. */
@@ -24,7 +26,6 @@ export interface SoakLoad {
   close(): Promise<void>
 }
 
-const contentsMax = 1_000
 const namesMax = 300
 const abortShare = 0.25
 const abortMsMax = 80
@@ -38,7 +39,8 @@ interface Outcome {
   readonly body: Buffer
 }
 
-export async function openSoakLoad(node: NodeProcess, seed: number): Promise<SoakLoad> {
+/** @param contentsMax how many different contents there are, of some 0.4 MB on average */
+export async function openSoakLoad(node: NodeProcess, seed: number, contentsMax: number): Promise<SoakLoad> {
   const random = randomOf(seed)
   const below = (count: number) => Math.floor(random() * count)
   /** By number; the CID is what the node answered. */
@@ -161,6 +163,18 @@ export async function openSoakLoad(node: NodeProcess, seed: number): Promise<Soa
 
   return {
     ...{ counts, wrong, failed },
+    async fill(workers) {
+      const left = Array.from({ length: contentsMax }, (_, number) => number)
+      const worker = async () => {
+        for (let number = left.pop(); number !== undefined; number = left.pop()) {
+          const signal = AbortSignal.timeout(answerMsMax)
+          const { status, body } = await upload('objects', contentOf(number), 'application/octet-stream', signal)
+          if (status === 201) acked.set(number, (JSON.parse(body.toString()) as { cid: string }).cid)
+          else failed.push(`fill: ${status} ${body}`)
+        }
+      }
+      await Promise.all(Array.from({ length: workers }, worker))
+    },
     async run(untilMs, workers) {
       const kinds = Object.entries(acts)
       const worker = async () => {

@@ -14,6 +14,8 @@ export interface SoakOptions {
   /** From when the node is ready. */
   readonly durationMs: number
   readonly sampleMs?: number
+  /** How many different contents there are. */
+  readonly contentsMax?: number
   readonly log?: (line: string) => void
 }
 
@@ -31,23 +33,27 @@ export interface SoakResult {
 }
 
 const workers = 8
+/** Small enough to be there before the first look, and to be put again many times. */
+const contentsMaxDefault = 200
 const bytesNoise = 16 * MiB
 const handlesNoise = 8
 
 export async function soakRun(options: SoakOptions): Promise<SoakResult> {
-  const { dataDir, natsServer, seed, durationMs, sampleMs = 10_000, log } = options
-  const node = await startNodeProcess({ dataDir, natsServer })
-  const load = await openSoakLoad(node, seed).catch(async (error: unknown) => {
+  const { dataDir, natsServer, seed, durationMs, sampleMs = 10_000, contentsMax = contentsMaxDefault, log } = options
+  // A busy machine takes its time.
+  const node = await startNodeProcess({ dataDir, natsServer, readyMsMax: 120_000 })
+  const load = await openSoakLoad(node, seed, contentsMax).catch(async (error: unknown) => {
     await node.end('SIGTERM')
     throw error
   })
   const samples: Sample[] = []
   const stop = new AbortController()
-  const watching = watch(node, dataDir, sampleMs, stop.signal, (sample) => {
-    samples.push(sample)
-    log?.(lineOf(sample))
-  })
   try {
+    await load.fill(workers)
+    const watching = watch(node, dataDir, sampleMs, stop.signal, (sample) => {
+      samples.push(sample)
+      log?.(lineOf(sample))
+    })
     await load.run(Date.now() + durationMs, workers)
     stop.abort()
     await watching

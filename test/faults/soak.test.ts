@@ -12,7 +12,7 @@ test('a few seconds of everything at once, a quarter of it given up: all is answ
   onTestFinished(() => rm(dataDir, { recursive: true, force: true, maxRetries: 10 }))
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
   const natsServer = inject('natsServer')
-  const result = await soakRun({ dataDir, natsServer, seed, durationMs: 8_000, sampleMs: 1_000 })
+  const result = await soakRun({ dataDir, natsServer, seed, durationMs: 8_000, sampleMs: 1_000, contentsMax: 30 })
   expect({ seed, ...result }).toMatchObject({ wrong: [], failed: [], lost: [], unwanted: [], hasEnded: false })
   expect(Object.keys(result.counts).length).toBeGreaterThan(5)
 })

@@ -91,15 +91,3 @@ test('without a watchdog a node that spins stays', async ({ onTestFinished }) =>
   await delay(5_000)
   expect([node.hasEnded(), await isHealthy(node), fatalLine(node)]).toEqual([false, false, undefined])
 }, 120_000)
-
-test('a node that was stopped as a whole for longer than the bound goes on afterwards', async ({ onTestFinished }) => {
-  const node = await start(onTestFinished, '1')
-  for (let i = 0; i < 3; i++) {
-    process.kill(node.pid, 'SIGSTOP')
-    await delay(3_000)
-    process.kill(node.pid, 'SIGCONT')
-    await vi.waitFor(async () => expect(await isHealthy(node)).toBe(true), patience)
-  }
-  expect([node.hasEnded(), fatalLine(node)]).toEqual([false, undefined])
-  expect(await node.end('SIGTERM')).toBe(0)
-}, 120_000)

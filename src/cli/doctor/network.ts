@@ -4,6 +4,7 @@ import type { Client } from '../../client/client.ts'
 import type { LocatedNode } from '../../client/node-address.ts'
 import type { Config } from '../../config.ts'
 import { isAppError } from '../../errors.ts'
+import { withDeadline } from '../../lib/deadline.ts'
 import { formatBytes } from '../../lib/units.ts'
 import { type Check, fail, ok, warn } from './check.ts'
 
@@ -17,7 +18,17 @@ export async function checkNode(
   config: Config,
   signal: AbortSignal,
 ): Promise<{ readonly running: boolean; readonly checks: Check[] }> {
-  const call = { signal: AbortSignal.any([signal, AbortSignal.timeout(answerMsMax)]) }
+  return withDeadline(answerMsMax, signal, (limited) => checkAnswers(client, node, config, limited, signal))
+}
+
+async function checkAnswers(
+  client: Client,
+  node: LocatedNode,
+  config: Config,
+  limited: AbortSignal,
+  signal: AbortSignal,
+): Promise<{ readonly running: boolean; readonly checks: Check[] }> {
+  const call = { signal: limited }
   const alive = await attempt(() => client.health('healthz', call))
   if (alive !== undefined) {
     signal.throwIfAborted()
@@ -152,7 +163,7 @@ async function reach(url: URL, signal: AbortSignal): Promise<string | undefined>
   const host = url.hostname.replace(/^\[|\]$/g, '')
   const socket = connect({ host, port: Number(url.port === '' ? 4222 : url.port) })
   try {
-    await once(socket, 'connect', { signal: AbortSignal.any([signal, AbortSignal.timeout(answerMsMax)]) })
+    await withDeadline(answerMsMax, signal, (limited) => once(socket, 'connect', { signal: limited }))
     return undefined
   } catch (error) {
     signal.throwIfAborted()
