@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Turns } from '../http/turns.ts'
+import type { Turns } from '../lib/turns.ts'
 import { clientOf } from './bounds.ts'
 
 /** Some 5 ms of work, and 200 KB of names as long as they may be. */
