@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Turns } from '../http/turns.ts'
+import type { Turns } from '../lib/turns.ts'
 import { clientOf } from './bounds.ts'
 
 /** Entries of a slice: some 5 ms of work, and at most 200 KB of names. */

@@ -42,8 +42,8 @@ export function parseTarHeader(record: Uint8Array): TarHeader {
 
 /** The sum of all bytes, its own field counted as spaces. */
 function checkSum(record: Uint8Array): void {
-  let sum = 0
-  for (const [index, byte] of record.entries()) sum += index >= 148 && index < 156 ? 0x20 : byte
+  let sum = 8 * 0x20
+  for (let index = 0; index < tarRecordBytes; index++) sum += index >= 148 && index < 156 ? 0 : (record[index] ?? 0)
   if (sum !== sumIn(record)) throw compressed(record) ?? notATar()
 }
 

@@ -57,22 +57,28 @@ export function namesPageOf(value: unknown): NamesPage {
   return { names: fields.names.map(nameReplyOf), next: typeof fields.next === 'string' ? fields.next : undefined }
 }
 
-export function historyOf(value: unknown): NameVersionReply[] {
-  const versions: unknown = Array.isArray(value) ? value : fieldsOf(value).versions
+/** A page of it; all of it, mostly. */
+export function historyOf(value: unknown): {
+  readonly versions: readonly NameVersionReply[]
+  readonly next: string | undefined
+} {
+  const { versions, next } = fieldsOf(value)
   if (!Array.isArray(versions)) throw unexpected('versions')
-  return versions.map((version: unknown) => {
-    const fields = fieldsOf(version)
-    return {
-      revision: count(fields, 'revision'),
-      verb: text(fields, 'verb'),
-      site: text(fields, 'site'),
-      cid: typeof fields.cid === 'string' ? fields.cid : undefined,
-      size: optionalCount(fields, 'size'),
-      owner: text(fields, 'owner'),
-      time: text(fields, 'time'),
-      json: fields,
-    }
-  })
+  return { versions: versions.map(versionReplyOf), next: typeof next === 'string' ? next : undefined }
+}
+
+function versionReplyOf(value: unknown): NameVersionReply {
+  const fields = fieldsOf(value)
+  return {
+    revision: count(fields, 'revision'),
+    verb: text(fields, 'verb'),
+    site: text(fields, 'site'),
+    cid: typeof fields.cid === 'string' ? fields.cid : undefined,
+    size: optionalCount(fields, 'size'),
+    owner: text(fields, 'owner'),
+    time: text(fields, 'time'),
+    json: fields,
+  }
 }
 
 function optionalCount(fields: Fields, name: string): number | undefined {

@@ -79,8 +79,17 @@ export function createNamesClient(call: NodeCall): NamesClient {
       const undo = revision === undefined ? { name } : { name, revision }
       return entriesOf(await change({ undo }, signal))[0]
     },
-    history: async (name, { signal }) =>
-      historyOf(await call.json({ method: 'GET', path: namePath(name), query: { history: true }, signal })),
+    history: async (name, { signal }) => {
+      const versions: NameVersionReply[] = []
+      for (let cursor: string | undefined; ; ) {
+        const query = { history: true, cursor }
+        const page = historyOf(await call.json({ method: 'GET', path: namePath(name), query, signal }))
+        versions.push(...page.versions)
+        if (page.next === undefined) return versions
+        if (page.next === cursor) throw new AppError('INTERNAL', 'the history does not advance')
+        cursor = page.next
+      }
+    },
     list: (prefix, { signal, limit }) =>
       pages((cursor, left) => {
         const query = { prefix, cursor, limit: Math.min(pageNames, left) }

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { onAbort } from '../lib/on-abort.ts'
 import { fileError } from './local-tree.ts'
 
 // Pipes are opened without blocking and read or written by the event loop: a thread that waits in open(2) or read(2) for the
@@ -18,12 +19,11 @@ export function isPipe(file: string): boolean {
 export async function* readPipe(file: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   signal.throwIfAborted()
   const socket = new Socket({ fd: opened(file, constants.O_RDONLY), readable: true, writable: false })
-  const stop = () => socket.destroy(signal.reason as Error)
-  signal.addEventListener('abort', stop, { once: true })
+  const release = onAbort(signal, () => socket.destroy(signal.reason as Error))
   try {
     yield* socket as AsyncIterable<Uint8Array>
   } finally {
-    signal.removeEventListener('abort', stop)
+    release()
     socket.destroy()
   }
 }

@@ -5,6 +5,7 @@ import { type Propagation, propagationFields, propagationHeaders } from '../cont
 import type { Inspect, ListedEntry, Stat } from '../content/stat.ts'
 import type { Context, NameEntry, Verbs } from '../content/verbs.ts'
 import { AppError, isAppError } from '../errors.ts'
+import { Turns } from '../lib/turns.ts'
 import { formatRfc3339, type UnixTime } from '../lib/unix-time.ts'
 import type { Outgoing } from '../nats/messaging.ts'
 import { header, type Query } from './protocol.ts'
@@ -33,9 +34,14 @@ export type ObjectStatusOf = (root: CID, options: { readonly signal: AbortSignal
 export type QueryHandler = (request: Request, context: Context, signal: AbortSignal) => Promise<Outgoing>
 
 const entriesDefault = 1000
+/** Slices of lists that are read at a time: one core does not do more at once. */
+const listsAtOnce = 4
+/** Some 5 ms of work. */
+const sliceMax = 250
 
 export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query, 'get'>, QueryHandler>> {
   const { inspect, verbs, limits } = parts
+  const turns = new Turns(listsAtOnce)
   return {
     stat: async (request, _context, signal) => {
       const { target, entry, path } = await openReference(request, parts, signal)
@@ -48,8 +54,10 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
       const limit = limitOf(request, limits.listingEntriesMax)
       const after = argument(request, 'after')
       const detail = flagArgument(request, 'detail')
-      const options = { limit, detail, signal, ...(after === undefined ? {} : { after }) }
-      const { entries, next } = await inspect.list(target, options)
+      const { items: entries, next } = await inSlices({ turns, limit, after, signal }, async (asked, from) => {
+        const page = await inspect.list(target, { limit: asked, detail, signal, ...from })
+        return { items: page.entries, next: page.next }
+      })
       return jsonReply({
         cid: String(target.cid),
         ...nameFields(entry),
@@ -66,7 +74,7 @@ export function queryHandlers(parts: QueryParts): Readonly<Record<Exclude<Query,
       const { target, entry } = await openReference(request, parts, signal)
       return jsonReply({ cid: String(target.cid), ...nameFields(entry) })
     },
-    names: (request, _context, signal) => names(request, parts, signal),
+    names: (request, _context, signal) => names(request, parts, turns, signal),
     links: async (request, _context, signal) => {
       const { target, entry } = await openReference(request, parts, signal)
       return jsonReply({ cid: String(target.cid), ...nameFields(entry), links: inspect.links(target).map(String) })
@@ -113,18 +121,55 @@ const absent: ReadonlySet<string> = new Set([
 ])
 
 /** The names of a CID, or a page of those that start with a prefix. */
-async function names(request: Request, { verbs, limits }: QueryParts, signal: AbortSignal): Promise<Outgoing> {
+async function names(
+  request: Request,
+  { verbs, limits }: QueryParts,
+  turns: Turns,
+  signal: AbortSignal,
+): Promise<Outgoing> {
   const text = plainText(request) ?? argument(request, 'ref')
   const cid = argument(request, 'cid') ?? (text === undefined ? undefined : cidIn(text, request, limits))
   if (cid !== undefined) {
     const { path } = await resolve(referenceOf(withCid(request, cid), limits), noNames, limits, signal)
-    return jsonReply({ cid: String(path.root), names: await verbs.namesOf(path.root, { signal }) })
+    const found = await turns.run(request, signal, () => verbs.namesOf(path.root, { signal }))
+    return jsonReply({ cid: String(path.root), names: found })
   }
   const prefix = argument(request, 'prefix') ?? (text ?? '').replace(/^name:/, '')
   const cursor = argument(request, 'cursor')
   const limit = limitOf(request, limits.listingEntriesMax)
-  const page = await verbs.listNames(prefix, { limit, signal, ...(cursor === undefined ? {} : { cursor }) })
-  return jsonReply({ names: page.names, ...more(page.next) })
+  const page = await inSlices({ turns, limit, after: cursor, signal }, async (asked, from) => {
+    const { names: items, next } = await verbs.listNames(prefix, {
+      limit: asked,
+      signal,
+      ...(from.after === undefined ? {} : { cursor: from.after }),
+    })
+    return { items, next }
+  })
+  return jsonReply({ names: page.items, ...more(page.next) })
+}
+
+interface Page<T> {
+  readonly items: readonly T[]
+  readonly next?: string | undefined
+}
+
+/** One page, read slice by slice: who asks for a lot takes turns with others, each request being one of them. */
+async function inSlices<T>(
+  options: { readonly turns: Turns; readonly limit: number; readonly after?: string | undefined; signal: AbortSignal },
+  read: (limit: number, from: { readonly after?: string }) => Promise<Page<T>>,
+): Promise<Page<T>> {
+  const { turns, limit, signal } = options
+  const items: T[] = []
+  let { after } = options
+  do {
+    const asked = Math.min(sliceMax, limit - items.length)
+    const from = after === undefined ? {} : { after }
+    const slice: Page<T> = await turns.run(items, signal, () => read(asked, from))
+    items.push(...slice.items)
+    after = slice.next
+    // A slice may have fewer than asked for, of which some are gone meanwhile.
+  } while (after !== undefined && items.length < limit)
+  return { items, next: after }
 }
 
 const noNames: Pick<Verbs, 'resolveName'> = {

@@ -56,11 +56,11 @@ export function createVerbs(given: VerbParts): RunningVerbs {
     ...createIpnsVerbs(parts, changeIpns),
     changeIpns,
     resolveName: (reference, options) => resolve(names, reference, options),
-    nameHistory: async (name, { signal }) => {
+    nameHistory: async (name, { after = 0, limit, signal }) => {
       checkName(name)
-      const history = await names.log.history(name, signal)
-      if (history.length === 0) throw nameNotFound(name)
-      return history
+      const page = await names.log.historyPage(name, { after, limit, signal })
+      if (after === 0 && page.versions.length === 0) throw nameNotFound(name)
+      return page
     },
     listNames: async (prefix, { limit, cursor, signal }) => {
       if (!(limit >= 1 && limit <= pageNamesMax)) {

@@ -82,7 +82,11 @@ export interface Verbs {
 
   /** `docs/a.txt`, `docs/a.txt@<revision>`, `docs/a.txt@<RFC 3339 time>`. @throws NAME_INVALID | NAME_NOT_FOUND */
   resolveName(reference: string, options: Abortable): Promise<NameEntry>
-  nameHistory(name: string, options: Abortable): Promise<readonly NameVersion[]>
+  /** Oldest first. `after` is `next` of the page before, the revision of its last version. @throws NAME_NOT_FOUND */
+  nameHistory(
+    name: string,
+    options: Abortable & { readonly limit: number; readonly after?: number },
+  ): Promise<{ readonly versions: readonly NameVersion[]; readonly next?: number }>
   /** In the order of their UTF-8 bytes. `cursor` is the last name of the page before. */
   listNames(
     prefix: string,

@@ -135,12 +135,14 @@ function linkToHidden({ path, source }: { readonly path: string; readonly source
 
 async function writeTree(directory: Directory, writing: DirectoryWriting): Promise<Written> {
   const { children } = directory
+  const { pause } = writing
   const entries: Leaf[] = []
   for (const [name, node] of children) {
     const leaf = node.kind === 'leaf' ? node : leafOf(name, await writeTree(node, writing), 0)
     // What was below a directory that is written needs no memory any more.
     if (leaf !== node) children.set(name, leaf)
     entries.push(leaf)
+    if (pause.isDue) await pause()
   }
   return writeDirectory(entries, directory.attributes, writing)
 }

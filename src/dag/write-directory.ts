@@ -15,6 +15,10 @@ const fanout = 256
 /** murmur3-x64-64: the first 8 bytes of murmur3-x64-128, one byte for each level. */
 const hashType = 0x22
 const hashBytes = 8
+/** A shard of fewer is sorted, not counted. */
+const fewEntries = 32
+/** So many between two looks at the clock: some 0.2 ms. */
+const entriesAStep = 8192
 const nothing: Attributes = {}
 
 /** An entry of a directory that may have a million of them: in some 150 bytes, where a CID object alone has 600. */
@@ -85,12 +89,14 @@ async function writeHamt(
 ): Promise<Written> {
   const { pause } = writing
   const hashes = new Uint8Array(entries.length * hashBytes)
-  for (const [index, { name }] of entries.entries()) {
-    const hash = await murmur3128.encode(Buffer.from(name))
+  const all = new Uint32Array(entries.length)
+  for (let index = 0; index < entries.length; index++) {
+    const hash = await murmur3128.encode(Buffer.from(entries[index]?.name ?? ''))
     hashes.set(hash.subarray(0, hashBytes), index * hashBytes)
+    all[index] = index
     if (pause.isDue) await pause()
   }
-  return writeShard({ ...writing, entries, hashes }, Uint32Array.from(entries.keys()), 0, attributes)
+  return writeShard({ ...writing, entries, hashes }, all, 0, attributes)
 }
 
 /** @param of the indexes of the entries below it */
@@ -101,7 +107,7 @@ async function writeShard(hamt: Hamt, of: Uint32Array, level: number, attributes
     throw new AppError('REQUEST_INVALID', `too many names share one HAMT hash, among them ${entries[of[0] ?? 0]?.name}`)
   }
   if (pause.isDue) await pause()
-  const slots = slotsOf(hamt, of, level)
+  const slots = of.length < fewEntries ? slotsOfFew(hamt, of, level) : await slotsOf(hamt, of, level)
   const links: PBLink[] = []
   for (const [index, slot] of slots) {
     const prefix = index.toString(16).toUpperCase().padStart(2, '0')
@@ -113,23 +119,51 @@ async function writeShard(hamt: Hamt, of: Uint32Array, level: number, attributes
   return writeNode({ type: 'hamt', data, fanout, hashType, ...permissions(attributes) }, links, layout, sink)
 }
 
+type Slot = readonly [slot: number, of: Uint32Array]
+
 /** The entries by the byte of their hash that counts at this level: the slots that are taken, in their order. */
-function slotsOf({ hashes }: Hamt, of: Uint32Array, level: number): (readonly [slot: number, of: Uint32Array])[] {
+async function slotsOf({ hashes, pause }: Hamt, of: Uint32Array, level: number): Promise<Slot[]> {
   const slotOf = (entry: number): number => hashes[entry * hashBytes + level] ?? 0
   const ends = new Uint32Array(fanout)
-  for (const entry of of) ends[slotOf(entry)] = (ends[slotOf(entry)] ?? 0) + 1
+  for (let at = 0; at < of.length; ) {
+    const end = Math.min(of.length, at + entriesAStep)
+    for (; at < end; at++) {
+      const slot = slotOf(of[at] ?? 0)
+      ends[slot] = (ends[slot] ?? 0) + 1
+    }
+    if (pause.isDue) await pause()
+  }
   for (let slot = 1; slot < fanout; slot++) ends[slot] = (ends[slot] ?? 0) + (ends[slot - 1] ?? 0)
   const sorted = new Uint32Array(of.length)
   const starts = ends.slice()
-  for (const entry of of) {
-    const at = (starts[slotOf(entry)] ?? 0) - 1
-    starts[slotOf(entry)] = at
-    sorted[at] = entry
+  for (let at = 0; at < of.length; ) {
+    const end = Math.min(of.length, at + entriesAStep)
+    for (; at < end; at++) {
+      const entry = of[at] ?? 0
+      const slot = slotOf(entry)
+      const start = (starts[slot] ?? 0) - 1
+      starts[slot] = start
+      sorted[start] = entry
+    }
+    if (pause.isDue) await pause()
   }
-  const taken: (readonly [slot: number, of: Uint32Array])[] = []
+  const taken: Slot[] = []
   for (let slot = 0; slot < fanout; slot++) {
     const [start = 0, end = 0] = [starts[slot], ends[slot]]
     if (end > start) taken.push([slot, sorted.subarray(start, end)])
+  }
+  return taken
+}
+
+/** The same for most shards, whose entries are far fewer than there are slots. */
+function slotsOfFew({ hashes }: Hamt, of: Uint32Array, level: number): Slot[] {
+  const slotOf = (entry: number): number => hashes[entry * hashBytes + level] ?? 0
+  const sorted = of.slice().sort((a, b) => slotOf(a) - slotOf(b))
+  const taken: Slot[] = []
+  for (let start = 0, end = 0; start < sorted.length; start = end) {
+    const slot = slotOf(sorted[start] ?? 0)
+    while (end < sorted.length && slotOf(sorted[end] ?? 0) === slot) end++
+    taken.push([slot, sorted.subarray(start, end)])
   }
   return taken
 }

@@ -12,6 +12,8 @@ export interface IndexBuckets {
 }
 
 const refsAtOnce = 8
+/** Some 5 ms of work: others have their turn between two of them. */
+const entriesAtOnce = 250
 
 /** Told of each change of the index that was made here. */
 export type OnIndexed = (name: string, present: boolean, seq: number) => void
@@ -101,8 +103,13 @@ export class NameIndex {
   }
 
   /** Deletions go by them: not as a follower remembers them. */
-  #now(names: readonly string[], signal: AbortSignal): Promise<NameEntry[]> {
-    return this.#entries(names, (keys) => this.#buckets.names.getEach(keys, signal))
+  async #now(names: readonly string[], signal: AbortSignal): Promise<NameEntry[]> {
+    const entries: NameEntry[] = []
+    for (let at = 0; at < names.length; at += entriesAtOnce) {
+      const slice = names.slice(at, at + entriesAtOnce)
+      entries.push(...(await this.#entries(slice, (keys) => this.#buckets.names.getEach(keys, signal))))
+    }
+    return entries
   }
 
   /** @param wasAbsent the name is believed to be new: saves a look */

@@ -105,6 +105,22 @@ export class NameLog {
     return this.#from(name, 1, signal)
   }
 
+  /** Some of the history, oldest first: those after revision `after`. `next` is the last of them, where more may come. */
+  async historyPage(
+    name: string,
+    { after, limit, signal }: { readonly after: number; readonly limit: number; readonly signal: AbortSignal },
+  ): Promise<{ readonly versions: readonly NameVersion[]; readonly next?: number }> {
+    const versions: NameVersion[] = []
+    for await (const message of this.#reader.from(this.filter(name), after + 1, signal)) {
+      const version = versionOf(message)
+      if (version === undefined) continue
+      const last = versions.at(-1)
+      if (last !== undefined && versions.length === limit) return { versions, next: last.revision }
+      versions.push(version)
+    }
+    return { versions }
+  }
+
   async #from(name: string, sequence: number, signal: AbortSignal): Promise<NameVersion[]> {
     const versions: NameVersion[] = []
     for await (const message of this.#reader.from(this.filter(name), sequence, signal)) {

@@ -285,6 +285,24 @@ describe('GET', () => {
     expect((await http.api('/names/versions/a?history=true')).json).toEqual(history.json)
   })
 
+  test('a history in pages, each after the one before', async () => {
+    for (const text of ['1', '2', '3']) await http.put('paged', text)
+    const all = (await http.api('/names/paged?history=true')).json
+    const versions = all?.versions as { readonly revision: number }[]
+    expect(versions).toHaveLength(3)
+    expect(all?.next).toBeUndefined()
+    const first = (await http.api('/names/paged?history=true&limit=2')).json
+    expect(first).toEqual({
+      name: 'paged',
+      versions: versions.slice(0, 2),
+      next: String(versions[1]?.revision),
+    })
+    const second = await http.api(`/names/paged/history?limit=2&cursor=${first?.next}`)
+    expect(second.json).toEqual({ name: 'paged', versions: versions.slice(2) })
+    expect(codes(await http.api('/names/paged?history=true&cursor=first'))).toEqual([400, 'request_invalid'])
+    expect(codes(await http.api('/names/paged?limit=2'))).toEqual([400, 'request_invalid'])
+  })
+
   test('names by prefix in pages, and by CID', async () => {
     const names = Array.from({ length: 7 }, (_, i) => `pages/n${i}`)
     for (const name of names) await http.put(name, 'same')

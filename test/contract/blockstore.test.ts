@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
-import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { hashBlock, verifyBlock } from '../../src/blocks/block.ts'
 import { type Blockstore, blockBytesMax } from '../../src/blocks/blockstore.ts'
 import { cached } from '../../src/blocks/cached.ts'
@@ -11,6 +11,9 @@ import { verified } from '../../src/blocks/verified.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { openTestStore } from '../support/stores.ts'
+
+// Real work by the ten thousand blocks: minutes, where a machine has much else to do.
+vi.setConfig({ testTimeout: 300_000 })
 
 type Open = (onFinished: TestContext['onTestFinished']) => Promise<Blockstore>
 

@@ -1,7 +1,7 @@
 import { createDirectoryEncoderStream } from 'ipfs-car'
 import { importer } from 'ipfs-unixfs-importer'
 import type { CID } from 'multiformats/cid'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { importDirectory } from '../../src/dag/import-directory.ts'
 import type { ImportEntry } from '../../src/dag/import-options.ts'
@@ -9,6 +9,9 @@ import { openPath } from '../../src/dag/open.ts'
 import type { Target } from '../../src/dag/target.ts'
 import { KiB } from '../../src/lib/units.ts'
 import { bytesOf, directory, entriesOf, file, forgetful, streamOf, symlink } from '../support/import-inputs.ts'
+
+// Real work by the ten thousand blocks: minutes, where a machine has much else to do.
+vi.setConfig({ testTimeout: 300_000 })
 
 const { signal } = new AbortController()
 const v1 = { profile: 'unixfs-v1-2025', signal } as const

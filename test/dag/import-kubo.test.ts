@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { importDirectory } from '../../src/dag/import-directory.ts'
 import { importFile } from '../../src/dag/import-file.ts'
 import { type ImportEntry, type ImportOptions, profiles } from '../../src/dag/import-options.ts'
@@ -18,6 +18,9 @@ import {
   symlink as linkEntry,
   streamOf,
 } from '../support/import-inputs.ts'
+
+// Real work by the ten thousand blocks: minutes, where a machine has much else to do.
+vi.setConfig({ testTimeout: 300_000 })
 
 const run = promisify(execFile)
 const found = spawnSync('ipfs', ['--version']).status === 0

@@ -1,9 +1,12 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { importDirectory } from '../../src/dag/import-directory.ts'
 import { importFile } from '../../src/dag/import-file.ts'
 import type { ImportEntry } from '../../src/dag/import-options.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { entriesOf, file, forgetful, keyStream, streamOf, vectorNames } from '../support/import-inputs.ts'
+
+// Real work by the ten thousand blocks: minutes, where a machine has much else to do.
+vi.setConfig({ testTimeout: 300_000 })
 
 const { signal } = new AbortController()
 const v1 = { profile: 'unixfs-v1-2025', signal } as const

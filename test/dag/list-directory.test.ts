@@ -1,13 +1,16 @@
 import { decode } from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { Abortable, Want } from '../../src/blocks/blockstore.ts'
 import { openPath } from '../../src/dag/open.ts'
 import type { DirectoryEntry, Position, Target } from '../../src/dag/target.ts'
 import { AppError } from '../../src/errors.ts'
 import { CountingStore, gather, importDag, limits, putNode, putRaw, settled, signal } from '../support/dags.ts'
 import { nameOf, putHugeDirectory } from '../support/huge-directory.ts'
+
+// Real work by the ten thousand blocks: minutes, where a machine has much else to do.
+vi.setConfig({ testTimeout: 300_000 })
 
 const open = (store: CountingStore, root: CID, ...segments: string[]) =>
   openPath({ root, segments }, store, { signal, limits })

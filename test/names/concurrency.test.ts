@@ -89,7 +89,7 @@ test('two nodes and 64 clients on ten names: one winner a revision, nothing lost
     const sets = operations.filter(({ kind }) => kind === 'set').sort((a, b) => a.revision - b.revision)
     won += sets.length
     lost += operations.filter(({ kind }) => kind === 'conflict').length
-    const history = await nodes[1].verbs.nameHistory(name, { signal })
+    const { versions: history } = await nodes[1].verbs.nameHistory(name, { limit: 10_000, signal })
     expect(history.map(({ revision }) => revision)).toEqual(sets.map(({ revision }) => revision))
     expect(history.map(({ previous }) => previous)).toEqual(sets.map(({ expected }) => expected))
   }
@@ -114,7 +114,7 @@ test('those who take anything all win, one after the other, and each knows what 
       nodes[i % 2 === 0 ? 0 : 1].verbs.changeNames(contextOf(), [change], { signal }),
     ),
   )
-  const history = await nodes[0].verbs.nameHistory('hot', { signal })
+  const { versions: history } = await nodes[0].verbs.nameHistory('hot', { limit: 10_000, signal })
   expect(history).toHaveLength(40)
   expect(history.slice(1).map(({ previous }) => previous)).toEqual(history.slice(0, -1).map(({ revision }) => revision))
 })

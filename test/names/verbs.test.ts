@@ -40,7 +40,7 @@ test('set, remove, rename, history, versions and undo', async ({ onTestFinished 
   expect(await cidOf('a')).toBe(one.cid.toString())
   const removed = await verbs.changeNames(contextOf(), [{ kind: 'remove', name: 'a', expect: 'any' }], { signal })
   expect(removed.entries).toEqual([null])
-  const history = await verbs.nameHistory('a', { signal })
+  const { versions: history } = await verbs.nameHistory('a', { limit: 1000, signal })
   expect(history.map(({ verb }) => verb)).toEqual(['set', 'set', 'removed', 'set', 'set', 'removed'])
   expect(history.map(({ previous }) => previous)).toEqual([0, ...history.slice(0, -1).map(({ revision }) => revision)])
   expect(await verbs.listNames('', { limit: 10, signal })).toMatchObject({ names: [{ name: 'b/c' }] })

@@ -3,10 +3,10 @@ import type { LimitConfig } from '../../config.ts'
 import { eventIdOf } from '../../content/command-id.ts'
 import { parseCid } from '../../content/get.ts'
 import type { Propagation } from '../../content/propagation.ts'
-import type { NameEntry, NameOutcome, NameVersion, Verbs } from '../../content/verbs.ts'
+import type { NameEntry, NameOutcome, Verbs } from '../../content/verbs.ts'
 import { AppError, isAppError } from '../../errors.ts'
-import type { Turns } from '../../http/turns.ts'
 import { clientGone } from '../../lib/client-gone.ts'
+import type { Turns } from '../../lib/turns.ts'
 import { clientOf } from '../bounds.ts'
 import { expectationOf, orAbsent } from '../conditions.ts'
 import { contextOf, tellEvent } from '../context.ts'
@@ -24,26 +24,37 @@ export type NameLimits = UploadLimits & Pick<LimitConfig, 'listingEntriesMax'>
 
 export const namePrefix = '/api/v1/names/'
 const historyEnd = '/history'
+/** Of a history without `limit`; more of it is at `next`. */
+const versionsMax = 100_000
 
 /**
  * `/api/v1/names/<name>` and `/api/v1/names`. The name is the rest of the path, percent-decoded once, slashes and all. Its
  * history is at `?history=true`, and at `<name>/history` as long as there is no name that is spelled so.
  */
 export function nameRoutes(verbs: Verbs, limits: NameLimits, turns: Turns, propagation?: Propagation) {
-  const historyOf = async (request: FastifyRequest, name: string, signal: AbortSignal) => {
-    const versions = await turns.run(clientOf(request), signal, () => verbs.nameHistory(name, { signal }))
-    return { name, versions }
+  const sendHistory = (request: FastifyRequest, reply: FastifyReply, name: string, signal: AbortSignal) => {
+    const query = queryOf(request)
+    const limit = query.has('limit') ? limitOf(query, limits) : versionsMax
+    return sendList(request, reply, {
+      ...{ turns, signal, head: { name }, field: 'versions', limit, cursor: query.get('cursor') ?? undefined },
+      read: async (asked, cursor) => {
+        const options = { limit: asked, signal, ...(cursor === undefined ? {} : { after: revisionOf(cursor) }) }
+        const { versions, next } = await verbs.nameHistory(name, options)
+        return { items: versions, next: next === undefined ? undefined : String(next) }
+      },
+    })
   }
   return {
     get: async (request: FastifyRequest, reply: FastifyReply) => {
       const query = queryOf(request)
-      allowOnly(query, ['history'])
+      allowOnly(query, ['history', 'limit', 'cursor'])
       const signal = clientGone(reply.raw)
       const reference = nameOf(request)
       reply.header('cache-control', 'no-cache')
-      if (flagOf(query, 'history')) return historyOf(request, reference, signal)
-      const found = await entryOrHistory(verbs, reference, signal, (name) => historyOf(request, name, signal))
-      if ('versions' in found) return found
+      if (flagOf(query, 'history')) return sendHistory(request, reply, reference, signal)
+      const found = await entryOrNamed(verbs, reference, signal)
+      if ('historyOf' in found) return sendHistory(request, reply, found.historyOf, signal)
+      allowOnly(query, ['history'])
       return sendEntry(request, reply, found)
     },
 
@@ -163,22 +174,28 @@ function carryOut(
   }
 }
 
+/** @throws AppError REQUEST_INVALID */
+function revisionOf(cursor: string): number {
+  if (/^[1-9]\d{0,14}$/.test(cursor)) return Number(cursor)
+  throw new AppError('REQUEST_INVALID', 'cursor is the next of the page before')
+}
+
 /** CIDs are kept in one spelling. @throws AppError CID_INVALID */
 function spelled<C extends { readonly kind: string }>(change: C): C {
   return 'cid' in change ? { ...change, cid: parseCid(String(change.cid)).toV1().toString() } : change
 }
 
-async function entryOrHistory(
+/** The entry; or whose history it is that `<name>/history` asks for. */
+async function entryOrNamed(
   verbs: Verbs,
   reference: string,
   signal: AbortSignal,
-  historyOf: (name: string) => Promise<{ readonly versions: readonly NameVersion[] }>,
-) {
+): Promise<NameEntry | { readonly historyOf: string }> {
   try {
     return await verbs.resolveName(reference, { signal })
   } catch (error) {
     if (!isAppError(error, 'NAME_NOT_FOUND') || !reference.endsWith(historyEnd)) throw error
-    return historyOf(reference.slice(0, -historyEnd.length))
+    return { historyOf: reference.slice(0, -historyEnd.length) }
   }
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { Turns } from '../../src/http/turns.ts'
+import { Turns } from '../../src/lib/turns.ts'
 
 const { signal } = new AbortController()
 

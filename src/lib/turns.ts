@@ -1,3 +1,5 @@
+import { onAbort } from './on-abort.ts'
+
 interface Waiter {
   readonly enter: () => void
 }
@@ -38,15 +40,14 @@ export class Turns {
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         enter: () => {
-          signal.removeEventListener('abort', onAbort)
+          release()
           resolve()
         },
       }
-      const onAbort = () => {
+      const release = onAbort(signal, () => {
         this.#forget(client, waiter)
         reject(signal.reason)
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
+      })
       const waiters = this.#waiting.get(client)
       if (waiters === undefined) this.#waiting.set(client, [waiter])
       else waiters.push(waiter)
