@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Auth, anonymous, idScopeOf, ownerFor, type Principal } from '../auth/principal.ts'
 import type { Context, ReadContext } from '../content/verbs.ts'
 import { AppError } from '../errors.ts'
@@ -100,4 +100,16 @@ function ownerOf(text: string | readonly string[] | undefined): string | undefin
   const owner = Buffer.from(String(text), 'latin1').toString('utf8')
   if (owner.length > 0 && owner.length <= ownerLengthMax && !/[\p{Cc}\ufffd]/u.test(owner)) return owner
   throw new AppError('REQUEST_INVALID', `the stowage-owner header is not 1 to ${ownerLengthMax} characters of UTF-8`)
+}
+
+/** Those who look whether the node is well have no token. */
+const openPaths: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz'])
+
+/** Has every read checked for a token, apart from whether the node is well. */
+export function readsNeedToken(app: FastifyInstance, auth: Auth): void {
+  const check = needsToken(auth)
+  app.addHook('onRequest', async (request, reply) => {
+    const isRead = request.method === 'GET' || request.method === 'HEAD'
+    if (isRead && !openPaths.has(request.routeOptions.url)) await check(request, reply)
+  })
 }

@@ -24,7 +24,7 @@ import type { Peers } from '../placement/peers.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
 import { checkBodyHeaders } from './body-headers.ts'
 import { boundRequests } from './bounds.ts'
-import { needsToken } from './context.ts'
+import { needsToken, readsNeedToken } from './context.ts'
 import { ownHostCheck } from './own-host.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
@@ -163,17 +163,6 @@ export function createApi(parts: ApiParts, config: ApiConfig): Api {
       requests.close()
     },
   }
-}
-
-/** Those who look whether the node is well have no token. */
-const openPaths: ReadonlySet<string | undefined> = new Set(['/healthz', '/readyz'])
-
-function readsNeedToken(app: FastifyInstance, auth: Auth): void {
-  const check = needsToken(auth)
-  app.addHook('onRequest', async (request, reply) => {
-    const isRead = request.method === 'GET' || request.method === 'HEAD'
-    if (isRead && !openPaths.has(request.routeOptions.url)) await check(request, reply)
-  })
 }
 
 /** The paths and what they answer to; `addRoutes` and 405 read the same table. */

@@ -13,6 +13,7 @@ export interface EventVerbs {
   ipns: 'published' | 'removed' | 'failed'
   reads: 'dropped'
   message: 'dead'
+  index: 'repaired'
   log: 'begun' | 'lost'
 }
 export type Entity = keyof EventVerbs
