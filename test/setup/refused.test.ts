@@ -187,7 +187,7 @@ test('a NATS server with less room than is set aside is one line that names the 
   expect([exitCode, line]).toEqual([6, expect.stringMatching(/no room for stream stowage_reads; .*READS_BYTES_MAX/)])
   const env = { STOWAGE_NATS_URL: nats.url, STOWAGE_READS_BYTES_MAX: '16MiB' }
   const next = await refused({ env })
-  const settings = /no room for stream stowage_queue; .*QUEUE_BYTES_MAX and STOWAGE_DEAD_BYTES_MAX/
+  const settings = /no room for stream stowage_(?:queue|dead); .*QUEUE_BYTES_MAX and STOWAGE_DEAD_BYTES_MAX/
   expect([next.exitCode, next.line]).toEqual([6, expect.stringMatching(settings)])
   const small = { ...env, STOWAGE_QUEUE_BYTES_MAX: '16MiB', STOWAGE_DEAD_BYTES_MAX: '16MiB' }
   await startServing(onTestFinished, { env: small })
