@@ -1,5 +1,6 @@
 import type { LayoutConfig } from '../config.ts'
 import { isAppError } from '../errors.ts'
+import { closeWaitMs, settledWithin } from '../lib/settled-within.ts'
 import type { Nats } from '../nats/connection.ts'
 import { KvBucket, type KvRecord } from '../nats/kv-bucket.ts'
 import {
@@ -132,7 +133,7 @@ export class FoldMarks {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#flush()
-    await this.#writing
+    await settledWithin(closeWaitMs, this.#writing)
   }
 
   #flush(): void {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isAppError } from '../errors.ts'
+import { closeWaitMs, settledWithin } from '../lib/settled-within.ts'
 import type { Nats } from '../nats/connection.ts'
 import {
   consumerFloor,
@@ -142,7 +143,7 @@ export class LogGuard {
 
   async close(): Promise<void> {
     this.#stop.abort()
-    await this.#running
+    await settledWithin(closeWaitMs, this.#running)
   }
 
   /**

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isAppError } from '../errors.ts'
 import type { FoldMarks, Projection } from '../events/fold-mark.ts'
 import type { LogGuard } from '../events/log-guard.ts'
+import { closeWaitMs, settledWithin } from '../lib/settled-within.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { digestOf } from '../nats/log-identity.ts'
@@ -116,7 +117,7 @@ export class IndexKeeper {
   async close(): Promise<void> {
     this.#stop.abort(new Error('the node stops'))
     this.#wake?.()
-    await this.#running
+    await settledWithin(closeWaitMs, this.#running)
   }
 
   /** One at a time. @throws AppError STORE_UNAVAILABLE | LOG_DAMAGED (with `repair`); the signal's reason */

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { closeWaitMs, settledWithin } from '../lib/settled-within.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { deadStream, keyBucket, kvStream, moveStream, queueStream, readStream, tokenBucket } from '../nats/layout.ts'
@@ -87,8 +88,10 @@ export class StreamWatch {
   async close(): Promise<void> {
     clearInterval(this.#timer)
     this.#stop.abort(new Error('the node stops'))
-    await this.#running
-    await this.#save().catch(() => undefined)
+    await settledWithin(
+      closeWaitMs,
+      this.#running.then(() => this.#save()),
+    )
   }
 
   async #look(before: Marks): Promise<void> {

@@ -1,5 +1,6 @@
 import type { FoldMarks, Projection } from '../events/fold-mark.ts'
 import type { LogGuard } from '../events/log-guard.ts'
+import { closeWaitMs, settledWithin } from '../lib/settled-within.ts'
 import type { KnownRoot } from '../names/log-loss.ts'
 import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
@@ -69,7 +70,7 @@ export class FactsKeeper {
   async close(): Promise<void> {
     this.#stop.abort(new Error('the node stops'))
     this.#end()
-    await this.#running
+    await settledWithin(closeWaitMs, this.#running)
   }
 
   /** Buckets of what people and sites have set. */
