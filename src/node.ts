@@ -270,10 +270,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     entrances.push(() => comms.close(grace))
     signal.throwIfAborted()
     if (connections.openFilesMax !== undefined)
-      log.info(
-        connections,
-        'the listeners have fewer connections than their settings say: this process may open few files',
-      )
+      log.debug(connections, 'the listeners have fewer connections than their settings say, as open files allow')
     return {
       gatewayUrl: urls.gateway,
       apiUrl: urls.api,
