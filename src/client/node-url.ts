@@ -18,7 +18,9 @@ export type Query = Readonly<Record<string, string | number | boolean | undefine
 export function nodeUrl(base: string, path: readonly string[], query: Query = {}): NodeUrl {
   const fields = new URLSearchParams()
   for (const [name, value] of Object.entries(query)) if (value !== undefined) fields.set(name, String(value))
-  for (const segment of path) checkSegment(segment, path)
+  // Behind `api/v1/<resource>` comes what somebody wrote, and that alone is shown.
+  const written = path[0] === 'api' ? path.slice(3) : path
+  for (const segment of path) checkSegment(segment, written)
   const search = fields.size === 0 ? '' : `?${fields}`
   return `${base}/${path.map(encodeURIComponent).join('/')}${search}` as NodeUrl
 }

@@ -37,3 +37,8 @@ test('a gateway sends on to hosts below its own, and nowhere else', () => {
     host: 'b.ipfs.localhost:8080',
   })
 })
+
+test('a path that is refused is shown as it was written, without the route before it', () => {
+  const refused = () => nodeUrl('http://localhost', ['api', 'v1', 'names', 'a', '..', 'keep'])
+  expect(refused).toThrow(/^"a\/\.\.\/keep" has the segment "\.\."/)
+})
