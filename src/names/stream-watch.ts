@@ -40,6 +40,7 @@ export class StreamWatch {
   #saved = ''
   #nextMs = Number.POSITIVE_INFINITY
   readonly #told = new Set<string>()
+  #isRunning = false
 
   constructor(parts: StreamWatchParts) {
     this.#parts = parts
@@ -52,16 +53,25 @@ export class StreamWatch {
   async start(): Promise<void> {
     const before = await this.#read()
     this.#plan()
-    this.#running = this.#lookOrTell(before)
-    this.#timer = setInterval(() => {
-      this.#running = this.#running.then(async () => {
-        if (performance.now() >= this.#nextMs) {
-          this.#plan()
-          await this.#lookOrTell(JSON.parse(this.#saved || '{}') as Marks)
-        }
-        await this.#save().catch(() => undefined)
-      })
-    }, saveEveryMs)
+    this.#run(() => this.#lookOrTell(before))
+    this.#timer = setInterval(() => this.#run(() => this.#lookAndSave()), saveEveryMs)
+  }
+
+  /** One at a time: what takes long, or waits for NATS, is not waited for by ever more of them. */
+  #run(work: () => Promise<void>): void {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    this.#running = work().finally(() => {
+      this.#isRunning = false
+    })
+  }
+
+  async #lookAndSave(): Promise<void> {
+    if (performance.now() >= this.#nextMs) {
+      this.#plan()
+      await this.#lookOrTell(JSON.parse(this.#saved || '{}') as Marks)
+    }
+    await this.#save().catch(() => undefined)
   }
 
   #plan(): void {
