@@ -32,6 +32,7 @@ export class StoreRoom {
   #limit = 0
   /** Sent since the last look began. */
   #taken = 0
+  #isLooking = false
 
   private constructor(parts: StoreRoomParts) {
     this.#parts = parts
@@ -77,7 +78,18 @@ export class StoreRoom {
     clearInterval(this.#timer)
   }
 
+  /** One at a time: of two that wait for one server, each would take off what was sent before both. */
   async #look(): Promise<void> {
+    if (this.#isLooking) return
+    this.#isLooking = true
+    try {
+      await this.#lookNow()
+    } finally {
+      this.#isLooking = false
+    }
+  }
+
+  async #lookNow(): Promise<void> {
     const before = this.#taken
     const { storage, limits } = await this.#parts.nats.jsm.getAccountInfo()
     const limit = Math.min(

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { readConfig } from '../../src/config.ts'
 import { MiB } from '../../src/lib/units.ts'
 import { connectNats } from '../../src/nats/connection.ts'
@@ -49,4 +49,40 @@ test.each<[string, Limits]>([
   expect(room.refusal('growth')).toBeUndefined()
   room.took(3 * MiB)
   expect(room.refusal('growth')?.code).toBe('STORE_FULL')
+})
+
+test('what was sent is taken off once, however many seconds the server takes to answer', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const running = await startTestNats()
+  onTestFinished(() => running.stop())
+  const nats = await connectNats(running.url, readConfig({}).nats, pino({ level: 'silent' }))
+  onTestFinished(() => nats.close())
+  let answer = Promise.resolve()
+  let asked = 0
+  let answered = 0
+  const getAccountInfo = async () => {
+    asked++
+    await answer
+    const info = await nats.jsm.getAccountInfo()
+    answered++
+    return info
+  }
+  const slow = { jsm: Object.assign(Object.create(nats.jsm), { getAccountInfo }) }
+  const room = await StoreRoom.watch({ nats: slow, limitBytes: 96 * MiB, disk: undefined, reserveBytes: 8 * MiB })
+  onTestFinished(() => room.close())
+  room.took(40 * MiB)
+  let goOn = (): void => undefined
+  answer = new Promise((resolve) => {
+    goOn = resolve
+  })
+  vi.advanceTimersByTime(5_000)
+  goOn()
+  await vi.waitFor(() => expect(answered).toBe(asked))
+  await new Promise(setImmediate)
+  // Nothing of it is in the store, as the server says: a sixteenth of 96 MiB is kept, and not one byte more can be taken.
+  room.took(90 * MiB)
+  expect(room.refusal('blocks')).toBeUndefined()
+  room.took(1)
+  expect(room.refusal('blocks')).toMatchObject({ code: 'STORE_FULL' })
 })
