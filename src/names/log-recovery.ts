@@ -50,12 +50,19 @@ export interface Acceptance {
   readonly restored: boolean
 }
 
+export interface AcceptOptions {
+  /** What the projections still know is said again, in new events. */
+  readonly restore: boolean
+  readonly signal: AbortSignal
+}
+
 const examplesMax = 1_000
 const eventsAtOnce = 256
 
 /** What a person does about a log that lost events. */
 export class LogRecovery {
   readonly #parts: LogRecoveryParts
+  #accepting: Promise<unknown> = Promise.resolve()
 
   constructor(parts: LogRecoveryParts) {
     this.#parts = parts
@@ -74,10 +81,16 @@ export class LogRecovery {
   /**
    * Begins a new epoch in which the log is what it still holds. Sequences that were given out are not given out again: an event
    * that says so takes the place of each that is gone from the end. May be asked again after a crash.
-   * @param restore what the projections still know is said again, in new events
    * @throws AppError REQUEST_INVALID when nothing is wrong; STORE_UNAVAILABLE
    */
-  async accept(context: Context, { restore, signal }: { restore: boolean; signal: AbortSignal }): Promise<Acceptance> {
+  accept(context: Context, options: AcceptOptions): Promise<Acceptance> {
+    // One at a time: whoever asks again meanwhile finds nothing left to accept, and nothing is said twice.
+    const next = this.#accepting.then(() => this.#accept(context, options))
+    this.#accepting = next.catch(() => undefined)
+    return next
+  }
+
+  async #accept(context: Context, { restore, signal }: AcceptOptions): Promise<Acceptance> {
     const { nats, guard, keeper, marks, refold, unguarded, names } = this.#parts
     const { stream } = unguarded
     await guard.check({ thorough: true })

@@ -92,7 +92,12 @@ for (const restore of [true, false]) {
     expect(fault).toMatchObject({ kind: 'shorter', last: 0 })
     expect(lost.examples.map(({ kind }) => kind).sort()).toEqual(['deletion', 'name', 'name'])
 
-    const accepted = await recovery.accept(contextOf(), { restore, signal })
+    // Asked twice at once: the second one comes when nothing is left to accept.
+    const [accepted, again] = await Promise.all([
+      recovery.accept(contextOf(), { restore, signal }),
+      recovery.accept(contextOf(), { restore, signal }).catch((error: unknown) => error),
+    ])
+    expect(again).toMatchObject({ code: 'REQUEST_INVALID' })
     expect(accepted).toMatchObject({ restored: restore, filled: known, lost: { count: 3 } })
     expect(accepted.epoch).not.toBe(epoch)
     expect(folded.guard.fault).toBeUndefined()
