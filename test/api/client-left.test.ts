@@ -126,7 +126,7 @@ test('one who follows events behind another request is let go of when it leaves'
     },
   }
   const { port, logged } = await startApi(onTestFinished, { feed: feed as never })
-  const follow = `GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\n\r\n`
+  const follow = `GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`
   const client = connect(port, '127.0.0.1')
   client.on('error', () => undefined)
   client.write(follow.repeat(2))

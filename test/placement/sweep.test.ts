@@ -260,17 +260,16 @@ async function churn(rig: SiteRig, seconds: number, { fenced }: { readonly fence
   const store = await rig.stores.make('b')
   const sweep = rig.sweep(follower, fenced ? {} : { caughtUp: async () => undefined })
   const end = new AbortController()
+  let freed = 0
   const sweeping = (async () => {
-    let freed = 0
     while (!end.signal.aborted) freed += (await sweep.run(store, signal)).freed
-    return freed
   })()
   const endMs = performance.now() + seconds * 1000
   const damaged: string[] = []
   await Promise.all(
     roots.map(async (root) => {
-      // The control needs one.
-      while (performance.now() < endMs && (fenced || damaged.length === 0)) {
+      // The control needs one; and a busy machine may take long to the first block that is freed.
+      while ((performance.now() < endMs || freed === 0) && (fenced || damaged.length === 0)) {
         await copied(rig, root)
         await verify(rig, root, store).catch((error: unknown) => damaged.push(String(error)))
         await removed(rig, root)
@@ -278,7 +277,8 @@ async function churn(rig: SiteRig, seconds: number, { fenced }: { readonly fence
     }),
   )
   end.abort()
-  expect(await sweeping).toBeGreaterThan(0)
+  await sweeping
+  expect(freed).toBeGreaterThan(0)
   return damaged
 }
 
