@@ -7,8 +7,9 @@ import { hashBlock } from '../../src/blocks/block.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { readConfig } from '../../src/config.ts'
 import { createGet } from '../../src/content/get.ts'
+import { EntryTable } from '../../src/dag/entry-table.ts'
 import { layoutOf } from '../../src/dag/profile.ts'
-import { type PackedEntry, packed, writeDirectory } from '../../src/dag/write-directory.ts'
+import { writeDirectory } from '../../src/dag/write-directory.ts'
 import { turnOver } from '../../src/lib/turn-over.ts'
 import { KiB, MiB } from '../../src/lib/units.ts'
 import { nameOf, putHugeDirectory } from '../../test/support/huge-directory.ts'
@@ -34,19 +35,22 @@ export async function hugeDirectoryCar(count: number): Promise<DirectoryCar> {
 /** A CAR of a directory of so many files, each of its own. */
 export async function filesCar(count: number, fileBytes = KiB): Promise<DirectoryCar> {
   const store = new MemoryBlockstore()
-  const entries: PackedEntry[] = []
+  const table = new EntryTable()
+  const chain = { id: 0, last: 0, count: 0 }
+  const pause = turnOver()
   for (const bytes of freshChunks(count * fileBytes, fileBytes)) {
     const block = hashBlock(bytes, 0x55)
     await store.put(block, { signal })
-    entries.push(packed(nameOf(entries.length), { cid: block.cid, dagBytes: bytes.byteLength }))
+    const { byteLength } = bytes
+    table.add(chain, nameOf(chain.count), { cid: block.cid, dagBytes: byteLength }, byteLength)
   }
   const put = async (block: ReturnType<typeof hashBlock>) => {
     await store.put(block, { signal })
   }
   const { cid } = await writeDirectory(
-    entries,
+    await table.entriesOf(chain, pause),
     {},
-    { layout: layoutOf({ profile: 'unixfs-v1-2025', signal }), sink: { put }, pause: turnOver() },
+    { layout: layoutOf({ profile: 'unixfs-v1-2025', signal }), sink: { put }, pause },
   )
   return await writeCar(store, cid)
 }

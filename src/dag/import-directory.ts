@@ -3,22 +3,10 @@ import { AppError } from '../errors.ts'
 import { turnOver } from '../lib/turn-over.ts'
 import { writeFile } from './import-file.ts'
 import type { DirectoryImportOptions, ImportEntry, ImportResult } from './import-options.ts'
-import {
-  type Directory,
-  directoryAt,
-  emptyDirectory,
-  entrySegments,
-  isHidden,
-  type Leaf,
-  leafAt,
-  leafOf,
-  placeFor,
-  type Room,
-  roomFor,
-} from './import-tree.ts'
+import { type Directory, entrySegments, ImportTree, isHidden } from './import-tree.ts'
 import { layoutOf } from './profile.ts'
 import { rootLast } from './root-last.ts'
-import { type DirectoryWriting, unpacked, writeDirectory } from './write-directory.ts'
+import { type DirectoryWriting, writeDirectory } from './write-directory.ts'
 import { type Written, writeSymlink } from './write-node.ts'
 
 /**
@@ -26,7 +14,7 @@ import { type Written, writeSymlink } from './write-node.ts'
  *
  * The root is the one entry at the top when there is but one (so a tree sent as `site/…` has the CID of `site`), else the
  * directory that holds them; an entry for `.` or `wrap` always makes it the latter. A path that comes twice is refused,
- * except a directory, whose later attributes count. Memory: that of one file, and name and CID of every entry.
+ * except a directory, whose later attributes count. Memory: that of one file, and some 100 bytes for every entry.
  * @returns the root; every block under it is durable
  * @throws AppError REQUEST_INVALID (unsafe, colliding or no entries); LIMIT_EXCEEDED; else as `importFile`
  */
@@ -38,20 +26,14 @@ export async function importDirectory(
   const layout = layoutOf(options)
   const sink = rootLast(blocks, options)
   const writing = { layout, sink, pause: turnOver() }
-  const tree = await writeLeaves(entries, writing, options)
-  const [only] = tree.root.children
-  const single = only !== undefined && tree.root.children.size === 1 && !tree.rootGiven && options.wrap !== true
-  if (!single) {
-    const { cid } = await writeTree(tree.root, writing)
-    return { cid, size: tree.size, ...(await sink.finish(cid)) }
-  }
-  const [, node] = only
-  const { cid } = node.kind === 'leaf' ? unpacked(node) : await writeTree(node, writing)
-  return { cid, size: tree.size, ...(await sink.finish(cid)) }
+  const { tree, size, rootGiven } = await writeLeaves(entries, writing, options)
+  const { cid } =
+    rootGiven || options.wrap === true ? await writeTree(tree, tree.root, writing) : await writeTop(tree, writing)
+  return { cid, size, ...(await sink.finish(cid)) }
 }
 
-interface WrittenTree {
-  readonly root: Directory
+interface WrittenLeaves {
+  readonly tree: ImportTree
   /** There was an entry for the root itself. */
   readonly rootGiven: boolean
   readonly size: bigint
@@ -61,10 +43,9 @@ async function writeLeaves(
   entries: AsyncIterable<ImportEntry>,
   writing: DirectoryWriting,
   options: DirectoryImportOptions,
-): Promise<WrittenTree> {
+): Promise<WrittenLeaves> {
   const { pause } = writing
-  const root = emptyDirectory()
-  const room = roomFor(options.entriesMax)
+  const tree = new ImportTree(options.entriesMax)
   let rootGiven = false
   let size = 0n
   let hidden = 0
@@ -77,9 +58,9 @@ async function writeLeaves(
       continue
     }
     if (segments.length === 0) rootGiven = true
-    size += await writeEntry(entry, segments, { root, room }, writing, options)
+    size += await writeEntry(entry, segments, tree, writing, options)
   }
-  if (root.children.size === 0 && !rootGiven) {
+  if (childrenOf(tree.root) === 0 && !rootGiven) {
     throw new AppError(
       'REQUEST_INVALID',
       hidden === 0 ? 'there is nothing to import' : `all ${hidden} entries are hidden`,
@@ -88,36 +69,38 @@ async function writeLeaves(
       },
     )
   }
-  return { root, rootGiven, size }
+  return { tree, rootGiven, size }
 }
+
+const childrenOf = ({ count, directories }: Directory): number => count + directories.size
 
 /** @returns the bytes of content */
 async function writeEntry(
   entry: ImportEntry,
   segments: readonly string[],
-  { root, room }: { readonly root: Directory; readonly room: Room },
+  tree: ImportTree,
   { layout, sink }: DirectoryWriting,
   options: Abortable & Pick<DirectoryImportOptions, 'hidden'>,
 ): Promise<bigint> {
   switch (entry.kind) {
     case 'directory': {
-      directoryAt(root, segments, room).attributes = entry.attributes
+      tree.directoryAt(segments).attributes = entry.attributes
       return 0n
     }
     case 'symlink': {
-      const place = placeFor(root, segments, room)
+      const place = tree.placeFor(segments)
       place.put(await writeSymlink(entry.target, entry.attributes, layout, sink), 0)
       return 0n
     }
     case 'copy': {
       const source = entrySegments(entry.source)
       if (options.hidden !== true && isHidden(source)) throw linkToHidden(entry)
-      const leaf = leafAt(root, source, entry.path)
-      placeFor(root, segments, room).link(leaf)
-      return BigInt(leaf.size)
+      const { written, size } = tree.leafAt(source, entry.path)
+      tree.placeFor(segments).put(written, size)
+      return BigInt(size)
     }
     case 'file': {
-      const place = placeFor(root, segments, room)
+      const place = tree.placeFor(segments)
       const file = await writeFile(entry.content, entry.attributes, layout, sink, options)
       place.put(file, Number(file.size))
       return file.size
@@ -133,16 +116,23 @@ function linkToHidden({ path, source }: { readonly path: string; readonly source
   })
 }
 
-async function writeTree(directory: Directory, writing: DirectoryWriting): Promise<Written> {
-  const { children } = directory
+/** The one entry at the top when there is but one, else the directory that holds them. */
+async function writeTop(tree: ImportTree, writing: DirectoryWriting): Promise<Written> {
+  const { root, table } = tree
+  if (childrenOf(root) !== 1) return writeTree(tree, root, writing)
+  const [only] = root.directories.values()
+  if (only !== undefined) return writeTree(tree, only, writing)
+  return (await table.entriesOf(root, writing.pause)).written(0)
+}
+
+async function writeTree(tree: ImportTree, directory: Directory, writing: DirectoryWriting): Promise<Written> {
+  const { directories, attributes } = directory
   const { pause } = writing
-  const entries: Leaf[] = []
-  for (const [name, node] of children) {
-    const leaf = node.kind === 'leaf' ? node : leafOf(name, await writeTree(node, writing), 0)
-    // What was below a directory that is written needs no memory any more.
-    if (leaf !== node) children.set(name, leaf)
-    entries.push(leaf)
+  for (const [name, below] of directories) {
+    const written = await writeTree(tree, below, writing)
+    directories.delete(name)
+    tree.table.add(directory, name, written, 0)
     if (pause.isDue) await pause()
   }
-  return writeDirectory(entries, directory.attributes, writing)
+  return writeDirectory(await tree.table.entriesOf(directory, pause), attributes, writing)
 }

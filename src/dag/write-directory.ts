@@ -1,9 +1,9 @@
 import type { PBLink } from '@ipld/dag-pb'
 import { murmur3128 } from '@multiformats/murmur3'
-import { CID } from 'multiformats/cid'
 import { AppError } from '../errors.ts'
 import type { Pause } from '../lib/turn-over.ts'
 import { KiB } from '../lib/units.ts'
+import type { DirectoryEntries } from './entry-table.ts'
 import type { Attributes } from './import-options.ts'
 import type { Layout } from './profile.ts'
 import type { BlockSink } from './root-last.ts'
@@ -21,22 +21,6 @@ const fewEntries = 32
 const entriesAStep = 8192
 const nothing: Attributes = {}
 
-/** An entry of a directory that may have a million of them: in some 150 bytes, where a CID object alone has 600. */
-export interface PackedEntry {
-  readonly name: string
-  /** The bytes of the CID, a character each. */
-  readonly cid: string
-  readonly dagBytes: number
-}
-
-export function packed(name: string, { cid, dagBytes }: Written): PackedEntry {
-  return { name, cid: Buffer.from(cid.bytes.buffer, cid.bytes.byteOffset, cid.byteLength).toString('latin1'), dagBytes }
-}
-
-export function unpacked({ cid, dagBytes }: PackedEntry): Written {
-  return { cid: CID.decode(Buffer.from(cid, 'latin1')), dagBytes }
-}
-
 export interface DirectoryWriting {
   readonly layout: Layout
   readonly sink: BlockSink
@@ -51,14 +35,14 @@ export interface DirectoryWriting {
  * entries by an empty one when its own entry comes after theirs.
  */
 export async function writeDirectory(
-  entries: readonly PackedEntry[],
+  entries: DirectoryEntries,
   attributes: Attributes,
   writing: DirectoryWriting,
 ): Promise<Written> {
   const { layout, sink, pause } = writing
   if (pause.isDue) await pause()
   if (areLarge(entries)) return writeHamt(entries, attributes, writing)
-  const links = entries.map((entry) => linkTo(entry.name, entry))
+  const links = Array.from({ length: entries.count }, (_, index) => linkTo(entries.name(index), entries.written(index)))
   const bytes = encodeNode({ type: 'directory', ...permissions(attributes) }, links)
   if (layout.directorySize === 'block-bytes' && bytes.byteLength > flatBytesMax) {
     return writeHamt(entries, attributes, writing)
@@ -67,31 +51,31 @@ export async function writeDirectory(
 }
 
 /** By the bytes of names and CIDs. */
-function areLarge(entries: readonly PackedEntry[]): boolean {
+function areLarge(entries: DirectoryEntries): boolean {
   let bytes = 0
-  for (const { name, cid } of entries) {
-    bytes += Buffer.byteLength(name) + cid.length
+  for (let index = 0; index < entries.count; index++) {
+    bytes += entries.linkBytes(index)
     if (bytes > flatBytesMax) return true
   }
   return false
 }
 
 interface Hamt extends DirectoryWriting {
-  readonly entries: readonly PackedEntry[]
+  readonly entries: DirectoryEntries
   /** Of all names, one after the other. */
   readonly hashes: Uint8Array
 }
 
 async function writeHamt(
-  entries: readonly PackedEntry[],
+  entries: DirectoryEntries,
   attributes: Attributes,
   writing: DirectoryWriting,
 ): Promise<Written> {
   const { pause } = writing
-  const hashes = new Uint8Array(entries.length * hashBytes)
-  const all = new Uint32Array(entries.length)
-  for (let index = 0; index < entries.length; index++) {
-    const hash = await murmur3128.encode(Buffer.from(entries[index]?.name ?? ''))
+  const hashes = new Uint8Array(entries.count * hashBytes)
+  const all = new Uint32Array(entries.count)
+  for (let index = 0; index < entries.count; index++) {
+    const hash = await murmur3128.encode(entries.nameBytes(index))
     hashes.set(hash.subarray(0, hashBytes), index * hashBytes)
     all[index] = index
     if (pause.isDue) await pause()
@@ -104,16 +88,16 @@ async function writeShard(hamt: Hamt, of: Uint32Array, level: number, attributes
   const { entries, layout, sink, pause } = hamt
   if (level === hashBytes) {
     // Names made to collide; Kubo refuses them too.
-    throw new AppError('REQUEST_INVALID', `too many names share one HAMT hash, among them ${entries[of[0] ?? 0]?.name}`)
+    throw new AppError('REQUEST_INVALID', `too many names share one HAMT hash, among them ${entries.name(of[0] ?? 0)}`)
   }
   if (pause.isDue) await pause()
   const slots = of.length < fewEntries ? slotsOfFew(hamt, of, level) : await slotsOf(hamt, of, level)
   const links: PBLink[] = []
   for (const [index, slot] of slots) {
     const prefix = index.toString(16).toUpperCase().padStart(2, '0')
-    const only = slot.length === 1 ? entries[slot[0] ?? 0] : undefined
-    if (only !== undefined) links.push(linkTo(prefix + only.name, only))
-    else links.push(shardLink(prefix, await writeShard(hamt, slot, level + 1, nothing)))
+    const [only = 0] = slot
+    if (slot.length === 1) links.push(linkTo(prefix + entries.name(only), entries.written(only)))
+    else links.push(linkTo(prefix, await writeShard(hamt, slot, level + 1, nothing)))
   }
   const data = bitfield(slots.map(([index]) => index))
   return writeNode({ type: 'hamt', data, fanout, hashType, ...permissions(attributes) }, links, layout, sink)
@@ -179,11 +163,6 @@ function bitfield(indexes: Iterable<number>): Uint8Array {
   return bits.slice(first)
 }
 
-function linkTo(name: string, entry: PackedEntry): PBLink {
-  const { cid, dagBytes } = unpacked(entry)
+function linkTo(name: string, { cid, dagBytes }: Written): PBLink {
   return { Name: name, Hash: cid, Tsize: dagBytes }
-}
-
-function shardLink(prefix: string, { cid, dagBytes }: Written): PBLink {
-  return { Name: prefix, Hash: cid, Tsize: dagBytes }
 }
