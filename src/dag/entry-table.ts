@@ -61,8 +61,12 @@ export class EntryTable {
   #end = align
   readonly #index: Uint32Array[] = []
   readonly #taken = new Uint32Array(parts)
-  /** Nobody can know which names lie in one place. */
-  readonly #seed = randomInt(2 ** 32)
+  readonly #seed: number
+
+  /** @param seed of the hash: nobody may know it, or they could choose names that all lie in one place */
+  constructor(seed = randomInt(2 ** 32)) {
+    this.#seed = seed
+  }
 
   /**
    * The caller has seen that there is none of this name.
@@ -199,7 +203,7 @@ export class EntryTable {
     throw new AppError('REQUEST_INVALID', 'too many names of the upload share one hash')
   }
 
-  /** FNV-1a from a secret seed, mixed at the end as MurmurHash3 does. */
+  /** FNV-1a from the seed, mixed at the end as MurmurHash3 does. */
   #hash(directory: number, name: Uint8Array): number {
     let hash = this.#seed ^ Math.imul(directory, 0x9e3779b1)
     for (const byte of name) hash = Math.imul(hash ^ byte, 0x01000193)
