@@ -1,5 +1,5 @@
 /** How long a loop computes before others have their turn; one step may take longer. */
-const sliceMsDefault = 8
+const sliceMsDefault = 4
 
 const waiting: (() => void)[] = []
 

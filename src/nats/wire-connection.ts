@@ -1,5 +1,6 @@
 import { createConnection, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
+import { TurnShare } from '../lib/turn-share.ts'
 import type { Access } from './access.ts'
 import { isSubject } from './subject.ts'
 import { WireHandshake } from './wire-handshake.ts'
@@ -160,8 +161,13 @@ export class WireConnection {
     try {
       const info = await Promise.race([handshake.info, lost])
       if (handshake.wantsTls(info)) {
-        socket = connectTls({ socket: plain, ...serverIdentity(server), ...this.#options.tls })
-        socket.on('data', feed)
+        const secure = connectTls({ socket: plain, ...serverIdentity(server), ...this.#options.tls })
+        const share = new TurnShare()
+        secure.on('data', (chunk) => {
+          feed(chunk)
+          if (!share.hasMore(() => secure.resume())) secure.pause()
+        })
+        socket = secure
         socket.on('error', (error) => plain.destroy(error))
       }
       socket.write(handshake.connectLines(info, this.inbox))
@@ -219,6 +225,7 @@ export class WireConnection {
 
 function openSocket(server: URL, feed: (chunk: Buffer) => void): Socket {
   const buffer = Buffer.allocUnsafeSlow(readBufferBytes)
+  const share = new TurnShare()
   const socket = createConnection({
     host: hostOf(server),
     port: Number(server.port || 4222),
@@ -227,7 +234,8 @@ function openSocket(server: URL, feed: (chunk: Buffer) => void): Socket {
       buffer,
       callback: (bytes) => {
         feed(buffer.subarray(0, bytes))
-        return true
+        // Without more it is not read from until `resume`.
+        return share.hasMore(() => socket.resume())
       },
     },
   })
