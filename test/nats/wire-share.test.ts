@@ -26,7 +26,12 @@ test('answers that have piled up are worked on a share a turn, and none is lost'
   const { port } = server.address() as { port: number }
   let [seen, sinceTurn, longest] = [0, 0, 0]
   const connection = await WireConnection.open(
-    { servers: [`nats://127.0.0.1:${port}`], authenticate: () => ({ user: 'me', pass: 'x' }), tls: undefined, name: 'test' },
+    {
+      servers: [`nats://127.0.0.1:${port}`],
+      authenticate: () => ({ user: 'me', pass: 'x' }),
+      tls: undefined,
+      name: 'test',
+    },
     'inbox',
     {
       onMessage: ({ subject }) => {
