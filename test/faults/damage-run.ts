@@ -46,6 +46,8 @@ export interface DamageResult extends Damage {
 
 const names = 12
 const settleMs = 40_000
+/** What cannot be made anew is read slowly, beside everything else. */
+const toldMs = 10_000
 const text = (i: number) => `content ${i}`
 
 interface Laid {
@@ -176,10 +178,8 @@ async function judge(laid: Laid, dataDir: string, natsServer: string): Promise<{
     }, 'an audit').catch(() => undefined)
     const { fault } = await statusOf(node)
     const found = await differences(node, laid)
-    const told = node
-      .output()
-      .split('\n')
-      .filter((line) => /"level":[45]0/.test(line) && line.includes('"part":"log"'))
+    await waitFor(async () => toldBy(node).length > 0, 'a word of it', toldMs).catch(() => undefined)
+    const told = toldBy(node)
     // Keys lie nowhere else: what is lost of them is told.
     const isToldOf = (one: string) =>
       one.startsWith('keys is ') && told.some((line) => line.includes('_keys is damaged'))
@@ -203,6 +203,13 @@ async function judge(laid: Laid, dataDir: string, natsServer: string): Promise<{
     await node.end('SIGTERM')
   }
 }
+
+/** What the log says of damage. */
+const toldBy = (node: NodeProcess): string[] =>
+  node
+    .output()
+    .split('\n')
+    .filter((line) => /"level":[45]0/.test(line) && line.includes('"part":"log"'))
 
 /** What a client is told that is not so. */
 async function differences(node: NodeProcess, { deleted, kept, facts }: Laid): Promise<string[]> {
@@ -249,8 +256,8 @@ async function statusOf(node: NodeProcess): Promise<LogStatus> {
   return ((await reply.json()) as { log: LogStatus }).log
 }
 
-async function waitFor(isSo: () => Promise<boolean>, what: string): Promise<void> {
-  const endMs = performance.now() + settleMs
+async function waitFor(isSo: () => Promise<boolean>, what: string, waitMs = settleMs): Promise<void> {
+  const endMs = performance.now() + waitMs
   while (!(await isSo())) {
     if (performance.now() > endMs) throw new Error(`${what} does not come`)
     await delay(100)
