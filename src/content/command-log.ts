@@ -144,12 +144,16 @@ export class CommandLog {
     await Promise.allSettled([...this.#failures])
   }
 
-  /** What is committed is done, whatever becomes of the indexes: the projector brings them up. */
+  /** What is committed is done, whatever becomes of the indexes: the projector brings them up, and until then none is asked. */
   async #index(recorded: readonly Recorded[], steps: readonly Step[]): Promise<void> {
     const writes = recorded.flatMap(({ effects }, at) =>
       effects.map((effect) => this.#names.apply(effect, steps[at]?.wasAbsent)),
     )
-    for (const outcome of await Promise.allSettled(writes)) if (outcome.status === 'rejected') this.leftToProjector++
+    for (const outcome of await Promise.allSettled(writes)) {
+      if (outcome.status === 'fulfilled') continue
+      this.leftToProjector++
+      this.#names.whole.fellBehind()
+    }
   }
 
   /** What the command with this id led to, whoever sent it. */

@@ -187,8 +187,9 @@ export class IndexKeeper {
   async #lookAt(index: Kept, signal: AbortSignal): Promise<void> {
     const { nats, names, waitMs } = this.#parts
     const { stream } = names.buckets[index]
-    if (!(await names.buckets[index].exists())) {
-      this.#damaged.set(index, 'it was gone')
+    const trouble = await this.#troubleOf(index)
+    if (trouble !== undefined) {
+      this.#damaged.set(index, trouble)
       return
     }
     const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal }))
@@ -265,12 +266,18 @@ export class IndexKeeper {
     this.#wake = undefined
   }
 
-  /** Somebody dropped a bucket while it was in use. */
+  /** Somebody dropped or sealed a bucket while it was in use. */
   async #lookForGone(): Promise<void> {
-    const { names } = this.#parts
     for (const index of kept) {
-      if (!this.#damaged.has(index) && !(await names.buckets[index].exists())) this.#suspect(index, 'it was gone')
+      const trouble = this.#damaged.has(index) ? undefined : await this.#troubleOf(index)
+      if (trouble !== undefined) this.#suspect(index, trouble)
     }
+  }
+
+  async #troubleOf(index: Kept): Promise<string | undefined> {
+    const look = await this.#parts.names.buckets[index].look()
+    if (look === undefined) return 'it was gone'
+    return look.sealed ? 'it was sealed, and takes nothing more' : undefined
   }
 }
 

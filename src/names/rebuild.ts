@@ -236,7 +236,11 @@ async function bring(names: Names, index: keyof IndexImage, key: string, image: 
   const value = image[index].get(key)
   const revision = value === undefined ? last : revisionIn(value)
   const bucket: KvBucket = names.buckets[index]
-  await writeRevision(bucket, `${names.source.space}.${key}`, revision, value, { force: true })
+  const { seq } = await writeRevision(bucket, `${names.source.space}.${key}`, revision, value, { force: true })
+  // The watch is behind this by some milliseconds: a list that is asked now has it all the same.
+  const list = index === 'names' ? names.list : index === 'ipns' ? names.ipns.list : undefined
+  const name = value === undefined ? undefined : (JSON.parse(value.toString('utf8')) as { name: string }).name
+  if (seq !== undefined && name !== undefined) list?.wrote(name, true, seq)
 }
 
 const revisionIn = (value: Buffer): number => (JSON.parse(value.toString('utf8')) as { revision: number }).revision
