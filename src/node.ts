@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
+import { keepHashes } from './auth/kept-hashes.ts'
 import { settleSecrets } from './auth/settle.ts'
 import { type AdminToken, createAuth } from './auth/token.ts'
 import { cached } from './blocks/cached.ts'
@@ -146,6 +147,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => names.close())
     const folding = await startFolding(nats, { ...config, folded, names, waitMs, reach, signal, ...told })
     opened.push(folding.close)
+    if (reads !== undefined) folding.restoring('reads', reads)
     const { store } = config.layout
     const policyClass: PolicyClass = (content) => placement?.policyClassOf(content)
     const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, policyClass, reach })
@@ -174,6 +176,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       ...{ dataDir: place.dataDir, embedded: place.server !== undefined, hashes, log },
       hasKeys: async () => (await names.keys.list(signal)).length > 0,
     })
+    folding.restoring('tokens', await keepHashes(hashes))
     const publishing = createPublishing({
       names,
       change: verbs.changeIpns,
@@ -201,7 +204,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       { listen: config.gateway, hosts: config.hosts, limits: { ...limits, connectionsMax: connections.gateway } },
     )
     const urls = { gateway: '', api: '' }
-    const streams = watchStreams(nats, stored.buckets, domain)
+    const streams = watchStreams(nats, stored.buckets, domain, config)
     const status = () =>
       nodeStatus({
         ...{ version, layout: config.layout, dataDir: place.dataDir, urls, server: place.server, nats, durability },
@@ -251,6 +254,8 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => Promise.all(entrances.map((close) => close())))
     urls.gateway = urlOf(await gateway.listen())
     urls.api = urlOf(await api.listen())
+    const queue = await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax))
+    folding.restoring('queue', queue)
     const comms = await startComms(
       {
         ...{ verbs: { ...verbs, resolveIpns }, get: served.get },
@@ -260,7 +265,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ why: surface?.why, objectStatus },
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
-        queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),
+        queue,
         deadLetters: createDeadLetterLog(eventLog, source),
         peerAnswers: placement?.peers.answers,
         log: log.child({ part: 'comms' }),

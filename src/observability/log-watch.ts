@@ -35,6 +35,7 @@ export function logWatchLog(log: Logger, textOf: (fault: never) => string) {
         { stream, hint: 'it is not folded from the event log: see docs/damage.md' },
         `${stream} is damaged: ${what}`,
       ),
+    onRestored: (stream: string, how: string) => about.warn({ stream }, `${stream}: ${how}`),
     onTrouble: (err: unknown) => about.warn({ err }, 'the indexes could not be looked at; it is tried again'),
   }
 }
