@@ -1,5 +1,7 @@
-import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import type { Abortable } from '../blocks/blockstore.ts'
+import type { DagSource } from '../dag/open-links.ts'
 import type { PathOptions } from '../dag/path.ts'
+import type { DagLimits } from '../dag/target.ts'
 import { AppError } from '../errors.ts'
 import type { EventLog } from '../events/log.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
@@ -21,10 +23,10 @@ import type { IsDeleted, Verbs } from './verbs.ts'
 export interface VerbParts {
   readonly put: Put
   readonly get: Pick<Get, 'open'>
-  readonly blocks: Pick<Blockstore, 'has'>
+  readonly blocks: DagSource
   readonly log: EventLog
   readonly names: Names
-  readonly limits: PathOptions
+  readonly limits: PathOptions & DagLimits
   /** That takes puts: an event says where the content lies. Undefined = it is not said. */
   readonly store?: string | undefined
   /** Undefined: announcements do not say under which rule content falls. */
