@@ -248,6 +248,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ readAccess: config.apiBounds.readAccess, trustedProxies: config.hosts.trustedProxies },
       },
     )
+    opened.push(() => nats.closeIfAway())
     const grace = { graceMs: config.shutdownMs }
     const entrances: (() => Promise<void>)[] = [() => gateway.close(grace), () => api.close(grace)]
     // Together: none takes requests while another one finishes.

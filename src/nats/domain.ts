@@ -25,6 +25,7 @@ export async function inDomain(nats: Nats, domain: string): Promise<Nats> {
     },
     // They are the node's own.
     close: async () => undefined,
+    closeIfAway: async () => undefined,
   }
 }
 
