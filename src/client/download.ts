@@ -11,6 +11,7 @@ import { fileError } from './local-tree.ts'
 import { mergeTree } from './merge-tree.ts'
 import { checkFileName, type OutputPlace } from './output-place.ts'
 import type { EntryReply, StatReply } from './replies.ts'
+import { SyncBatches } from './sync-batches.ts'
 import { partFile, putInPlace, writeNew, writeOutput } from './write-output.ts'
 
 export interface DownloadOptions {
@@ -111,6 +112,8 @@ class Run {
   readonly #call: DownloadOptions
   readonly #underWay = new Set<Promise<void>>()
   readonly #links: { readonly file: string; readonly source: Source }[] = []
+  /** A mode may take away what a sync needs: last of all. */
+  readonly #written = new SyncBatches<Source>(({ file, about }) => restore(file, about))
   /** Deepest last. */
   readonly #directories: { readonly file: string; readonly source: Source }[] = []
 
@@ -125,6 +128,8 @@ class Run {
     if (source.kind === 'symlink') this.#links.push({ file, source })
     else if (source.kind === 'directory') await this.#drain(this.#directory(source, path, file, 0))
     else await this.#file(source, path, file)
+    // Nothing gets its name before all of it is on the disk.
+    await this.#written.flush()
     for (const link of this.#links) await this.#symlink(link.source, link.file)
     // What is renamed next must not come before what is in it, should the machine stop.
     for (const directory of this.#directories) await syncPath(directory.file)
@@ -171,11 +176,11 @@ class Run {
       ...this.#call,
       raw: source.kind === 'node',
     })
-    const bytes = await writeNew(file, content)
+    const bytes = await writeNew(file, content, { sync: false })
     checkWhole(source, bytes, announced)
-    await restore(file, source)
     this.files++
     this.bytes += bytes
+    await this.#written.add({ file, bytes, about: source })
   }
 
   async #symlink(source: Source, file: string): Promise<void> {
