@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as dagPb from '@ipld/dag-pb'
 import { connect, headers as natsHeaders } from '@nats-io/transport-node'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
@@ -159,6 +160,46 @@ test('a root of which only a part was put is named once all of it is here, in wh
   const { names } = (await json(`${node.apiUrl}/api/v1/names`)) as unknown as { names: { name: string; cid: string }[] }
   expect(names.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e'])
 })
+
+test('get of a folder of which a part never came says so, and how to complete it, however deep that lies', async ({
+  onTestFinished,
+}) => {
+  const cli = await openNodeCli(onTestFinished, uncached)
+  const file = (text: string) => hashBlock(Buffer.from(text), 0x55)
+  const [kept, absent] = [file('kept'), file('never put')]
+  const folder = (links: readonly { readonly name: string; readonly block: HashedBlock }[]) =>
+    hashBlock(
+      dagPb.encode(
+        dagPb.prepare({
+          Data: Buffer.of(8, 1),
+          Links: links.map(({ name, block }) => ({ Name: name, Hash: block.cid, Tsize: block.bytes.byteLength })),
+        }),
+      ),
+      0x70,
+    )
+  const gone = folder([{ name: 'deep', block: file('deep') }])
+  const inner = folder([{ name: 'absent.txt', block: absent }])
+  for (const missing of [absent, gone]) {
+    const sub = missing === absent ? inner : folder([{ name: 'gone', block: gone }])
+    const root = folder([
+      { name: 'kept.txt', block: kept },
+      { name: 'sub', block: sub },
+    ])
+    expect((await importAs(cli, carV1([root.cid], [root, kept, sub]), '?partial=true')).status).toBe(201)
+    await vi.waitFor(async () => expect(await statusOf(cli, root.cid)).toMatchObject({ partial: true }), 20_000)
+    const got = await cli.run(['get', `${root.cid}`, '-o', `out-${missing.cid}`])
+    expect(got.exitCode).not.toBe(0)
+    expect(got.stderr).toContain(`the block ${missing.cid} is not among those that were put of ${root.cid}`)
+    expect(got.stderr).toMatch(/imported as partial: import the CAR of what is missing/)
+    // So do all forms of it.
+    for (const format of ['tar', 'car']) {
+      const url = `${cli.node.gatewayUrl}/ipfs/${root.cid}?format=${format}`
+      const reply = await fetch(url, { headers: { accept: 'application/json' } })
+      const text = await reply.text().catch(() => 'cut')
+      expect([format, text]).toEqual([format, expect.stringMatching(/imported as partial|cut/)])
+    }
+  }
+}, 120_000)
 
 test('of what was put of a partial CAR, a block that is gone is lost', async ({ onTestFinished }) => {
   const cli = await openNodeCli(onTestFinished, uncached)
