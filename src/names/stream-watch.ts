@@ -114,7 +114,7 @@ export class StreamWatch {
       let mark = await streamMark(nats, stream)
       const restorable = this.#restorable.get(stream)
       const isSame = mark !== undefined && mark.created === known?.created
-      if (known !== undefined && !isSame) this.#tell(stream, goneText(known.last))
+      if (known !== undefined && !isSame) this.#tellGone(stream, known)
       if (isSame) await restorable?.seen?.()
       else if (restorable !== undefined && (known !== undefined || mark === undefined)) {
         onRestored(stream, await restorable.restore())
@@ -140,11 +140,17 @@ export class StreamWatch {
   }
 
   /** Once of each damage. */
-  #tell(stream: string, what: string): void {
-    const line = `${stream} ${what}`
+  #tell(stream: string, what: string, key = what): void {
+    const line = `${stream} ${key}`
     if (this.#told.has(line)) return
     this.#told.add(line)
     this.#parts.onDamaged(stream, what)
+  }
+
+  /** Both looks may find it, and the one that was made in its place may go too. */
+  #tellGone(stream: string, { created, last }: Marks[string]): void {
+    const what = `it was gone; it had ${last} messages in its life, and what was left of them is lost`
+    this.#tell(stream, what, `gone ${created}`)
   }
 
   async close(): Promise<void> {
@@ -163,7 +169,7 @@ export class StreamWatch {
       const known = before[stream]
       const mark = await patiently(waitMs, signal, () => streamMark(nats, stream))
       if (known !== undefined && mark?.created !== known.created) {
-        this.#tell(stream, goneText(known.last))
+        this.#tellGone(stream, known)
       } else if (known !== undefined && mark !== undefined && mark.last < known.last) {
         this.#tell(stream, `it ends at ${mark.last}, and had ${known.last}: its end is lost`)
       }
@@ -191,5 +197,3 @@ export class StreamWatch {
     if ((await bucket.write(marksKey, Buffer.from(text), present?.seq ?? 0)) !== undefined) this.#saved = text
   }
 }
-
-const goneText = (last: number) => `it was gone; it had ${last} messages in its life, and what was left of them is lost`

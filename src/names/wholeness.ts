@@ -18,7 +18,7 @@ export const alwaysWhole: Pick<Wholeness, 'require' | 'during'> = {
 /** Which indexes may be asked: one that is being made anew knows too little, and would say "not here" of what is. */
 export class Wholeness {
   #mending: ReadonlySet<IndexName> = new Set()
-  /** Times that it was said which are being made anew. */
+  /** Times that others were being made anew than before. */
   #turns = 0
   /** Something was committed that an index did not take. */
   #isBehind = false
@@ -33,8 +33,10 @@ export class Wholeness {
   }
 
   set(mending: Iterable<IndexName>): void {
+    const before = this.#mending
     this.#mending = new Set(mending)
-    this.#turns++
+    const isSame = before.size === this.#mending.size && [...before].every((index) => this.#mending.has(index))
+    if (!isSame) this.#turns++
   }
 
   /** What is in the log could not be written to an index: no index is asked until it is. */

@@ -15,6 +15,8 @@ test('what was read of an index is taken only where it was whole from the beginn
   await expect(read(() => whole.set(['names']))).rejects.toMatchObject(refused)
   await expect(read(() => undefined)).rejects.toMatchObject(refused)
   whole.set([])
+  // An audit that found nothing to make anew.
+  expect(await read(() => whole.set([]))).toBe('read')
   const madeAnew = () => {
     whole.set(['names'])
     whole.set([])
