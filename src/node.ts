@@ -23,7 +23,6 @@ import type { PolicyClass } from './content/put-command.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
-import { isAppError } from './errors.ts'
 import { Feed } from './events/feed.ts'
 import { faultText } from './events/log-fault.ts'
 import { openReadLog } from './events/open-read-log.ts'
@@ -138,7 +137,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
     const waitMs = config.store.storeWaitMs
-    const told = logWatchLog(log, faultText)
+    const told = logWatchLog(log, faultText, () => nats.isClosed)
     const refusal = () => room.refusal('growth')
     const folded = await openFoldedLog(nats, { stream: eventStream, layout: config.layout, waitMs, refusal, ...told })
     opened.push(folded.close)
@@ -159,8 +158,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       joinLog: (peer) => sourcePeer(nats, config.layout, peer),
       ...{ folded, auditEveryMs: config.auditEveryMs, onRemade: folding.onRemade },
       onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
-      onTrouble: (err) =>
-        !isAppError(err, 'LOG_DAMAGED') && log.warn({ err, part: 'placement' }, 'placement met trouble'),
+      onTrouble: told.onPlacementTrouble,
     }
     if (config.placement.on) placement = await Placement.start(placementParts)
     else await announceStore(placementParts)

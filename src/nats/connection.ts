@@ -35,6 +35,8 @@ export interface Nats {
   readonly payloadBytesMax: number
   /** False while either connection is lost. */
   readonly connected: boolean
+  /** Whether `close` was called: that nothing works any more is no news then. */
+  readonly isClosed: boolean
   /** For good: what waits for an answer, and what is asked from now on, fails at once. */
   close(): Promise<void>
   /**
@@ -196,6 +198,9 @@ function assemble(
     payloadBytesMax: data.channel.payloadBytesMax,
     get connected() {
       return controlConnected && data.channel.connected && events.channel.connected
+    },
+    get isClosed() {
+      return closing !== undefined
     },
     close,
     closeIfAway: async () => {
