@@ -8,7 +8,7 @@ import { digestOf } from '../nats/log-identity.ts'
 import { BucketLooks } from './bucket-looks.ts'
 import { LogCheck } from './log-check.ts'
 import type { Names } from './names.ts'
-import { type Difference, indexes, recordOutcomes, type Verification, verifyIndex } from './rebuild.ts'
+import { type Difference, indexes, listAll, recordOutcomes, type Verification, verifyIndex } from './rebuild.ts'
 import type { IndexName } from './wholeness.ts'
 
 export interface IndexKeeperParts {
@@ -76,6 +76,9 @@ export class IndexKeeper {
     this.#log = new LogCheck({ nats, guard, waitMs, reader: names.reader })
     this.#looks = new BucketLooks(nats, names.buckets, waitMs)
     names.whole.logFault = () => guard.fault
+    names.whole.onLook = async (index) => {
+      for (const one of index === 'ipns' ? [index] : (['names', 'refs'] as const)) await this.#look(one)
+    }
     names.deleted.onDamage = () => {
       this.#isDue = true
       this.#wake?.()
@@ -171,6 +174,9 @@ export class IndexKeeper {
       remade.map(({ index }) => index),
       found,
     )
+    for (const index of ['names', 'ipns'] as const) {
+      if (doubted.includes(index) || remade.some((one) => one.index === index)) await listAll(names, index, signal)
+    }
     for (const { index } of remade) this.#damaged.delete(index)
     for (const index of doubted) this.#doubted.delete(index)
     this.#close()
@@ -220,8 +226,8 @@ export class IndexKeeper {
     const closed = [...this.#damaged.keys(), ...this.#doubted].filter(
       (index): index is IndexName => index !== 'outcomes' && index !== 'deleted',
     )
-    // References lead to names, and the other way round.
-    if (closed.includes('names')) closed.push('refs')
+    // References lead to names; and an entry is written behind its reference, so that it may lack where that was refused.
+    if (closed.includes('names') || closed.includes('refs')) closed.push('refs', 'names')
     this.#parts.names.whole.set(closed)
   }
 
@@ -263,15 +269,18 @@ export class IndexKeeper {
 
   /** Somebody dropped or sealed a bucket while it was in use, or another node is making it anew: it is asked once it was compared. */
   async #lookForGone(): Promise<void> {
-    for (const index of kept) {
-      if (this.#damaged.has(index)) continue
-      const { trouble, madeAnew } = await this.#looks.at(index)
-      if (trouble !== undefined) this.#suspect(index, trouble)
-      else if (madeAnew) {
-        this.#doubted.add(index)
-        this.#isDue = true
-        this.#close()
-      }
+    for (const index of kept) await this.#look(index)
+  }
+
+  async #look(index: Kept): Promise<void> {
+    if (this.#damaged.has(index)) return
+    const { trouble, madeAnew } = await this.#looks.at(index)
+    if (trouble !== undefined) this.#suspect(index, trouble)
+    else if (madeAnew) {
+      this.#doubted.add(index)
+      this.#isDue = true
+      this.#close()
+      this.#wake?.()
     }
   }
 }

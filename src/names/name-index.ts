@@ -29,7 +29,7 @@ export class NameIndex {
   readonly #space: string
   readonly #onIndexed: OnIndexed
   readonly #reach: Reach
-  readonly #whole: Pick<Wholeness, 'require' | 'during'>
+  readonly #whole: Pick<Wholeness, 'require' | 'during' | 'looking'>
 
   /** @param whole refuses while the index may not be asked */
   constructor(
@@ -37,7 +37,7 @@ export class NameIndex {
     space: string,
     onIndexed: OnIndexed,
     reach: Reach,
-    whole: Pick<Wholeness, 'require' | 'during'> = alwaysWhole,
+    whole: Pick<Wholeness, 'require' | 'during' | 'looking'> = alwaysWhole,
   ) {
     this.#reach = reach
     this.#whole = whole
@@ -81,7 +81,7 @@ export class NameIndex {
 
   /** In the order of their bytes. */
   namesOf(cid: CID, signal: AbortSignal): Promise<NameEntry[]> {
-    return this.#whole.during('refs', () => this.#namesOf(cid, signal))
+    return this.#whole.looking('refs', () => this.#namesOf(cid, signal))
   }
 
   async #namesOf(cid: CID, signal: AbortSignal): Promise<NameEntry[]> {

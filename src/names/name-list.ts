@@ -48,6 +48,11 @@ export class NameList {
     this.#watched.wrote(toBytes(name), present, seq)
   }
 
+  /** It is in the index, whatever was heard of it. */
+  hold(name: string): void {
+    this.#watched.hold(toBytes(name), true)
+  }
+
   caughtUp(signal: AbortSignal): Promise<void> {
     return this.#watched.caughtUp(this.#waitMs, signal)
   }

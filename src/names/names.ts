@@ -83,10 +83,10 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
   }
   const reader = new LogReader(nats, stream, { replicas, waitMs })
   const whole = new Wholeness()
-  const list = new NameList(nats, buckets.names, space, waitMs, (work) => whole.during('names', work))
+  const list = new NameList(nats, buckets.names, space, waitMs, (work) => whole.looking('names', work))
   const objects = new ObjectLog(reader, source)
   const deleted = new DeletedSet(nats, buckets.deleted, space, objects)
-  const ipnsList = new NameList(nats, buckets.ipns, space, waitMs, (work) => whole.during('ipns', work))
+  const ipnsList = new NameList(nats, buckets.ipns, space, waitMs, (work) => whole.looking('ipns', work))
   const ipns = new IpnsIndex(buckets.ipns, ipnsList, reader, source, whole.during)
   const onIndexed = (name: string, present: boolean, seq: number) => list.wrote(name, present, seq)
   const index = new NameIndex(buckets, space, onIndexed, reach, whole)

@@ -184,6 +184,13 @@ async function foldLog(
 export const foldWhole = (names: Names, signal: AbortSignal): Promise<Folded> =>
   foldLog(names, everyKey, { repair: false, signal })
 
+/** Lists know what their index has, also where it was made anew and its watch has not read it yet. */
+export async function listAll(names: Names, index: 'names' | 'ipns', signal: AbortSignal): Promise<void> {
+  const list = index === 'names' ? names.list : names.ipns.list
+  for (const value of (await present(names, index, everyKey, signal)).values())
+    list.hold((JSON.parse(value.toString('utf8')) as { name: string }).name)
+}
+
 const paceEvery = 1_024
 const everyKey: Part = { index: 0, count: 1 }
 
@@ -236,11 +243,7 @@ async function bring(names: Names, index: keyof IndexImage, key: string, image: 
   const value = image[index].get(key)
   const revision = value === undefined ? last : revisionIn(value)
   const bucket: KvBucket = names.buckets[index]
-  const { seq } = await writeRevision(bucket, `${names.source.space}.${key}`, revision, value, { force: true })
-  // The watch is behind this by some milliseconds: a list that is asked now has it all the same.
-  const list = index === 'names' ? names.list : index === 'ipns' ? names.ipns.list : undefined
-  const name = value === undefined ? undefined : (JSON.parse(value.toString('utf8')) as { name: string }).name
-  if (seq !== undefined && name !== undefined) list?.wrote(name, true, seq)
+  await writeRevision(bucket, `${names.source.space}.${key}`, revision, value, { force: true })
 }
 
 const revisionIn = (value: Buffer): number => (JSON.parse(value.toString('utf8')) as { revision: number }).revision

@@ -10,9 +10,10 @@ const indexNames: readonly IndexName[] = ['names', 'refs', 'ipns']
 export type During = <T>(index: IndexName, work: () => Promise<T>) => Promise<T>
 
 /** Where nobody makes it anew. */
-export const alwaysWhole: Pick<Wholeness, 'require' | 'during'> = {
+export const alwaysWhole: Pick<Wholeness, 'require' | 'during' | 'looking'> = {
   require: () => undefined,
   during: (_index, work) => work(),
+  looking: (_index, work) => work(),
 }
 
 /** Which indexes may be asked: one that is being made anew knows too little, and would say "not here" of what is. */
@@ -61,6 +62,18 @@ export class Wholeness {
     this.require(index)
     if (turn !== this.#turns) throw mendingNow(index)
     return found
+  }
+
+  /** Looks whether the bucket of an index is there, takes writes, and is the one that it was. */
+  onLook: (index: IndexName) => Promise<void> = async () => undefined
+
+  /**
+   * As `during`, for lists: what another node could not write to the index leaves no trace here, so its bucket is looked at first.
+   * @throws as `during`
+   */
+  readonly looking: During = async (index, work) => {
+    await this.onLook(index)
+    return this.during(index, work)
   }
 
   /** @throws AppError STORE_UNAVAILABLE; LOG_DAMAGED when it cannot be made anew */

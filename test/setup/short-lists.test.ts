@@ -6,11 +6,12 @@ import { startFullNode } from '../support/full-node.ts'
 
 const count = 20
 
-/** A node with names, and every list of it over HTTP and NATS, each with how many items make it whole. */
+/** Two nodes of a site with names, and every list of them over HTTP and NATS, each with how many items make it whole. */
 async function listsOfNode() {
   const { node, nats, token } = await startFullNode(onTestFinished, {
     env: { STOWAGE_KEYS_SECRET: 'a secret of some length' },
   })
+  const second = await startFullNode(onTestFinished, { nats, env: { STOWAGE_KEYS_SECRET: 'a secret of some length' } })
   const connection = await connect({ servers: nats.url })
   onTestFinished(() => connection.close())
   const { streams } = await jetstreamManager(connection)
@@ -46,7 +47,19 @@ async function listsOfNode() {
     },
   })
   const all = () => named
+  const atSecond = (path: string, field: string, whole: () => number) => ({
+    path: `second node: ${path}`,
+    field,
+    whole,
+    ask: async () => {
+      const reply = await fetch(`${second.node.apiUrl}/api/v1/${path}`, { headers })
+      return { status: reply.status, body: (await reply.json()) as Record<string, unknown> }
+    },
+  })
   const lists = [
+    atSecond('names', 'names', () => named),
+    atSecond(`names?cid=${cid}`, 'names', () => named),
+    atSecond('ipns', 'entries', () => 3),
     http('names', 'names', all),
     http('names?prefix=n-1&limit=1', 'names', () => 1),
     http(`names?cid=${cid}`, 'names', all),
