@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
+import { keepHashes } from './auth/kept-hashes.ts'
 import { settleSecrets } from './auth/settle.ts'
 import { type AdminToken, createAuth } from './auth/token.ts'
 import { cached } from './blocks/cached.ts'
@@ -22,7 +23,6 @@ import type { PolicyClass } from './content/put-command.ts'
 import { createIpnsResolver, ipnsPathOf } from './content/resolve-ipns.ts'
 import { openServing } from './content/serving.ts'
 import { createInspect } from './content/stat.ts'
-import { isAppError } from './errors.ts'
 import { Feed } from './events/feed.ts'
 import { faultText } from './events/log-fault.ts'
 import { openReadLog } from './events/open-read-log.ts'
@@ -137,7 +137,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     const pool = new BufferPool(MiB, Math.ceil(config.store.writeWindowBytes / MiB))
     const put = createPut({ blocks, limits, pool })
     const waitMs = config.store.storeWaitMs
-    const told = logWatchLog(log, faultText)
+    const told = logWatchLog(log, faultText, () => nats.isClosed)
     const refusal = () => room.refusal('growth')
     const folded = await openFoldedLog(nats, { stream: eventStream, layout: config.layout, waitMs, refusal, ...told })
     opened.push(folded.close)
@@ -146,6 +146,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
     opened.push(() => names.close())
     const folding = await startFolding(nats, { ...config, folded, names, waitMs, reach, signal, ...told })
     opened.push(folding.close)
+    if (reads !== undefined) folding.restoring('reads', reads)
     const { store } = config.layout
     const policyClass: PolicyClass = (content) => placement?.policyClassOf(content)
     const verbs = createVerbs({ put, get, blocks, log: eventLog, names, limits, store, policyClass, reach })
@@ -157,8 +158,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       joinLog: (peer) => sourcePeer(nats, config.layout, peer),
       ...{ folded, auditEveryMs: config.auditEveryMs, onRemade: folding.onRemade },
       onLoss: ({ root }, err) => log.error({ cid: root, err, part: 'placement' }, 'no whole copy is left'),
-      onTrouble: (err) =>
-        !isAppError(err, 'LOG_DAMAGED') && log.warn({ err, part: 'placement' }, 'placement met trouble'),
+      onTrouble: told.onPlacementTrouble,
     }
     if (config.placement.on) placement = await Placement.start(placementParts)
     else await announceStore(placementParts)
@@ -174,6 +174,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       ...{ dataDir: place.dataDir, embedded: place.server !== undefined, hashes, log },
       hasKeys: async () => (await names.keys.list(signal)).length > 0,
     })
+    folding.restoring('tokens', await keepHashes(hashes))
     const publishing = createPublishing({
       names,
       change: verbs.changeIpns,
@@ -201,7 +202,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
       { listen: config.gateway, hosts: config.hosts, limits: { ...limits, connectionsMax: connections.gateway } },
     )
     const urls = { gateway: '', api: '' }
-    const streams = watchStreams(nats, stored.buckets, domain)
+    const streams = watchStreams(nats, stored.buckets, domain, config)
     const status = () =>
       nodeStatus({
         ...{ version, layout: config.layout, dataDir: place.dataDir, urls, server: place.server, nats, durability },
@@ -245,12 +246,15 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ readAccess: config.apiBounds.readAccess, trustedProxies: config.hosts.trustedProxies },
       },
     )
+    opened.push(() => nats.closeIfAway())
     const grace = { graceMs: config.shutdownMs }
     const entrances: (() => Promise<void>)[] = [() => gateway.close(grace), () => api.close(grace)]
     // Together: none takes requests while another one finishes.
     opened.push(() => Promise.all(entrances.map((close) => close())))
     urls.gateway = urlOf(await gateway.listen())
     urls.api = urlOf(await api.listen())
+    const queue = await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax))
+    folding.restoring('queue', queue)
     const comms = await startComms(
       {
         ...{ verbs: { ...verbs, resolveIpns }, get: served.get },
@@ -260,7 +264,7 @@ export async function startNode(config: Config, parts: NodeParts): Promise<Runni
         ...{ why: surface?.why, objectStatus },
         gatewayUrl: () => urls.gateway,
         messaging: createMessaging(nats),
-        queue: await openWorkQueue(nats, config.layout, queueBounds(config.comms, place.server?.storeBytesMax)),
+        queue,
         deadLetters: createDeadLetterLog(eventLog, source),
         peerAnswers: placement?.peers.answers,
         log: log.child({ part: 'comms' }),

@@ -49,6 +49,21 @@ export function contextOf(request: FastifyRequest, reply: FastifyReply): Context
   }
 }
 
+/**
+ * The hook of routes that change something and remember no command: who sends an id counts on the same answer for the same id, and
+ * would not get it. @throws AppError REQUEST_INVALID
+ */
+export async function takesNoCommandId(request: FastifyRequest): Promise<void> {
+  if (commandId(request) === undefined) return
+  throw new AppError(
+    'REQUEST_INVALID',
+    'this takes no id of a command: what it does leaves no outcome that could be told again',
+    {
+      hint: 'leave out Stowage-Command-Id (Idempotency-Key); it may be asked again without harm',
+    },
+  )
+}
+
 /** Of a read: what is broken is left out, nothing is refused for it. */
 export function readContextOf({ headers }: FastifyRequest): ReadContext {
   return {

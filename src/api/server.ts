@@ -20,12 +20,12 @@ import { refuseTunnels } from '../lib/malformed-request.ts'
 import { checkOneHost } from '../lib/request-host.ts'
 import { Turns } from '../lib/turns.ts'
 import type { LimitHits } from '../observability/limits.ts'
-import type { Peers } from '../placement/peers.ts'
 import type { ProjectionVerbs } from '../placement/projections.ts'
 import { checkBodyHeaders } from './body-headers.ts'
 import { boundRequests } from './bounds.ts'
-import { needsToken, readsNeedToken } from './context.ts'
+import { needsToken, readsNeedToken, takesNoCommandId } from './context.ts'
 import { ownHostCheck } from './own-host.ts'
+import { type ApiPeers, addPeerRoutes } from './peer-routes.ts'
 import { addPlacementRoutes, type PlacementSurface, placementMethods } from './placement-surface.ts'
 import { refuseTokenInQuery } from './query.ts'
 import { checkPath, pathOf } from './request-path.ts'
@@ -38,10 +38,8 @@ import { type IpnsApi, ipnsPrefix, ipnsRoutes } from './routes/ipns.ts'
 import { keyPrefix, keyRoutes, publishHandler } from './routes/keys.ts'
 import { logRoutes } from './routes/log.ts'
 import { type Counted, metricsHandler } from './routes/metrics.ts'
-import { missingRoutes } from './routes/missing.ts'
 import { namePrefix, nameRoutes } from './routes/names.ts'
 import { type ObjectStatusOf, objectStatusHandler, statusPrefix } from './routes/object-status.ts'
-import { placementRoutes } from './routes/placement.ts'
 import { projectionPrefix, projectionRoutes } from './routes/projections.ts'
 import { type ScrubAccess, scrubRoutes } from './routes/scrub.ts'
 import { uploadHandler } from './routes/upload.ts'
@@ -81,8 +79,6 @@ export interface ApiParts {
   readonly metrics?: Counted
   readonly log: Pick<Logger, 'error'>
 }
-
-type ApiPeers = Pick<Peers, 'overview' | 'missing' | 'catchUp'>
 
 export interface ApiConfig {
   readonly listen: ListenConfig
@@ -192,6 +188,7 @@ const methods: readonly { readonly path: RegExp; readonly allow: string }[] = [
 function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig, closing: AbortSignal): void {
   const { verbs, feed, reads, isDeleted, propagation, get, inspect, auth, status, ready, log } = parts
   const withToken = { onRequest: needsToken(auth) }
+  const withoutId = { onRequest: [withToken.onRequest, takesNoCommandId] }
   const turns = new Turns(listsAtOnce)
   app.post('/api/v1/objects', withToken, uploadHandler(verbs, limits, propagation))
   app.get(
@@ -220,22 +217,22 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.get('/api/v1/keys', withToken, routes.list)
     app.post('/api/v1/keys', withToken, routes.create)
     app.post(`${keyPrefix}:label/export`, withToken, routes.export)
-    app.delete(`${keyPrefix}:label`, withToken, routes.remove)
+    app.delete(`${keyPrefix}:label`, withoutId, routes.remove)
   }
   if (parts.index !== undefined) {
     const index = indexRoutes(parts.index)
     app.post('/api/v1/index/verify', withToken, index.verify)
-    app.post('/api/v1/index/rebuild', withToken, index.rebuild)
+    app.post('/api/v1/index/rebuild', withoutId, index.rebuild)
   }
   if (parts.logMaintenance !== undefined) {
     const routes = logRoutes(parts.logMaintenance)
     app.get('/api/v1/log', withToken, routes.status)
-    app.post('/api/v1/log/accept-loss', withToken, routes.acceptLoss)
+    app.post('/api/v1/log/accept-loss', withoutId, routes.acceptLoss)
   }
   if (parts.scrub !== undefined) {
     const scrub = scrubRoutes(parts.scrub)
     app.get('/api/v1/scrub', scrub.status)
-    app.post('/api/v1/scrub', withToken, scrub.start)
+    app.post('/api/v1/scrub', withoutId, scrub.start)
   }
   if (parts.placement !== undefined) addPlacementRoutes(app, parts.placement, limits, withToken)
   if (parts.projections !== undefined) {
@@ -245,7 +242,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     app.put(`${projectionPrefix}/:id`, withToken, projections.put)
     app.delete(`${projectionPrefix}/:id`, withToken, projections.remove)
   }
-  if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, withToken)
+  if (parts.peers !== undefined) addPeerRoutes(app, parts.peers, [withToken, withoutId])
   app.get('/api/v1/status', async () => status())
   if (parts.objectStatus !== undefined) app.get(`${statusPrefix}:cid`, objectStatusHandler(parts.objectStatus))
   if (parts.metrics !== undefined) app.get('/metrics', metricsHandler(parts.metrics))
@@ -265,19 +262,6 @@ function addRoutes(app: FastifyInstance, parts: ApiParts, { limits }: ApiConfig,
     })
     return sendFailure(request, reply, failureOf(error))
   })
-}
-
-function addPeerRoutes(
-  app: FastifyInstance,
-  peers: ApiPeers,
-  withToken: { readonly onRequest: ReturnType<typeof needsToken> },
-): void {
-  const placement = placementRoutes(peers.overview)
-  app.get('/api/v1/placement', placement.summary)
-  app.get('/api/v1/placement.svg', placement.picture)
-  const routes = missingRoutes(peers)
-  app.get('/api/v1/missing', withToken, routes.look)
-  app.post('/api/v1/missing', withToken, routes.fetch)
 }
 
 function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply, { log, limitHits }: ApiParts) {

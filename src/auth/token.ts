@@ -94,6 +94,12 @@ export function createAuth(hashes: TokenHashes): Auth {
       // Hashes are compared, of equal length whatever was sent, in constant time.
       const given = Buffer.from(hashOf(token ?? ''))
       if (token !== undefined && expected !== undefined && timingSafeEqual(given, expected)) return admin
+      // Its bucket was deleted: whether this is the right one cannot be told, and is not denied for good.
+      if (token !== undefined && expected === undefined) {
+        throw new AppError('STORE_UNAVAILABLE', 'the token store holds no admin token', {
+          hint: 'a node that knows it writes it again within seconds; else set STOWAGE_TOKEN and start the node again',
+        })
+      }
       throw new AppError('UNAUTHORIZED', 'this needs the admin token', {
         hint: 'send it as "Authorization: Bearer <token>"; it lies in admin.token in the data folder of the node',
       })

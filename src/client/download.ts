@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { chmod, lutimes, mkdir, rm, symlink } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import { AppError } from '../errors.ts'
+import { AppError, isAppError, statusOf } from '../errors.ts'
 import { renameDurably, syncPath } from '../lib/durable-file.ts'
 import { mapAhead } from '../lib/streams.ts'
 import type { Client } from './client.ts'
@@ -11,6 +11,7 @@ import { fileError } from './local-tree.ts'
 import { mergeTree } from './merge-tree.ts'
 import { checkFileName, type OutputPlace } from './output-place.ts'
 import type { EntryReply, StatReply } from './replies.ts'
+import { SyncBatches } from './sync-batches.ts'
 import { partFile, putInPlace, writeNew, writeOutput } from './write-output.ts'
 
 export interface DownloadOptions {
@@ -26,9 +27,15 @@ export interface Downloaded {
 /** What both a stat and an entry say of a node. */
 type Source = Pick<EntryReply, 'cid' | 'kind' | 'size' | 'mode' | 'mtime' | 'target'>
 
+/** How something is read: by its CID, which is the shortest way, or by the way from the root of the download, where the two differ. */
+interface Way {
+  readonly path: ClientPath
+  readonly fromRoot: ClientPath
+}
+
 interface WantedFile {
   readonly source: Source
-  readonly path: ClientPath
+  readonly way: Way
   readonly file: string
 }
 
@@ -111,6 +118,8 @@ class Run {
   readonly #call: DownloadOptions
   readonly #underWay = new Set<Promise<void>>()
   readonly #links: { readonly file: string; readonly source: Source }[] = []
+  /** A mode may take away what a sync needs: last of all. */
+  readonly #written = new SyncBatches<Source>(({ file, about }) => restore(file, about))
   /** Deepest last. */
   readonly #directories: { readonly file: string; readonly source: Source }[] = []
 
@@ -123,8 +132,10 @@ class Run {
 
   async fetch(source: Source, path: ClientPath, file: string): Promise<void> {
     if (source.kind === 'symlink') this.#links.push({ file, source })
-    else if (source.kind === 'directory') await this.#drain(this.#directory(source, path, file, 0))
-    else await this.#file(source, path, file)
+    else if (source.kind === 'directory') await this.#drain(this.#directory(source, { path, fromRoot: path }, file, 0))
+    else await this.#file(source, { path, fromRoot: path }, file)
+    // Nothing gets its name before all of it is on the disk.
+    await this.#written.flush()
     for (const link of this.#links) await this.#symlink(link.source, link.file)
     // What is renamed next must not come before what is in it, should the machine stop.
     for (const directory of this.#directories) await syncPath(directory.file)
@@ -137,8 +148,8 @@ class Run {
   }
 
   async #drain(files: AsyncIterable<WantedFile>): Promise<void> {
-    const fetched = mapAhead(files, filesAhead, ({ source, path, file }) => {
-      const fetching = this.#file(source, path, file)
+    const fetched = mapAhead(files, filesAhead, ({ source, way, file }) => {
+      const fetching = this.#file(source, way, file)
       this.#underWay.add(fetching)
       return fetching.finally(() => this.#underWay.delete(fetching))
     })
@@ -153,29 +164,47 @@ class Run {
   }
 
   /** Makes the folders and gives out the files, so that they are fetched side by side across folders. */
-  async *#directory(source: Source, path: ClientPath, file: string, depth: number): AsyncGenerator<WantedFile> {
+  async *#directory(source: Source, way: Way, file: string, depth: number): AsyncGenerator<WantedFile> {
     if (depth > depthMax) throw new AppError('DAG_INVALID', `the directories are more than ${depthMax} deep`)
     await mkdir(file)
     this.#directories.push({ file, source })
-    for await (const entry of this.#client.list(path, this.#call)) {
+    for await (const entry of this.#entries(way)) {
       checkFileName(entry.name)
       const child = join(file, entry.name)
       if (entry.kind === 'symlink') this.#links.push({ file: child, source: entry })
-      else if (entry.kind === 'directory') yield* this.#directory(entry, below(path, entry), child, depth + 1)
-      else yield { source: entry, path: below(path, entry), file: child }
+      else if (entry.kind === 'directory') yield* this.#directory(entry, below(way, entry), child, depth + 1)
+      else yield { source: entry, way: below(way, entry), file: child }
     }
   }
 
-  async #file(source: Source, path: ClientPath, file: string): Promise<void> {
-    const { bytes: announced, content } = await this.#client.read(path, {
-      ...this.#call,
-      raw: source.kind === 'node',
-    })
-    const bytes = await writeNew(file, content)
+  /** What is not there is asked for from the root: only that tells a part which was never put, or a copy that is away, from what nobody knows. */
+  async *#entries({ path, fromRoot }: Way): AsyncGenerator<EntryReply> {
+    try {
+      yield* this.#client.list(path, this.#call)
+    } catch (error) {
+      if (path === fromRoot || !isAbsent(error)) throw error
+      await this.#client.stat(fromRoot, this.#call)
+      throw error
+    }
+  }
+
+  async #read(source: Source, { path, fromRoot }: Way) {
+    const options = { ...this.#call, raw: source.kind === 'node' }
+    try {
+      return await this.#client.read(path, options)
+    } catch (error) {
+      if (path === fromRoot || !isAbsent(error)) throw error
+      return await this.#client.read(fromRoot, options)
+    }
+  }
+
+  async #file(source: Source, way: Way, file: string): Promise<void> {
+    const { bytes: announced, content } = await this.#read(source, way)
+    const bytes = await writeNew(file, content, { sync: false })
     checkWhole(source, bytes, announced)
-    await restore(file, source)
     this.files++
     this.bytes += bytes
+    await this.#written.add({ file, bytes, about: source })
   }
 
   async #symlink(source: Source, file: string): Promise<void> {
@@ -189,10 +218,14 @@ class Run {
   }
 }
 
-/** By its CID, which is the shortest way; below a name by the name, which is what is read. */
-function below(path: ClientPath, entry: EntryReply): ClientPath {
-  return path.name === undefined ? rootPath(entry) : { ...path, segments: [...path.segments, entry.name] }
+/** By its CID; below a name by the name, which is what is read. */
+function below({ fromRoot: above }: Way, entry: EntryReply): Way {
+  const fromRoot = { ...above, segments: [...above.segments, entry.name] }
+  return { fromRoot, path: above.name === undefined ? rootPath(entry) : fromRoot }
 }
+
+/** Of plain text only the status tells which failure it is. */
+const isAbsent = (error: unknown): boolean => isAppError(error) && statusOf[error.code] === 404
 
 function rootPath(source: Source): ClientPath {
   return { cid: source.cid, segments: [] }

@@ -41,7 +41,7 @@ export async function writeOutput(
     if (place.isStream) return await writeStream(file, content, signal)
     const part = partFile(file)
     try {
-      const bytes = await writeNew(part, content, mode)
+      const bytes = await writeNew(part, content, { mode })
       signal.throwIfAborted()
       await putInPlace(part, place)
       return bytes
@@ -53,12 +53,19 @@ export async function writeOutput(
   }
 }
 
-/** Writes a file that must not be there yet, and syncs it. `wx` never opens what is there, so it never follows a link. */
-export async function writeNew(file: string, content: AsyncIterable<Uint8Array>, mode = 0o666): Promise<number> {
+/**
+ * Writes a file that must not be there yet, and syncs it, unless the caller does that later (`sync: false`). `wx` never opens what is
+ * there, so it never follows a link.
+ */
+export async function writeNew(
+  file: string,
+  content: AsyncIterable<Uint8Array>,
+  { mode = 0o666, sync = true }: { readonly mode?: number; readonly sync?: boolean } = {},
+): Promise<number> {
   const handle = await open(file, 'wx', mode)
   try {
     const bytes = await writeAll(handle, content)
-    await handle.sync()
+    if (sync) await handle.sync()
     return bytes
   } finally {
     await handle.close()

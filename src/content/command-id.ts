@@ -4,6 +4,7 @@ import { canonicalJson, type Json } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
 import type { NameExpectation } from '../names/name-entry.ts'
 import type { Recorded } from './command-log.ts'
+import { fitsOlder } from './older-command.ts'
 
 // The id of a command stands for one thing: what one principal asked for. Whoever uses it for anything else is told so, and
 // never gets the outcome of the first.
@@ -38,18 +39,20 @@ export function askedExpectation(expect: NameExpectation): Json {
 
 /**
  * Whether the command that left these events asked for the same, for the same principal. Events of older versions do not say
- * what was asked: of those the principal alone counts, and the kind (`outcome.ts`).
- * @param digest of this command; called only where it is needed @throws AppError COMMAND_ID_TAKEN; what `digest` throws
+ * what was asked: of those all that they show has to fit (`older-command.ts`).
+ * @param asked of this command; called only where it is needed @throws AppError COMMAND_ID_TAKEN; what `asked` throws
  */
 export async function checkSame(
   events: readonly Recorded[],
-  { principal }: Pick<Context, 'principal'>,
-  digest: () => Promise<string>,
+  context: Pick<Context, 'principal' | 'owner'>,
+  asked: () => Promise<Json>,
 ): Promise<void> {
   const first = events[0]?.event
-  if (first === undefined || first.authid !== principal) throw idTaken()
-  const { asked } = first.data
-  if (asked !== undefined && asked !== (await digest())) throw idTaken()
+  if (first === undefined || first.authid !== context.principal) throw idTaken()
+  const { asked: digest } = first.data
+  const isSame =
+    digest === undefined ? fitsOlder(events, context, await asked()) : digest === askedDigest(context, await asked())
+  if (!isSame) throw idTaken()
 }
 
 export function idTaken(): AppError {

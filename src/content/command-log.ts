@@ -71,20 +71,21 @@ export class CommandLog {
   async carryOut(context: Context, plan: CommandPlan): Promise<Carried> {
     checkCommandId(context.id)
     const { asked, signal, work } = plan
-    let digest: Promise<string> | undefined
-    const digestNow = () => {
-      digest ??= (async () => askedDigest(context, await asked()))()
-      return digest
+    let known: Promise<Json> | undefined
+    const askedNow = () => {
+      known ??= (async () => asked())()
+      return known
     }
     const repeat = async (events: readonly Recorded[]): Promise<Carried> => {
-      await checkSame(events, context, digestNow)
+      await checkSame(events, context, askedNow)
       return { events, repeated: true }
     }
     const earlier = context.fresh === true ? undefined : await this.#find(context, signal)
     if (earlier === undefined) this.#log.throwIfDamaged()
     try {
       if (earlier !== undefined) return await repeat(earlier)
-      const commit: Commit = async (steps, reached) => this.commit(context, steps, reached, await digestNow())
+      const commit: Commit = async (steps, reached) =>
+        this.commit(context, steps, reached, askedDigest(context, await askedNow()))
       return { events: await work(commit), repeated: false }
     } catch (error) {
       return await this.#afterFailure(context, plan, error, repeat)
@@ -144,12 +145,16 @@ export class CommandLog {
     await Promise.allSettled([...this.#failures])
   }
 
-  /** What is committed is done, whatever becomes of the indexes: the projector brings them up. */
+  /** What is committed is done, whatever becomes of the indexes: the projector brings them up, and until then none is asked. */
   async #index(recorded: readonly Recorded[], steps: readonly Step[]): Promise<void> {
     const writes = recorded.flatMap(({ effects }, at) =>
       effects.map((effect) => this.#names.apply(effect, steps[at]?.wasAbsent)),
     )
-    for (const outcome of await Promise.allSettled(writes)) if (outcome.status === 'rejected') this.leftToProjector++
+    for (const outcome of await Promise.allSettled(writes)) {
+      if (outcome.status === 'fulfilled') continue
+      this.leftToProjector++
+      this.#names.whole.fellBehind()
+    }
   }
 
   /** What the command with this id led to, whoever sent it. */

@@ -1,5 +1,7 @@
-import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
+import type { Abortable } from '../blocks/blockstore.ts'
+import type { DagSource } from '../dag/open-links.ts'
 import type { PathOptions } from '../dag/path.ts'
+import type { DagLimits } from '../dag/target.ts'
 import { AppError } from '../errors.ts'
 import type { EventLog } from '../events/log.ts'
 import { passBy, type Reach } from '../lib/crash-point.ts'
@@ -21,10 +23,10 @@ import type { IsDeleted, Verbs } from './verbs.ts'
 export interface VerbParts {
   readonly put: Put
   readonly get: Pick<Get, 'open'>
-  readonly blocks: Pick<Blockstore, 'has'>
+  readonly blocks: DagSource
   readonly log: EventLog
   readonly names: Names
-  readonly limits: PathOptions
+  readonly limits: PathOptions & DagLimits
   /** That takes puts: an event says where the content lies. Undefined = it is not said. */
   readonly store?: string | undefined
   /** Undefined: announcements do not say under which rule content falls. */
@@ -67,7 +69,8 @@ export function createVerbs(given: VerbParts): RunningVerbs {
         throw new AppError('REQUEST_INVALID', `limit is not between 1 and ${pageNamesMax}`)
       }
       const page = await names.list.page(prefix, limit, cursor, signal)
-      const entries = await names.index.getMany(page.names, signal)
+      const found = await names.index.getMany(page.names, signal)
+      const entries = found.length < page.names.length ? await withLacking(names, page.names, found, signal) : found
       return { names: entries, ...(page.next === undefined ? {} : { next: page.next }) }
     },
     namesOf: (cid, { signal }) => names.index.namesOf(cid, signal),
@@ -77,6 +80,20 @@ export function createVerbs(given: VerbParts): RunningVerbs {
       await log.idle()
     },
   }
+}
+
+/** What the list knows and the index does not was removed this moment, or another node makes the index anew: the log tells. */
+async function withLacking(names: Names, all: readonly string[], found: readonly NameEntry[], signal: AbortSignal) {
+  const known = new Map(found.map((entry) => [entry.name, entry]))
+  const heads = await names.log.heads(
+    all.filter((name) => !known.has(name)),
+    signal,
+  )
+  for (const { name, version } of heads) {
+    const entry = entryOfVersion(name, version)
+    if (entry !== undefined) known.set(name, entry)
+  }
+  return all.flatMap((name) => known.get(name) ?? [])
 }
 
 /** @throws AppError NAME_INVALID | NAME_NOT_FOUND */

@@ -12,7 +12,9 @@ import {
 import * as Digest from 'multiformats/hashes/digest'
 import type { Abortable } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
+import type { Context } from '../events/envelope.ts'
 import type { KeyStore, StoredKey } from '../names/key-store.ts'
+import { askedDigest, eventIdOf, idTaken } from './command-id.ts'
 import { keyNameOf } from './ipns-name.ts'
 import { ed25519Protobuf } from './ipns-public-key.ts'
 
@@ -29,12 +31,24 @@ export interface Signer {
   sign(bytes: Uint8Array): Uint8Array
 }
 
+/** A key, and whether the same command had made it before. */
+export interface MadeKey extends KeyInfo {
+  readonly repeated: boolean
+}
+
+export interface Making extends Abortable {
+  /** Makes it once, however often it is asked: its id stands for what it asks, as those of commands in the log do. */
+  readonly context: Context
+}
+
 /** Ed25519 keys that sign IPNS records here. They leave a node only by `export`. */
 export interface IpnsKeys {
-  /** @throws AppError REQUEST_INVALID (the label; no secret), REVISION_CONFLICT (there is one of this label) */
-  generate(label: string, options: Abortable): Promise<KeyInfo>
+  /**
+   * @throws AppError REQUEST_INVALID (the label; no secret), REVISION_CONFLICT (there is one of this label), COMMAND_ID_TAKEN
+   */
+  generate(label: string, options: Making): Promise<MadeKey>
   /** @param pem PKCS#8, not encrypted @throws as generate; REQUEST_INVALID for what is no Ed25519 key */
-  import(label: string, pem: string, options: Abortable): Promise<KeyInfo>
+  import(label: string, pem: string, options: Making): Promise<MadeKey>
   /** PKCS#8 in PEM, not encrypted. @throws AppError NAME_NOT_FOUND */
   export(label: string, options: Abortable): Promise<string>
   list(options: Abortable): Promise<readonly KeyInfo[]>
@@ -52,13 +66,15 @@ export interface IpnsKeysParts {
   readonly secret: string | undefined
   /** Makes equal secrets of different domains unlike. */
   readonly domain: string
+  /** Whether a command of the log had this id. */
+  readonly isIdUsed?: (id: string, signal: AbortSignal) => Promise<boolean>
 }
 
 const nonceBytes = 12
 const tagBytes = 16
 const cipher = 'aes-256-gcm'
 
-export function createIpnsKeys({ store, secret, domain }: IpnsKeysParts): IpnsKeys {
+export function createIpnsKeys({ store, secret, domain, isIdUsed = async () => false }: IpnsKeysParts): IpnsKeys {
   let sealingKey: Buffer | undefined
   /** Slow on purpose (a secret may be a password), so made once, when it is needed. */
   const unlocked = (): Buffer => {
@@ -71,11 +87,30 @@ export function createIpnsKeys({ store, secret, domain }: IpnsKeysParts): IpnsKe
     return sealingKey
   }
 
-  async function add(label: string, key: KeyObject, { signal }: Abortable): Promise<KeyInfo> {
-    const name = nameOf(key)
-    const time = new Date().toISOString()
-    const sealed = seal(unlocked(), key.export({ format: 'der', type: 'pkcs8' }), label, name)
-    if (await store.add({ label, name, sealed, time }, signal)) return { label, name, time }
+  /** @param imported undefined = any key will do, and one is made */
+  async function make(label: string, imported: KeyObject | undefined, { context, signal }: Making): Promise<MadeKey> {
+    const secretNow = unlocked()
+    const id = eventIdOf(context)
+    const asked = askedDigest(context, { verb: 'key', label, name: imported === undefined ? null : nameOf(imported) })
+    const before = async (): Promise<MadeKey | undefined> => {
+      if (context.fresh === true) return undefined
+      const made = await store.madeBy(id, signal)
+      if (made === undefined) return undefined
+      if (made.command?.asked !== asked) throw idTaken()
+      return { label: made.label, name: made.name, time: made.time, repeated: true }
+    }
+    const earlier = await before()
+    if (earlier !== undefined) return earlier
+    if (context.fresh !== true && (await isIdUsed(id, signal))) throw idTaken()
+    const key = imported ?? generateKeyPairSync('ed25519').privateKey
+    const [name, time] = [nameOf(key), new Date().toISOString()]
+    const sealed = seal(secretNow, key.export({ format: 'der', type: 'pkcs8' }), label, name)
+    const command = context.fresh === true ? {} : { command: { id, asked } }
+    if (await store.add({ label, name, sealed, time, ...command }, signal))
+      return { label, name, time, repeated: false }
+    // The same command may have been faster, here or at another node.
+    const meanwhile = await before()
+    if (meanwhile !== undefined) return meanwhile
     throw new AppError('REVISION_CONFLICT', `there is a key ${label} already`, { hint: 'choose another name for it' })
   }
 
@@ -87,11 +122,11 @@ export function createIpnsKeys({ store, secret, domain }: IpnsKeysParts): IpnsKe
     usable: secret !== undefined,
     generate: async (label, options) => {
       checkLabel(label)
-      return add(label, generateKeyPairSync('ed25519').privateKey, options)
+      return make(label, undefined, options)
     },
     import: async (label, pem, options) => {
       checkLabel(label)
-      return add(label, readPem(pem), options)
+      return make(label, readPem(pem), options)
     },
     export: async (label, options) => (await open(label, options)).export({ format: 'pem', type: 'pkcs8' }).toString(),
     list: async ({ signal }) => (await store.list(signal)).map(({ label, name, time }) => ({ label, name, time })),

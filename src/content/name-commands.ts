@@ -1,5 +1,7 @@
 import { CID } from 'multiformats/cid'
 import type { Abortable } from '../blocks/blockstore.ts'
+import type { DagSource } from '../dag/open-links.ts'
+import type { DagLimits } from '../dag/target.ts'
 import { AppError, isAppError } from '../errors.ts'
 import type { Json } from '../events/canonical.ts'
 import type { Context } from '../events/envelope.ts'
@@ -18,9 +20,12 @@ import { checkMediaType } from './media-type.ts'
 import { checkExpectation, contentOf, nameNotFound, removeStep, setStep, showHeads } from './name-plan.ts'
 import { nameOutcome } from './outcome.ts'
 import type { NameOutcome } from './verbs.ts'
+import { requireWhole } from './whole-root.ts'
 
 export interface NameCommandParts {
   readonly get: Pick<Get, 'open'>
+  readonly blocks: DagSource
+  readonly limits: DagLimits
   readonly names: Names
   readonly commands: CommandLog
   readonly reach: Reach
@@ -62,7 +67,7 @@ export function createDecide(names: Names): Decide {
 }
 
 export function createNameCommands(parts: NameCommandParts, decide: Decide) {
-  const { get, names, commands, reach } = parts
+  const { get, names, commands, blocks, limits, reach } = parts
 
   async function carryOut(
     context: Context,
@@ -170,12 +175,13 @@ export function createNameCommands(parts: NameCommandParts, decide: Decide) {
 
   /**
    * Content bytes of what the CID names; null for a directory.
-   * @throws AppError BLOCK_NOT_FOUND | OBJECT_DELETED | CID_INVALID
+   * @throws AppError BLOCK_NOT_FOUND | OBJECT_DELETED | CID_INVALID | REQUEST_INVALID (a part)
    */
   async function sizeOf(text: string, options: Abortable): Promise<number | null> {
     const cid = parsed(text)
     if (await isOutOfView(names, cid, options.signal)) throw objectDeleted(cid)
     const target = await get.open({ root: cid, segments: [] }, options)
+    await requireWhole(cid, { objects: names.objects, blocks, limits }, options)
     return target.kind === 'directory' ? null : Number(target.size)
   }
 }

@@ -23,7 +23,8 @@ export interface PublishingParts extends Omit<PublisherParts, 'keys'> {
 
 export function createPublishing({ secret, sweepMs, onFailure, ...parts }: PublishingParts): Publishing {
   const { names } = parts
-  const keys = createIpnsKeys({ store: names.keys, secret, domain: names.source.domain })
+  const isIdUsed = async (id: string, signal: AbortSignal) => (await names.outcomes.find(id, signal)) !== undefined
+  const keys = createIpnsKeys({ store: names.keys, secret, domain: names.source.domain, isIdUsed })
   const publisher = createIpnsPublisher({ ...parts, keys })
   if (!keys.usable) return { keys, publisher, namesChanged: () => undefined, close: async () => undefined }
   const bindings = names.watchBindings()

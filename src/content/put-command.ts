@@ -15,6 +15,7 @@ import { putOutcome } from './outcome.ts'
 import type { Abortable, Put, PutResult } from './put.ts'
 import { digested, type Stored, storeUpload } from './store-upload.ts'
 import type { OutcomeOf, PutNamed, Upload, Verbs } from './verbs.ts'
+import { namedWholeOnly } from './whole-root.ts'
 
 export interface PutCommandParts {
   readonly put: Put
@@ -57,7 +58,9 @@ export function createPutCommand(
     checkMediaType(options.mediaType)
     const { upload, bytesDigest } = digested(given)
     if (name !== undefined && isPartial(upload)) {
-      throw new AppError('REQUEST_INVALID', 'a partial CAR cannot be named: a name stands for content that is all here')
+      throw new AppError('REQUEST_INVALID', `a partial CAR cannot be named: ${namedWholeOnly}`, {
+        hint: 'import it without a name, and name its root once all of it is here',
+      })
     }
     let result: Stored | undefined
     const { events, repeated } = await commands.carryOut(context, {

@@ -166,7 +166,14 @@ class Wholeness {
       return work()
     } catch (cause) {
       const isUnreadable = isAppError(cause, 'DAG_INVALID')
-      if (!isUnreadable && !isAppError(cause, 'LIMIT_EXCEEDED')) throw cause
+      const isRefused = isAppError(cause, 'CID_INVALID')
+      if (!isUnreadable && !isRefused && !isAppError(cause, 'LIMIT_EXCEEDED')) throw cause
+      if (!this.#partial && isRefused) {
+        throw new AppError('CAR_INVALID', `${what} leads to a CID that no read takes: ${cause.message}`, {
+          cause,
+          hint: 'put what is longer into a block of its own, and link to that',
+        })
+      }
       if (!this.#partial && !isUnreadable) throw cause
       if (!this.#partial) {
         throw new AppError(

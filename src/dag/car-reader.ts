@@ -1,5 +1,5 @@
 import { CID } from 'multiformats/cid'
-import { checkCid } from '../blocks/block.ts'
+import { checkCid, identityBytesMax } from '../blocks/block.ts'
 import { type Abortable, blockBytesMax } from '../blocks/blockstore.ts'
 import { AppError } from '../errors.ts'
 import { ByteReader } from '../lib/byte-reader.ts'
@@ -19,8 +19,10 @@ export interface CarReader {
   close(): Promise<void>
 }
 
-/** A section's length and CID: varint of <= 9 bytes, and a CID of four such and a digest of <= 128 bytes. */
-const prefixBytesMax = 9 + 4 * 9 + 128
+/** Of a block's CID; that of an identity CID is the longest. */
+const digestBytesMax = identityBytesMax
+/** A section's length and CID: varint of <= 9 bytes, and a CID of four such and a digest. */
+const prefixBytesMax = 9 + 4 * 9 + digestBytesMax
 const cidBytesMax = prefixBytesMax - 9
 
 /**
@@ -99,8 +101,8 @@ function cidLength(bytes: Uint8Array, sectionBytes: number, block: number): numb
   }
   const { size, digestSize, version } = inspected
   if (size > sectionBytes) throw invalidCar(`block ${block} is shorter than its CID`)
-  if (digestSize > 128)
-    throw invalidCar(`block ${block} has a CID with a digest of ${digestSize} bytes; the limit is 128`)
+  if (digestSize > digestBytesMax)
+    throw invalidCar(`block ${block} has a CID with a digest of ${digestSize} bytes; the limit is ${digestBytesMax}`)
   // A CIDv0 is a bare sha2-256 multihash: 0x12, 32, digest.
   if (version === 0 && (bytes[0] !== 0x12 || digestSize !== 32)) throw invalidCar(`block ${block} has no valid CID`)
   if (size > bytes.byteLength) throw invalidCar(`the CAR ends in the CID of block ${block}`)

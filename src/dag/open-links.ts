@@ -1,6 +1,6 @@
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
-import { type HashedBlock, isIdentity, multihashKey } from '../blocks/block.ts'
+import { checkCid, type HashedBlock, isIdentity, multihashKey } from '../blocks/block.ts'
 import type { Abortable, Blockstore } from '../blocks/blockstore.ts'
 import { mapAhead } from '../lib/streams.ts'
 import { MiB } from '../lib/units.ts'
@@ -35,7 +35,7 @@ export class OpenLinks {
   readonly #met = new Set<string>()
   #hasOverflowed = false
 
-  /** @throws AppError DAG_INVALID for a root that carries bytes which cannot be decoded */
+  /** @throws AppError DAG_INVALID for a root that carries bytes which cannot be decoded; CID_INVALID as `meet` */
   constructor(roots: readonly CID[], openMax = trackedMax) {
     this.#roots = roots
     this.#openMax = openMax
@@ -44,12 +44,13 @@ export class OpenLinks {
 
   /**
    * What the block links to is wanted, the block itself no more.
-   * @throws AppError DAG_INVALID | LIMIT_EXCEEDED for a block whose links cannot be told; then it leads nowhere
+   * @throws AppError DAG_INVALID | LIMIT_EXCEEDED for a block whose links cannot be told, CID_INVALID for a link that no read takes; then it
+   * leads nowhere
    */
   meet({ cid, bytes }: HashedBlock): void {
     if (this.#hasOverflowed) {
       // Read again from the store later: here it is only judged.
-      linksOf(cid, bytes, { nodeLinksMax: importLinksMax })
+      linkedFrom(cid, bytes)
       return
     }
     const key = keyOf(cid)
@@ -76,8 +77,19 @@ export class OpenLinks {
   }
 
   #follow(cid: CID, bytes: Uint8Array): void {
-    for (const link of linksOf(cid, bytes, { nodeLinksMax: importLinksMax })) this.#want(link.cid)
+    for (const link of linkedFrom(cid, bytes)) this.#want(link)
   }
+}
+
+/**
+ * What a block links to. An identity CID carries its block, so whether there is one that reads take is told here.
+ * @throws AppError as `linksOf`; CID_INVALID for a link to an identity CID beyond the limit
+ */
+function linkedFrom(cid: CID, bytes: Uint8Array): readonly CID[] {
+  return linksOf(cid, bytes, { nodeLinksMax: importLinksMax }).map((link) => {
+    if (isIdentity(link.cid)) checkCid(link.cid)
+    return link.cid
+  })
 }
 
 const keyOf = (cid: CID): string => `${cid.code}:${multihashKey(cid)}`
@@ -107,7 +119,7 @@ export async function* missingBelow(
   const below = ({ cid, bytes }: { readonly cid: CID; readonly bytes: Uint8Array }): readonly CID[] => {
     if (isGap(bytes)) return []
     try {
-      return linksOf(cid, bytes, { nodeLinksMax: importLinksMax }).map((link) => link.cid)
+      return linkedFrom(cid, bytes)
     } catch (error) {
       onUnreadable(cid, error)
       return []

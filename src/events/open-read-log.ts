@@ -23,6 +23,7 @@ export async function openReadLog(
 ): Promise<EventReadLog | undefined> {
   if (!reads.on) return undefined
   const bytesMax = Math.floor(Math.min(reads.bytesMax, storeBytesMax * storeShareMax))
-  await openReadStream(nats, layout, { ...reads, bytesMax })
-  return new EventReadLog({ nats, source, hasRoom })
+  const makeAnew = async () => void (await openReadStream(nats, layout, { ...reads, bytesMax }))
+  await makeAnew()
+  return new EventReadLog({ nats, source, hasRoom, makeAnew })
 }

@@ -13,6 +13,8 @@ export interface ReadLogParts {
   readonly source: EventSource
   /** Reads that wait in memory; more are dropped, and counted. */
   readonly pendingMax?: number
+  /** Makes the stream where somebody has deleted it. */
+  readonly makeAnew?: () => Promise<void>
   /** False while a record could fill up the store; the read is dropped then, and counted. */
   readonly hasRoom?: () => boolean
 }
@@ -45,6 +47,7 @@ export class EventReadLog {
   readonly #templates: ReadTemplates
   readonly #pendingMax: number
   readonly #hasRoom: () => boolean
+  readonly #makeAnew: () => Promise<void>
   readonly #closing = new AbortController()
   readonly #buffers = new BufferPool(framesBytes, framesPerRunMax)
   /** Oldest first. Those of a run that is under way are among them. */
@@ -59,7 +62,8 @@ export class EventReadLog {
   #flushing: Promise<void> | undefined
   #reporter: NodeJS.Timeout | undefined
 
-  constructor({ nats, source, pendingMax, hasRoom = () => true }: ReadLogParts) {
+  constructor({ nats, source, pendingMax, hasRoom = () => true, makeAnew = async () => undefined }: ReadLogParts) {
+    this.#makeAnew = makeAnew
     this.#hasRoom = hasRoom
     this.#nats = nats
     this.#source = source
@@ -95,6 +99,14 @@ export class EventReadLog {
   #drop(count: number): void {
     if (this.#dropped === 0) this.#droppedSince = Date.now()
     this.#dropped += count
+  }
+
+  /** Its stream was deleted. @returns how it is now @throws AppError STORE_UNAVAILABLE */
+  async restore(): Promise<string> {
+    await this.#makeAnew()
+    // Sequences begin again.
+    this.#lastSequence = 0
+    return 'it is there again, empty, and takes reads'
   }
 
   /** Writes what is left, within two seconds. @returns how many reads were lost with it */

@@ -81,11 +81,16 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   for (const folder of new Set([dirname(to), dirname(from)])) await syncPath(folder)
 }
 
-/** Waits until a file's bytes, or the names in a folder, are on the disk. @throws the system's error, like EIO */
+/** Waits until the bytes of a file that was written here are on the disk. @throws the system's error, like EIO */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  await handle.sync().finally(() => handle.close())
+}
+
+/** As `syncFile`, of the names in a folder too, and where that cannot be done it is not. @throws the system's error, like EIO */
 export async function syncPath(path: string): Promise<void> {
   try {
-    const handle = await open(path, 'r')
-    await handle.sync().finally(() => handle.close())
+    await syncFile(path)
   } catch (error) {
     if (!isUnsyncable(error)) throw error
   }

@@ -169,7 +169,12 @@ export class DeletedSet {
       const standing = standingOfObject(await this.#log.lifeOf(CID.parse(first.cid), heard, neverAborted))
       if (standing === undefined || standing.revision === written) return
       const { revision, deleted } = standing
-      const { seq } = await writeRevision(this.#bucket, key, revision, deleted ? deletedBytes(standing) : undefined)
+      const value = deleted ? deletedBytes(standing) : undefined
+      const { seq } = await writeRevision(this.#bucket, key, revision, value).catch(async (error: unknown) => {
+        // What was deleted is out of view all the same, here at once.
+        await this.#hold(root, CID.parse(first.cid), neverAborted)
+        throw error
+      })
       if (seq === undefined) return
       this.#watched.wrote(root, deleted, seq)
       if (!deleted) return

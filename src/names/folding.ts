@@ -17,6 +17,7 @@ export interface FoldingParts extends Pick<IndexKeeperParts, 'waitMs' | 'auditEv
   readonly names: Names
   readonly onRemade: (index: string, reason: string) => void
   readonly onDamaged: StreamWatchParts['onDamaged']
+  readonly onRestored: StreamWatchParts['onRestored']
   readonly reach: Reach
   readonly signal: AbortSignal
 }
@@ -50,6 +51,7 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
   const projector = await Projector.start(nats, { stream: log.stream, names, site, conflicts, guard, marks, reach })
   keeper.start()
   await watch.start()
+  watch.restoring('keys', { restore: () => names.keys.makeAnew() })
   const close = async () => {
     await watch.close()
     await keeper.close()
@@ -62,5 +64,6 @@ export async function startFolding(nats: Nats, parts: FoldingParts) {
     const fault = guard.fault === undefined ? null : faultText(guard.fault)
     return { epoch: guard.identity.epoch, last: guard.last, fault, ...keeper.counts }
   }
-  return { projector, keeper, onRemade, counts, report, close }
+  const restoring = watch.restoring.bind(watch)
+  return { projector, keeper, onRemade, restoring, counts, report, close }
 }

@@ -4,13 +4,11 @@ import type { FoldMarks, Projection } from '../events/fold-mark.ts'
 import type { LogGuard } from '../events/log-guard.ts'
 import { closeWaitMs, settledWithin } from '../lib/settled-within.ts'
 import type { Nats } from '../nats/connection.ts'
-import type { KvBucket } from '../nats/kv-bucket.ts'
 import { digestOf } from '../nats/log-identity.ts'
-import { patiently } from '../nats/patience.ts'
-import { streamHealth } from '../nats/stream-health.ts'
+import { BucketLooks } from './bucket-looks.ts'
 import { LogCheck } from './log-check.ts'
 import type { Names } from './names.ts'
-import { type Difference, indexes, recordOutcomes, type Verification, verifyIndex } from './rebuild.ts'
+import { type Difference, indexes, listAll, recordOutcomes, type Verification, verifyIndex } from './rebuild.ts'
 import type { IndexName } from './wholeness.ts'
 
 export interface IndexKeeperParts {
@@ -62,7 +60,10 @@ export class IndexKeeper {
   readonly #parts: IndexKeeperParts
   readonly #stop = new AbortController()
   readonly #log: LogCheck
+  readonly #looks: BucketLooks
   readonly #damaged = new Map<Kept, string>()
+  /** Made anew by another node: not to be dropped, and not to be asked before they were compared with the log. */
+  readonly #doubted = new Set<Kept>()
   #isDue = false
   #wake: (() => void) | undefined
   #running: Promise<void> = Promise.resolve()
@@ -73,7 +74,11 @@ export class IndexKeeper {
     this.#parts = parts
     const { nats, names, marks, guard, waitMs } = parts
     this.#log = new LogCheck({ nats, guard, waitMs, reader: names.reader })
+    this.#looks = new BucketLooks(nats, names.buckets, waitMs)
     names.whole.logFault = () => guard.fault
+    names.whole.onLook = async (index) => {
+      for (const one of index === 'ipns' ? [index] : (['names', 'refs'] as const)) await this.#look(one)
+    }
     names.deleted.onDamage = () => {
       this.#isDue = true
       this.#wake?.()
@@ -138,6 +143,7 @@ export class IndexKeeper {
     if (repair) guard.throwIfDamaged()
     await this.#lookAtBuckets(signal)
     const remade = [...this.#damaged].map(([index, reason]) => ({ index, reason }))
+    const doubted = [...this.#doubted]
     const pace = slow ? rests() : undefined
     // What a damaged index still holds may be all that is left of what the log lost: it is not dropped before the log was read.
     if (repair && remade.length > 0) {
@@ -168,7 +174,11 @@ export class IndexKeeper {
       remade.map(({ index }) => index),
       found,
     )
+    for (const index of ['names', 'ipns'] as const) {
+      if (doubted.includes(index) || remade.some((one) => one.index === index)) await listAll(names, index, signal)
+    }
     for (const { index } of remade) this.#damaged.delete(index)
+    for (const index of doubted) this.#doubted.delete(index)
     this.#close()
     // What is missing from one that was gone is no news.
     const gone = new Set<string>(remade.map(({ index }) => index))
@@ -185,21 +195,13 @@ export class IndexKeeper {
 
   /** Reads all of it. */
   async #lookAt(index: Kept, signal: AbortSignal): Promise<void> {
-    const { nats, names, waitMs } = this.#parts
-    const { stream } = names.buckets[index]
-    if (!(await names.buckets[index].exists())) {
-      this.#damaged.set(index, 'it was gone')
-      return
-    }
-    const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal }))
-    if (health !== undefined && health.unreadable > 0)
-      this.#damaged.set(index, `${health.unreadable} of its keys cannot be read`)
-    else if (health?.inconsistent === true) this.#damaged.set(index, 'the server counts it wrongly')
+    const trouble = await this.#looks.within(index, signal)
+    if (trouble !== undefined) this.#damaged.set(index, trouble)
   }
 
   async #remake(damaged: readonly Kept[]): Promise<void> {
     this.#close()
-    for (const index of damaged) await (this.#parts.names.buckets[index] as KvBucket).remake()
+    for (const index of damaged) await this.#looks.remake(index)
   }
 
   /** The marks of what was made anew: it is as far as the log was read. */
@@ -221,11 +223,11 @@ export class IndexKeeper {
 
   /** Which may not be asked now. Deletions are asked of memory, outcomes are a look that may find nothing. */
   #close(): void {
-    const closed = [...this.#damaged.keys()].filter(
+    const closed = [...this.#damaged.keys(), ...this.#doubted].filter(
       (index): index is IndexName => index !== 'outcomes' && index !== 'deleted',
     )
-    // References lead to names, and the other way round.
-    if (closed.includes('names')) closed.push('refs')
+    // References lead to names; and an entry is written behind its reference, so that it may lack where that was refused.
+    if (closed.includes('names') || closed.includes('refs')) closed.push('refs', 'names')
     this.#parts.names.whole.set(closed)
   }
 
@@ -265,11 +267,20 @@ export class IndexKeeper {
     this.#wake = undefined
   }
 
-  /** Somebody dropped a bucket while it was in use. */
+  /** Somebody dropped or sealed a bucket while it was in use, or another node is making it anew: it is asked once it was compared. */
   async #lookForGone(): Promise<void> {
-    const { names } = this.#parts
-    for (const index of kept) {
-      if (!this.#damaged.has(index) && !(await names.buckets[index].exists())) this.#suspect(index, 'it was gone')
+    for (const index of kept) await this.#look(index)
+  }
+
+  async #look(index: Kept): Promise<void> {
+    if (this.#damaged.has(index)) return
+    const { trouble, madeAnew } = await this.#looks.at(index)
+    if (trouble !== undefined) this.#suspect(index, trouble)
+    else if (madeAnew) {
+      this.#doubted.add(index)
+      this.#isDue = true
+      this.#close()
+      this.#wake?.()
     }
   }
 }

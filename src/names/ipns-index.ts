@@ -6,6 +6,7 @@ import { type IpnsEffect, type IpnsEntry, ipnsBytes, ipnsKey } from './ipns-entr
 import { readMessage } from './name-fold.ts'
 import type { NameList } from './name-list.ts'
 import { writeRevision } from './revisioned.ts'
+import { alwaysWhole, type Wholeness } from './wholeness.ts'
 
 /** How an IPNS name stands at the end of the log. */
 export interface IpnsHead {
@@ -23,17 +24,17 @@ export class IpnsIndex {
   readonly #reader: LogReader
   readonly #source: EventSource
 
-  readonly #require: () => void
+  readonly #during: Wholeness['during']
 
-  /** @param require throws while the index may not be asked */
+  /** @param during refuses while the index may not be asked */
   constructor(
     bucket: KvBucket,
     list: NameList,
     reader: LogReader,
     source: EventSource,
-    require: () => void = () => undefined,
+    during: Wholeness['during'] = alwaysWhole.during,
   ) {
-    this.#require = require
+    this.#during = during
     this.#bucket = bucket
     this.list = list
     this.#reader = reader
@@ -41,8 +42,8 @@ export class IpnsIndex {
   }
 
   async get(name: string, signal: AbortSignal): Promise<IpnsEntry | undefined> {
-    this.#require()
-    const record = await this.#bucket.get(this.#key(ipnsKey(name)), signal)
+    const key = this.#key(ipnsKey(name))
+    const record = await this.#during('ipns', () => this.#bucket.get(key, signal))
     return record === undefined ? undefined : entryOf(record)
   }
 
@@ -60,9 +61,8 @@ export class IpnsIndex {
     names: readonly string[],
     read: (keys: readonly string[]) => Promise<Map<string, KvRecord>>,
   ): Promise<IpnsEntry[]> {
-    this.#require()
     const keys = names.map((name) => this.#key(ipnsKey(name)))
-    const records = await read(keys)
+    const records = await this.#during('ipns', () => read(keys))
     return keys.flatMap((key) => {
       const record = records.get(key)
       return (record === undefined ? undefined : entryOf(record)) ?? []

@@ -10,6 +10,15 @@ export interface StoredKey {
   readonly sealed: string
   /** RFC 3339. */
   readonly time: string
+  /** What it was made by; undefined where no id was given for that, and for keys of older versions. */
+  readonly command?: KeyCommand
+}
+
+export interface KeyCommand {
+  /** Of the command, as that of an event would be. */
+  readonly id: string
+  /** Digest of what was asked. */
+  readonly asked: string
 }
 
 /** Keys that sign IPNS records, in KV `<domain>_keys`: the one thing here that no log may hold. */
@@ -22,6 +31,12 @@ export class KeyStore {
     this.#space = space
   }
 
+  /** Where somebody has deleted it. @returns how it is now @throws AppError STORE_UNAVAILABLE */
+  async makeAnew(): Promise<string> {
+    await this.#bucket.make()
+    return 'it is there again, without the keys: import them from an export, or make new ones'
+  }
+
   async get(label: string, signal: AbortSignal): Promise<StoredKey | undefined> {
     const record = await this.#bucket.get(this.#key(label), signal)
     return record === undefined || record.removed ? undefined : parsed(record.value)
@@ -32,6 +47,11 @@ export class KeyStore {
     const records = await this.#bucket.getMatching(`${this.#space}.>`, signal)
     const keys = records.flatMap(({ value }) => parsed(value) ?? [])
     return keys.sort((a, b) => (a.label < b.label ? -1 : 1))
+  }
+
+  /** That this command has made. */
+  async madeBy(id: string, signal: AbortSignal): Promise<StoredKey | undefined> {
+    return (await this.list(signal)).find(({ command }) => command?.id === id)
   }
 
   /** @returns false when there is one of this label */

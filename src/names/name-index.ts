@@ -5,6 +5,7 @@ import { nameKey, nameOfKey } from './name.ts'
 import type { NameEntry } from './name-entry.ts'
 import { entryBytes, type NameEffect, refBytes, refKey, rootKey } from './name-fold.ts'
 import { revisionOf, writeRevision } from './revisioned.ts'
+import { alwaysWhole, type Wholeness } from './wholeness.ts'
 
 export interface IndexBuckets {
   readonly names: KvBucket
@@ -28,25 +29,26 @@ export class NameIndex {
   readonly #space: string
   readonly #onIndexed: OnIndexed
   readonly #reach: Reach
-  readonly #require: (index: 'names' | 'refs') => void
+  readonly #whole: Pick<Wholeness, 'require' | 'during' | 'looking'>
 
-  /** @param require throws while the index may not be asked */
+  /** @param whole refuses while the index may not be asked */
   constructor(
     buckets: IndexBuckets,
     space: string,
     onIndexed: OnIndexed,
     reach: Reach,
-    require: (index: 'names' | 'refs') => void = () => undefined,
+    whole: Pick<Wholeness, 'require' | 'during' | 'looking'> = alwaysWhole,
   ) {
     this.#reach = reach
-    this.#require = require
+    this.#whole = whole
     this.#buckets = buckets
     this.#space = space
     this.#onIndexed = onIndexed
   }
 
+  /** Undefined also while the index is dropped and made anew: the log tells then. */
   async get(name: string, signal: AbortSignal): Promise<NameEntry | undefined> {
-    this.#require('names')
+    this.#whole.require('names')
     const record = await this.#buckets.names.get(this.#key(nameKey(name)), signal)
     return record === undefined ? undefined : entryOf(record)
   }
@@ -60,9 +62,8 @@ export class NameIndex {
     names: readonly string[],
     read: (keys: readonly string[]) => Promise<Map<string, KvRecord>>,
   ): Promise<NameEntry[]> {
-    this.#require('names')
     const keys = names.map((name) => this.#key(nameKey(name)))
-    const records = await read(keys)
+    const records = await this.#whole.during('names', () => read(keys))
     return keys.flatMap((key) => {
       const record = records.get(key)
       return (record === undefined ? undefined : entryOf(record)) ?? []
@@ -79,8 +80,11 @@ export class NameIndex {
   }
 
   /** In the order of their bytes. */
-  async namesOf(cid: CID, signal: AbortSignal): Promise<NameEntry[]> {
-    this.#require('refs')
+  namesOf(cid: CID, signal: AbortSignal): Promise<NameEntry[]> {
+    return this.#whole.looking('refs', () => this.#namesOf(cid, signal))
+  }
+
+  async #namesOf(cid: CID, signal: AbortSignal): Promise<NameEntry[]> {
     const root = rootKey(cid)
     const prefix = this.#key(`${root}.`)
     const records = await this.#buckets.refs.getMatching(`${prefix}>`, signal)
@@ -90,8 +94,11 @@ export class NameIndex {
   }
 
   /** Whether any name stands for it; asks for no more of them than it takes to know. */
-  async isNamed(cid: CID, signal: AbortSignal): Promise<boolean> {
-    this.#require('refs')
+  isNamed(cid: CID, signal: AbortSignal): Promise<boolean> {
+    return this.#whole.during('refs', () => this.#isNamed(cid, signal))
+  }
+
+  async #isNamed(cid: CID, signal: AbortSignal): Promise<boolean> {
     const root = rootKey(cid)
     const prefix = this.#key(`${root}.`)
     for await (const page of this.#buckets.refs.matching(`${prefix}>`, signal, refsAtOnce)) {

@@ -14,14 +14,20 @@ export interface NamePage {
 export class NameList {
   readonly #watched: WatchedKeys<SortedList>
   readonly #waitMs: number
-  readonly #require: () => void
+  readonly #during: <T>(work: () => Promise<T>) => Promise<T>
   /** Some of the bucket cannot be read. */
   onUnreadable: () => void = () => undefined
 
-  /** @param require throws while the index may not be asked */
-  constructor(nats: Nats, bucket: KvBucket, space: string, waitMs: number, require: () => void = () => undefined) {
+  /** @param during refuses while the index may not be asked */
+  constructor(
+    nats: Nats,
+    bucket: KvBucket,
+    space: string,
+    waitMs: number,
+    during: <T>(work: () => Promise<T>) => Promise<T> = (work) => work(),
+  ) {
     this.#waitMs = waitMs
-    this.#require = require
+    this.#during = during
     const prefix = `${space}.`
     this.#watched = new WatchedKeys(nats, bucket, {
       filter: `${prefix}>`,
@@ -42,14 +48,18 @@ export class NameList {
     this.#watched.wrote(toBytes(name), present, seq)
   }
 
+  /** It is in the index, whatever was heard of it. */
+  hold(name: string): void {
+    this.#watched.hold(toBytes(name), true)
+  }
+
   caughtUp(signal: AbortSignal): Promise<void> {
     return this.#watched.caughtUp(this.#waitMs, signal)
   }
 
   /** @param after the last name of the page before @throws AppError STORE_UNAVAILABLE while the names are still being read */
   async page(prefix: string, limit: number, after: string | undefined, signal: AbortSignal): Promise<NamePage> {
-    this.#require()
-    await this.caughtUp(signal)
+    await this.#during(() => this.caughtUp(signal))
     const start = toBytes(prefix)
     // The first string greater than it.
     const follower = after === undefined ? start : `${toBytes(after)}\0`

@@ -83,14 +83,13 @@ export async function openNames(nats: Nats, options: NamesOptions): Promise<Name
   }
   const reader = new LogReader(nats, stream, { replicas, waitMs })
   const whole = new Wholeness()
-  const list = new NameList(nats, buckets.names, space, waitMs, () => whole.require('names'))
+  const list = new NameList(nats, buckets.names, space, waitMs, (work) => whole.looking('names', work))
   const objects = new ObjectLog(reader, source)
   const deleted = new DeletedSet(nats, buckets.deleted, space, objects)
-  const requireIpns = () => whole.require('ipns')
-  const ipnsList = new NameList(nats, buckets.ipns, space, waitMs, requireIpns)
-  const ipns = new IpnsIndex(buckets.ipns, ipnsList, reader, source, requireIpns)
+  const ipnsList = new NameList(nats, buckets.ipns, space, waitMs, (work) => whole.looking('ipns', work))
+  const ipns = new IpnsIndex(buckets.ipns, ipnsList, reader, source, whole.during)
   const onIndexed = (name: string, present: boolean, seq: number) => list.wrote(name, present, seq)
-  const index = new NameIndex(buckets, space, onIndexed, reach, whole.require)
+  const index = new NameIndex(buckets, space, onIndexed, reach, whole)
   const close = async () => void (await Promise.all([list.close(), ipns.list.close(), deleted.close()]))
   try {
     await deleted.caughtUp(Math.max(waitMs, 5_000), new AbortController().signal)

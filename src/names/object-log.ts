@@ -57,6 +57,16 @@ export class ObjectLog {
   }
 
   /**
+   * Whether all that is known of puts of this root is that a part of it was put (`partial=true`), by the last word of each site; what
+   * came otherwise since is not looked at. @throws AppError STORE_UNAVAILABLE; the signal's reason
+   */
+  async isOnlyPart(cid: CID, signal: AbortSignal): Promise<boolean> {
+    const filters = (['added', 'imported'] as const).map((verb) => this.#filter(cid, verb))
+    const puts = (await this.#reader.last(filters, signal)).flatMap((message) => readMessage(message)?.event ?? [])
+    return puts.length > 0 && puts.every(({ data }) => data.partial === true)
+  }
+
+  /**
    * When another site has last said something of these roots, as far as our log knows, RFC 3339: what is said of them now is to
    * be later. Undefined where only this site has.
    */

@@ -39,6 +39,9 @@ const heldBackMs = 2_000
 
 const nothing: LogMessage = { subject: '', sequence: 0, payload: new Uint8Array() }
 const pollMs = 20
+/** Of one round of waiting for an index that is behind. */
+const lagWaitMs = 5_000
+const lagPauseMs = 200
 const writesAtOnce = 32
 
 /** Of its durable consumer. */
@@ -57,6 +60,7 @@ export class Projector {
   readonly #marks: ProjectorOptions['marks']
   readonly #stop = new AbortController()
   #consumer: DurableConsumer | undefined
+  #lagging: Promise<unknown> = Promise.resolve()
   #skipped = 0
   #events = 0
   /** Told of the names that have changed, once the index knows it. Of each change one node of the site hears. */
@@ -73,6 +77,9 @@ export class Projector {
   /** @throws AppError STORE_UNAVAILABLE */
   static async start(nats: Nats, options: ProjectorOptions): Promise<Projector> {
     const projector = new Projector(options)
+    options.names.whole.onBehind = () => {
+      projector.#lagging = projector.#mendLag()
+    }
     const { domain, space } = options.names.source
     const of = (rest: string) => `${domain}.evt.*.${space}.${rest}.>`
     projector.#consumer = await DurableConsumer.start(nats, {
@@ -89,6 +96,21 @@ export class Projector {
     return { events: this.#events, skipped: this.#skipped, restarts: this.#consumer?.restarts ?? 0 }
   }
 
+  /** Lets the indexes be asked again once nothing of the log is left to be done. */
+  async #mendLag(): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      try {
+        await this.waitCaughtUp(lagWaitMs, signal)
+        this.#names.whole.caughtUp()
+        return
+      } catch {
+        // It goes on: the index says that it is behind to whoever asks, and the streams say why.
+        await delay(lagPauseMs, undefined, { signal }).catch(() => undefined)
+      }
+    }
+  }
+
   /** Resolves when nothing of the log is left to be done, by any node. @throws AppError STORE_UNAVAILABLE */
   async waitCaughtUp(waitMs: number, signal: AbortSignal): Promise<void> {
     const endMs = performance.now() + waitMs
@@ -101,6 +123,7 @@ export class Projector {
   async close(): Promise<void> {
     this.#stop.abort()
     await this.#consumer?.close()
+    await this.#lagging
   }
 
   async #project(messages: readonly LogMessage[]): Promise<void> {
@@ -110,6 +133,15 @@ export class Projector {
       throw new AppError('LOG_DAMAGED', 'the event log is not what the indexes were folded from')
     }
     this.#reach('projector-read')
+    try {
+      await this.#fold(messages)
+    } catch (error) {
+      this.#names.whole.fellBehind()
+      throw error
+    }
+  }
+
+  async #fold(messages: readonly LogMessage[]): Promise<void> {
     const state = messages.reduce(foldMessage, emptyState())
     const effects = [...state.names.values()]
     const isOwn = ({ site }: NameEffect) => site === this.#names.source.site

@@ -184,6 +184,13 @@ async function foldLog(
 export const foldWhole = (names: Names, signal: AbortSignal): Promise<Folded> =>
   foldLog(names, everyKey, { repair: false, signal })
 
+/** Lists know what their index has, also where it was made anew and its watch has not read it yet. */
+export async function listAll(names: Names, index: 'names' | 'ipns', signal: AbortSignal): Promise<void> {
+  const list = index === 'names' ? names.list : names.ipns.list
+  for (const value of (await present(names, index, everyKey, signal)).values())
+    list.hold((JSON.parse(value.toString('utf8')) as { name: string }).name)
+}
+
 const paceEvery = 1_024
 const everyKey: Part = { index: 0, count: 1 }
 

@@ -84,6 +84,7 @@ export class WatchedKeys<Keys extends KeySet> {
   /** What the truth says of a key, whatever was heard of it before. */
   hold(key: string, present: boolean): void {
     put(this.#keys, key, present)
+    if (this.#loading !== undefined) put(this.#loading, key, present)
   }
 
   /** Resolves when all is here that was there at the start. @throws AppError STORE_UNAVAILABLE; the signal's reason */

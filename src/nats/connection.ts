@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { AccountLimits, JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import type { ConnectionOptions, NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
@@ -5,6 +6,7 @@ import { connect, createInbox } from '@nats-io/transport-node'
 import type { Logger } from 'pino'
 import type { NatsConfig } from '../config.ts'
 import { AppError } from '../errors.ts'
+import { closeWaitMs } from '../lib/settled-within.ts'
 import type { Access } from './access.ts'
 import { readAccess } from './access.ts'
 import { Failover, movableControl, wireAnswers } from './failover.ts'
@@ -33,8 +35,18 @@ export interface Nats {
   readonly payloadBytesMax: number
   /** False while either connection is lost. */
   readonly connected: boolean
+  /** Whether `close` was called: that nothing works any more is no news then. */
+  readonly isClosed: boolean
+  /** For good: what waits for an answer, and what is asked from now on, fails at once. */
   close(): Promise<void>
+  /**
+   * For the end of a node, once nobody is owed an answer any more: waits until NATS answers, for two seconds at the most, and closes
+   * where it does not. Whatever is still under way would wait for it again and again, one part after the other.
+   */
+  closeIfAway(): Promise<void>
 }
+
+const askAgainMs = 100
 
 const options: ConnectionOptions & NodeConnectionOptions = {
   // The defaults give up after ten attempts and notice a dead peer after four minutes.
@@ -167,6 +179,12 @@ function assemble(
       }
     }
   }
+  let closing: Promise<unknown> | undefined
+  const close = async (): Promise<void> => {
+    // Not drained: all that goes over it are requests, and whoever made them has its answer or wants none any more.
+    closing ??= Promise.all([control.close(), closeWire(data), closeWire(events), failover?.close()])
+    await closing
+  }
   watch().catch((error: unknown) => log.error({ err: error }, 'the watch over the NATS connection ended'))
   return {
     control,
@@ -181,11 +199,32 @@ function assemble(
     get connected() {
       return controlConnected && data.channel.connected && events.channel.connected
     },
-    close: async () => {
-      // Not drained: all that goes over it are requests, and whoever made them has its answer or wants none any more.
-      await Promise.all([control.close(), closeWire(data), closeWire(events), failover?.close()])
+    get isClosed() {
+      return closing !== undefined
+    },
+    close,
+    closeIfAway: async () => {
+      if (await answersWithin(closeWaitMs, events.requests)) return
+      log.warn('NATS does not answer: the node stops without it; what was acknowledged is stored')
+      await close()
     },
   }
+}
+
+/** Asks again and again. */
+async function answersWithin(ms: number, requests: RequestMux): Promise<boolean> {
+  const late = new AbortController()
+  const over = delay(ms, false, { signal: late.signal }).catch(() => false)
+  const asking = async (): Promise<boolean> => {
+    while (!late.signal.aborted) {
+      if (await wireAnswers(requests)) return true
+      await delay(askAgainMs)
+    }
+    return false
+  }
+  const answers = await Promise.race([asking(), over])
+  late.abort()
+  return answers
 }
 
 function unreachable({ servers }: Access, error: unknown): AppError {

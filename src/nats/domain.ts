@@ -23,8 +23,12 @@ export async function inDomain(nats: Nats, domain: string): Promise<Nats> {
     get connected() {
       return nats.connected
     },
+    get isClosed() {
+      return nats.isClosed
+    },
     // They are the node's own.
     close: async () => undefined,
+    closeIfAway: async () => undefined,
   }
 }
 

@@ -2,7 +2,7 @@ import { mapAhead } from '../lib/streams.ts'
 import { publishBatch } from './batch.ts'
 import type { Nats } from './connection.ts'
 import { directGetFrom, directGetLast, directGetMany, type StoredMessage } from './direct-get.ts'
-import { dropKvStream, hasStream, makeKvStream } from './kv-stream.ts'
+import { dropKvStream, lookAtStream, makeKvStream, type StreamLook } from './kv-stream.ts'
 import { KvWriter } from './kv-writer.ts'
 import { kvStream, multiGetSubjectsMax, removalKeptSeconds } from './layout.ts'
 import { patiently } from './patience.ts'
@@ -66,8 +66,13 @@ export class KvBucket {
   }
 
   /** @throws AppError STORE_UNAVAILABLE */
-  exists(): Promise<boolean> {
-    return this.#patiently(neverAborted, () => hasStream(this.#nats, this.stream))
+  async exists(): Promise<boolean> {
+    return (await this.look()) !== undefined
+  }
+
+  /** Undefined when it is not there. @throws AppError STORE_UNAVAILABLE */
+  look(): Promise<StreamLook | undefined> {
+    return this.#patiently(neverAborted, () => lookAtStream(this.#nats, this.stream))
   }
 
   get made(): boolean {

@@ -14,13 +14,20 @@ interface KvStreamOptions {
 
 const streamNotFound = 10059
 
-/** @throws TransientError */
-export async function hasStream(nats: Nats, stream: string): Promise<boolean> {
+/** What became of a stream: somebody may delete it and make another one, or seal it, and then it takes no writes for ever. */
+export interface StreamLook {
+  /** When it was made: one that was made anew has another time. */
+  readonly created: string
+  readonly sealed: boolean
+}
+
+/** @returns undefined when it is not there @throws TransientError */
+export async function lookAtStream(nats: Nats, stream: string): Promise<StreamLook | undefined> {
   try {
-    await nats.jsm.streams.info(stream)
-    return true
+    const { created, config } = await nats.jsm.streams.info(stream)
+    return { created: String(created), sealed: config.sealed }
   } catch (cause) {
-    if (isNotFound(cause)) return false
+    if (isNotFound(cause)) return undefined
     throw new TransientError(`${stream} does not answer`, { cause })
   }
 }
@@ -52,7 +59,7 @@ export async function makeKvStream(
     allow_msg_ttl: true,
   }
   try {
-    if (await hasStream(nats, stream)) return false
+    if ((await lookAtStream(nats, stream)) !== undefined) return false
     await makeStream(nats, 'kv', config)
     return true
   } catch (cause) {

@@ -106,8 +106,9 @@ export class KvWatch {
   }
 
   async #follow(consumer: Consumer, made: string | undefined): Promise<void> {
-    const { num_pending: pending } = await consumer.info(true)
+    // First: what is written from now on is told of again, or counted as still to come.
     this.#watcher.onBegin()
+    const { num_pending: pending } = await consumer.info()
     const end = { told: 0, reached: false }
     const reach = (): void => {
       if (end.reached) return

@@ -104,13 +104,20 @@ export const removalKeptSeconds = 24 * 3600
 
 export const tokenBucket = (domain: string): string => `${domain}_tokens`
 
+/** Parts that have streams of their own, and can be switched off. */
+export type Switched = { readonly [part in 'reads' | 'placement']: { readonly on: boolean } }
+
 /** Beside those of blocks, the streams without which a node cannot do its work. */
-export const neededStreams = (domain: string): string[] => [
+export const neededStreams = (domain: string, { reads, placement }: Switched): string[] => [
   eventStream(domain),
   queueStream(domain),
-  ...[nameBucket, refBucket, deletedBucket, keyBucket, ipnsBucket, outcomeBucket, tokenBucket].map((bucket) =>
-    kvStream(bucket(domain)),
-  ),
+  deadStream(domain),
+  ...(reads.on ? [readStream(domain)] : []),
+  ...(placement.on ? [moveStream(domain)] : []),
+  ...[
+    ...[nameBucket, refBucket, deletedBucket, keyBucket, ipnsBucket, outcomeBucket, tokenBucket],
+    ...(placement.on ? [placementBucket, policyBucket] : []),
+  ].map((bucket) => kvStream(bucket(domain))),
 ]
 
 /** What a bucket's metadata records; a store opened with other parameters would not find its blocks. */

@@ -1,3 +1,4 @@
+import { ClosedConnectionError } from '@nats-io/transport-node'
 import { AppError } from '../errors.ts'
 import { pause } from '../lib/pause.ts'
 import { isTransient } from './publish.ts'
@@ -19,7 +20,7 @@ export async function patiently<T>(waitMs: number, signal: AbortSignal, work: ()
       return await work()
     } catch (error) {
       if (!isTransient(error)) throw refusedWrite(error) ?? error
-      if (performance.now() + pauseMs > endMs) {
+      if (isClosed(error) || performance.now() + pauseMs > endMs) {
         throw new AppError('STORE_UNAVAILABLE', 'NATS does not answer', {
           cause: error,
           hint: 'try again in a moment; see stowage doctor',
@@ -29,4 +30,10 @@ export async function patiently<T>(waitMs: number, signal: AbortSignal, work: ()
       await pause(pauseMs, signal).catch(() => undefined)
     }
   }
+}
+
+/** Behind it is that we closed the connection ourselves: nothing comes back. */
+function isClosed(error: unknown): boolean {
+  if (error instanceof ClosedConnectionError) return true
+  return error instanceof Error && error.cause !== undefined && isClosed(error.cause)
 }

@@ -46,6 +46,7 @@ export class RequestMux {
   readonly #pending = new Map<string, Pending>()
   readonly #sweeper: NodeJS.Timeout
   #next = 0
+  #isClosed = false
 
   constructor(channel: Channel) {
     this.#channel = channel
@@ -75,7 +76,8 @@ export class RequestMux {
 
   /**
    * Replies until `onReply` says that it is done. `timeoutMs` is the longest wait for the next reply.
-   * @throws TransientError when none comes, nobody listens, or the connection is lost; whatever `onReply` throws
+   * @throws TransientError when none comes, nobody listens, or the connection is lost; AppError STORE_UNAVAILABLE once it is closed;
+   * whatever `onReply` throws
    */
   many(
     subject: string,
@@ -84,6 +86,7 @@ export class RequestMux {
     timeoutMs: number,
     onReply: OnReply,
   ): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closed(subject))
     return new Promise((resolve, reject) => {
       const token = (this.#next++).toString(36)
       const deadlineMs = performance.now() + timeoutMs
@@ -118,9 +121,13 @@ export class RequestMux {
     }
   }
 
+  /** What waits for an answer gets none, and nothing is asked any more: no other try helps. */
   close(): void {
     clearInterval(this.#sweeper)
-    this.failAll('connection closed')
+    this.#isClosed = true
+    const failed = [...this.#pending.values()]
+    this.#pending.clear()
+    for (const { reject, subject } of failed) reject(closed(subject))
   }
 
   /** To be called with every message on the inbox. */
@@ -156,3 +163,8 @@ export class RequestMux {
     }
   }
 }
+
+const closed = (subject: string): AppError =>
+  new AppError('STORE_UNAVAILABLE', `the connection to NATS was closed: ${subject} gets no answer`, {
+    hint: 'the node stops; try again when it is back',
+  })

@@ -2,7 +2,7 @@ import { JetStreamApiError } from '@nats-io/jetstream'
 import { AppError } from '../errors.ts'
 import { type BlockBucket, type StoreUsage, storeUsage } from './block-buckets.ts'
 import type { Nats } from './connection.ts'
-import { neededStreams } from './layout.ts'
+import { neededStreams, type Switched } from './layout.ts'
 
 const streamNotFound = 10059
 
@@ -43,8 +43,13 @@ export interface StreamWatch {
 }
 
 /** Looks at the streams of a node when it is asked: for its status and its readiness. */
-export function watchStreams(nats: Nats, buckets: readonly BlockBucket[], domain: string): StreamWatch {
-  const streams = [...buckets.map(({ stream }) => stream), ...neededStreams(domain)]
+export function watchStreams(
+  nats: Nats,
+  buckets: readonly BlockBucket[],
+  domain: string,
+  config: Switched,
+): StreamWatch {
+  const streams = [...buckets.map(({ stream }) => stream), ...neededStreams(domain, config)]
   const usage = async () => ({
     ...(await storeUsage(nats, buckets)),
     troubles: await streamTroubles(nats, streams),

@@ -2,6 +2,7 @@ import { JetStreamApiError } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
 import { AppError } from '../errors.ts'
 import type { Nats } from './connection.ts'
+import { lookAtStream } from './kv-stream.ts'
 import { kvStream, tokenBucket } from './layout.ts'
 import { lastMessageAtLeader } from './leader-get.ts'
 
@@ -14,10 +15,14 @@ const wrongLastSequence = 10071
  */
 export async function openTokenHashes(nats: Nats, domain: string, replicas: number) {
   const size = nats.sizes.bytesOf('kv', { replicas })
+  const asking = <T>(work: () => Promise<T>) => askingFor(nats, kvStream(tokenBucket(domain)), work)
   const bounds = size === undefined ? {} : { max_bytes: size }
-  const kv = await asking(() => new Kvm(nats.js).create(tokenBucket(domain), { history: 5, replicas, ...bounds }))
+  const make = () => asking(() => new Kvm(nats.js).create(tokenBucket(domain), { history: 5, replicas, ...bounds }))
+  const kv = await make()
   const lookUp = replicas > 1 ? atLeader(nats, tokenBucket(domain)) : directly(kv)
   return {
+    /** Makes the bucket where somebody has deleted it, empty. */
+    makeAnew: async () => void (await make()),
     get: (id: string) => asking(() => lookUp(id)),
     set: (id: string, hash: string) => asking(async () => void (await kv.put(id, hash))),
     create: (id: string, hash: string) =>
@@ -52,10 +57,23 @@ function atLeader(nats: Nats, bucket: string): LookUp {
   }
 }
 
-async function asking<T>(work: () => Promise<T>): Promise<T> {
+/** Work on the bucket, with a reason that says what to do about it. */
+async function askingFor<T>(nats: Nats, stream: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
-  } catch (error) {
-    throw new AppError('STORE_UNAVAILABLE', 'the token store does not answer', { cause: error })
+  } catch (cause) {
+    const isGone = await lookAtStream(nats, stream).then(
+      (look) => look === undefined,
+      () => false,
+    )
+    throw isGone
+      ? new AppError('STORE_UNAVAILABLE', `the KV bucket of tokens is gone (stream ${stream})`, {
+          cause,
+          hint: 'somebody deleted it: the node makes it again within seconds, and the admin token stays the same',
+        })
+      : new AppError('STORE_UNAVAILABLE', 'the token store does not answer', {
+          cause,
+          hint: 'try again in a moment; see stowage doctor',
+        })
   }
 }

@@ -25,6 +25,8 @@ export interface WorkQueue {
   next(): Promise<QueuedMessage | undefined>
   /** Keeps what nobody could carry out. @param id what is stored under it once is not stored again @returns its sequence */
   bury(id: string, subject: string, data: Uint8Array, headers: Readonly<Record<string, string>>): Promise<number>
+  /** Makes what is missing: `next` and `bury` do so only once they have failed. @returns how it is now @throws AppError STORE_UNAVAILABLE */
+  restore(): Promise<string>
   /** No more messages are taken; `next` ends. */
   stop(): void
 }
@@ -138,6 +140,11 @@ export async function openWorkQueue(nats: Nats, layout: LayoutConfig, bounds: Qu
         const { seq } = await nats.js.publish(subject, data, { msgID: id, headers: encode(headers) })
         buryFailed = false
         return seq
+      }),
+    restore: () =>
+      asking(queue, async () => {
+        await open()
+        return 'it is there again, empty'
       }),
     stop: () => {
       stopped = true

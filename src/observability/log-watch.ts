@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { isAppError } from '../errors.ts'
 
 interface Fault {
   readonly kind: string
@@ -11,8 +12,11 @@ interface MendedIndexes {
 
 const examplesMax = 10
 
-/** What is told of the event log, and of the indexes that are folded from it. */
-export function logWatchLog(log: Logger, textOf: (fault: never) => string) {
+/**
+ * What is told of the event log, and of the indexes that are folded from it.
+ * @param isOver whether the store was left: that nothing answers any more is no news
+ */
+export function logWatchLog(log: Logger, textOf: (fault: never) => string, isOver: () => boolean) {
   const about = log.child({ part: 'log' })
   return {
     onFault: (fault: Fault | undefined) => {
@@ -35,6 +39,12 @@ export function logWatchLog(log: Logger, textOf: (fault: never) => string) {
         { stream, hint: 'it is not folded from the event log: see docs/damage.md' },
         `${stream} is damaged: ${what}`,
       ),
-    onTrouble: (err: unknown) => about.warn({ err }, 'the indexes could not be looked at; it is tried again'),
+    onRestored: (stream: string, how: string) => about.warn({ stream }, `${stream}: ${how}`),
+    onPlacementTrouble: (err: unknown) => {
+      if (!isOver() && !isAppError(err, 'LOG_DAMAGED')) log.warn({ err, part: 'placement' }, 'placement met trouble')
+    },
+    onTrouble: (err: unknown) => {
+      if (!isOver()) about.warn({ err }, 'the indexes could not be looked at; it is tried again')
+    },
   }
 }

@@ -156,7 +156,9 @@ export class FactsKeeper {
     const { nats, placement, policy, waitMs } = this.#parts
     const { signal } = this.#stop
     for (const bucket of [placement, policy]) {
-      if (!(await bucket.exists())) this.#damaged ??= 'it was gone'
+      const look = await bucket.look()
+      if (look === undefined) this.#damaged ??= 'it was gone'
+      else if (look.sealed) this.#damaged ??= 'it was sealed, and takes nothing more'
       else if (thorough) {
         const health = await patiently(waitMs, signal, () => streamHealth(nats, bucket.stream, { signal }))
         if (health !== undefined && health.unreadable > 0)

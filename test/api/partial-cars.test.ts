@@ -1,5 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as dagPb from '@ipld/dag-pb'
+import { connect, headers as natsHeaders } from '@nats-io/transport-node'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { expect, test, vi } from 'vitest'
@@ -106,6 +108,98 @@ test('of a partial CAR a part that was never put is not found, no scrub calls it
   expect(await eventsOf(cli, 'lost')).not.toEqual([])
   expect((await read(cli, `${top.cid}/never`)).status).toBe(500)
 }, 180_000)
+
+test('a root of which only a part was put is named once all of it is here, in whatever way it is asked', async ({
+  onTestFinished,
+}) => {
+  const cli = await openNodeCli(onTestFinished, uncached)
+  const { node, token, nats } = cli
+  const headers = { authorization: `Bearer ${token}` }
+  const connection = await connect({ servers: nats.url })
+  onTestFinished(() => connection.close())
+  const cid = `${top.cid}`
+  const put = await importAs(cli, carV1([top.cid], [top, here]), '?partial=true&name=at-once')
+  expect(put).toMatchObject({
+    status: 400,
+    body: { message: expect.stringMatching(/all here/), hint: expect.any(String) },
+  })
+  expect((await importAs(cli, carV1([top.cid], [top, here]), '?partial=true')).status).toBe(201)
+  const ways: readonly (readonly [way: string, name: () => Promise<string>])[] = [
+    ['PUT', async () => (await fetch(`${node.apiUrl}/api/v1/names/a?cid=${cid}`, { method: 'PUT', headers })).text()],
+    [
+      'POST',
+      async () => {
+        const body = JSON.stringify({ changes: [{ kind: 'set', name: 'b', cid }] })
+        return (await fetch(`${node.apiUrl}/api/v1/names`, { method: 'POST', headers, body })).text()
+      },
+    ],
+    [
+      'NATS',
+      async () => {
+        const message = natsHeaders()
+        message.set('Name', 'c')
+        message.set('Stowage-Token', token)
+        return (await connection.request('stowage.cmd.main.name', cid, { headers: message, timeout: 20_000 })).string()
+      },
+    ],
+    [
+      'CLI',
+      async () => {
+        const { stdout, stderr } = await cli.run(['name', 'set', 'd', cid])
+        return stdout + stderr
+      },
+    ],
+  ]
+  const refused = new RegExp(`only a part of ${cid} was put, and its block ${never.cid} is not here`)
+  for (const [way, name] of ways) expect([way, await name()]).toEqual([way, expect.stringMatching(refused)])
+  expect(((await json(`${node.apiUrl}/api/v1/names`)) as unknown as { names: unknown[] }).names).toEqual([])
+  // What is whole inside of it has no part to lack.
+  expect((await fetch(`${node.apiUrl}/api/v1/names/e?cid=${here.cid}`, { method: 'PUT', headers })).status).toBe(201)
+  expect((await importAs(cli, carV1([never.cid], [never]))).status).toBe(201)
+  for (const [way, name] of ways) expect([way, await name()]).toEqual([way, expect.not.stringMatching(/only a part/)])
+  const { names } = (await json(`${node.apiUrl}/api/v1/names`)) as unknown as { names: { name: string; cid: string }[] }
+  expect(names.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e'])
+})
+
+test('get of a folder of which a part never came says so, and how to complete it, however deep that lies', async ({
+  onTestFinished,
+}) => {
+  const cli = await openNodeCli(onTestFinished, uncached)
+  const file = (text: string) => hashBlock(Buffer.from(text), 0x55)
+  const [kept, absent] = [file('kept'), file('never put')]
+  const folder = (links: readonly { readonly name: string; readonly block: HashedBlock }[]) =>
+    hashBlock(
+      dagPb.encode(
+        dagPb.prepare({
+          Data: Buffer.of(8, 1),
+          Links: links.map(({ name, block }) => ({ Name: name, Hash: block.cid, Tsize: block.bytes.byteLength })),
+        }),
+      ),
+      0x70,
+    )
+  const gone = folder([{ name: 'deep', block: file('deep') }])
+  const inner = folder([{ name: 'absent.txt', block: absent }])
+  for (const missing of [absent, gone]) {
+    const sub = missing === absent ? inner : folder([{ name: 'gone', block: gone }])
+    const root = folder([
+      { name: 'kept.txt', block: kept },
+      { name: 'sub', block: sub },
+    ])
+    expect((await importAs(cli, carV1([root.cid], [root, kept, sub]), '?partial=true')).status).toBe(201)
+    await vi.waitFor(async () => expect(await statusOf(cli, root.cid)).toMatchObject({ partial: true }), 20_000)
+    const got = await cli.run(['get', `${root.cid}`, '-o', `out-${missing.cid}`])
+    expect(got.exitCode).not.toBe(0)
+    expect(got.stderr).toContain(`the block ${missing.cid} is not among those that were put of ${root.cid}`)
+    expect(got.stderr).toMatch(/imported as partial: import the CAR of what is missing/)
+    // So do all forms of it.
+    for (const format of ['tar', 'car']) {
+      const url = `${cli.node.gatewayUrl}/ipfs/${root.cid}?format=${format}`
+      const reply = await fetch(url, { headers: { accept: 'application/json' } })
+      const text = await reply.text().catch(() => 'cut')
+      expect([format, text]).toEqual([format, expect.stringMatching(/imported as partial|cut/)])
+    }
+  }
+}, 120_000)
 
 test('of what was put of a partial CAR, a block that is gone is lost', async ({ onTestFinished }) => {
   const cli = await openNodeCli(onTestFinished, uncached)

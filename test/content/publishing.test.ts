@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { parseIpnsName } from '../../src/content/ipns-name.ts'
 import { readIpnsRecord } from '../../src/content/ipns-record.ts'
 import { createPublishing, type Publishing } from '../../src/content/publishing.ts'
+import { uuidv7 } from '../../src/lib/uuid.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { contextOf, fileOf, openTestVerbs, signal, type TestVerbs } from '../support/verbs.ts'
 
@@ -51,7 +52,7 @@ test('a published name is a record that others accept, with its revision as the 
   onTestFinished,
 }) => {
   const node = await openNode(onTestFinished)
-  const made = await node.publishing.keys.generate('site', { signal })
+  const made = await node.publishing.keys.generate('site', { context: contextOf(), signal })
   const content = await put(node, 'docs/site', 'one')
   const { entry } = await publish(node, 'docs/site', 'site', { ttlSeconds: 90 })
   expect(entry).toMatchObject({
@@ -70,7 +71,7 @@ test('a published name is a record that others accept, with its revision as the 
 
 test('when the name changes, its key follows by itself', async ({ onTestFinished }) => {
   const node = await openNode(onTestFinished)
-  const { name } = await node.publishing.keys.generate('site', { signal })
+  const { name } = await node.publishing.keys.generate('site', { context: contextOf(), signal })
   await put(node, 'site', 'one')
   await publish(node, 'site', name)
   for (const text of ['two', 'three']) {
@@ -90,7 +91,7 @@ test('when the name changes, its key follows by itself', async ({ onTestFinished
 
 test('a node that was away catches up, and several nodes sign once for each change', async ({ onTestFinished }) => {
   const first = await openNode(onTestFinished)
-  const { name } = await first.publishing.keys.generate('site', { signal })
+  const { name } = await first.publishing.keys.generate('site', { context: contextOf(), signal })
   await put(first, 'site', 'one')
   await publish(first, 'site', 'site')
   await first.publishing.close()
@@ -107,7 +108,7 @@ test('a node that was away catches up, and several nodes sign once for each chan
 
 test('a record is signed anew when half of its life is over, under the same sequence', async ({ onTestFinished }) => {
   const node = await openNode(onTestFinished)
-  await node.publishing.keys.generate('site', { signal })
+  await node.publishing.keys.generate('site', { context: contextOf(), signal })
   await put(node, 'site', 'one')
   const { entry } = await publish(node, 'site', 'site', { lifetimeSeconds: 3600 })
   if (entry === null) throw new Error('not published')
@@ -126,7 +127,7 @@ test('a private key lies nowhere in clear, is opened by the secret alone, and mo
 }) => {
   const node = await openNode(onTestFinished)
   const { keys } = node.publishing
-  const made = await keys.generate('site', { signal })
+  const { repeated: _, ...made } = await keys.generate('site', { context: contextOf(), signal })
   const pem = await keys.export('site', { signal })
   const der = Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64')
   await put(node, 'site', 'one')
@@ -149,23 +150,37 @@ test('a private key lies nowhere in clear, is opened by the secret alone, and mo
   const stranger = await openNode(onTestFinished, { domain, projector: false, secret: 'another secret altogether' })
   await expect(stranger.publishing.keys.export('site', { signal })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
   const without = await openNode(onTestFinished, { domain, projector: false, secret: undefined })
-  await expect(without.publishing.keys.generate('other', { signal })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+  await expect(without.publishing.keys.generate('other', { context: contextOf(), signal })).rejects.toMatchObject({
+    code: 'REQUEST_INVALID',
+  })
   expect(await without.publishing.keys.list({ signal })).toEqual([made])
 
   await keys.remove('site', { signal })
   await expect(keys.export('site', { signal })).rejects.toMatchObject({ code: 'NAME_NOT_FOUND' })
-  expect(await keys.import('again', pem, { signal })).toMatchObject({ label: 'again', name: made.name })
-  await expect(keys.import('again', pem, { signal })).rejects.toMatchObject({ code: 'REVISION_CONFLICT' })
+  expect(await keys.import('again', pem, { context: contextOf(), signal })).toMatchObject({
+    label: 'again',
+    name: made.name,
+  })
+  await expect(keys.import('again', pem, { context: contextOf(), signal })).rejects.toMatchObject({
+    code: 'REVISION_CONFLICT',
+  })
   for (const bad of ['', 'garbage', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----']) {
-    await expect(keys.import('bad', bad, { signal })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+    await expect(keys.import('bad', bad, { context: contextOf(), signal })).rejects.toMatchObject({
+      code: 'REQUEST_INVALID',
+    })
   }
-  await expect(keys.generate('a/b', { signal })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+  await expect(keys.generate('a/b', { context: contextOf(), signal })).rejects.toMatchObject({
+    code: 'REQUEST_INVALID',
+  })
 })
 
 test('a key that is put in the place of another one does not sign for it', async ({ onTestFinished }) => {
   const node = await openNode(onTestFinished)
   const { keys } = node.publishing
-  const [a, b] = [await keys.generate('a', { signal }), await keys.generate('b', { signal })]
+  const [a, b] = [
+    await keys.generate('a', { context: contextOf(), signal }),
+    await keys.generate('b', { context: contextOf(), signal }),
+  ]
   const sealed = (await node.names.keys.get('b', signal))?.sealed
   await keys.remove('a', { signal })
   await node.names.keys.add({ ...a, sealed: sealed ?? '' }, signal)
@@ -175,8 +190,8 @@ test('a key that is put in the place of another one does not sign for it', async
 
 test('a key that was removed is left alone; one that cannot be opened is told of', async ({ onTestFinished }) => {
   const node = await openNode(onTestFinished)
-  await node.publishing.keys.generate('removed', { signal })
-  await node.publishing.keys.generate('kept', { signal })
+  await node.publishing.keys.generate('removed', { context: contextOf(), signal })
+  await node.publishing.keys.generate('kept', { context: contextOf(), signal })
   await put(node, 'site', 'one')
   await publish(node, 'site', 'removed')
   const { entry } = await publish(node, 'site', 'kept')
@@ -199,11 +214,36 @@ test('a key that was removed is left alone; one that cannot be opened is told of
 
 test('what cannot be published is refused', async ({ onTestFinished }) => {
   const node = await openNode(onTestFinished)
-  await node.publishing.keys.generate('site', { signal })
+  await node.publishing.keys.generate('site', { context: contextOf(), signal })
   const { revision } = (await put(node, 'site', 'one')).name ?? { revision: 0 }
   await expect(publish(node, 'nothing', 'site')).rejects.toMatchObject({ code: 'NAME_NOT_FOUND' })
   await expect(publish(node, 'site', 'nobody')).rejects.toMatchObject({ code: 'NAME_NOT_FOUND' })
   await expect(publish(node, `site@${revision}`, 'site')).rejects.toMatchObject({ code: 'NAME_INVALID' })
   await expect(publish(node, 'site', 'site', { lifetimeSeconds: 1 })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
   await expect(publish(node, 'site', 'site', { ttlSeconds: 7200 })).rejects.toMatchObject({ code: 'REQUEST_INVALID' })
+})
+
+test('an id of a command makes one key: again it is the same one, and for anything else it is refused', async ({
+  onTestFinished,
+}) => {
+  const node = await openNode(onTestFinished)
+  const { keys } = node.publishing
+  const taken = { code: 'COMMAND_ID_TAKEN' }
+  const id = uuidv7()
+  const generate = (label: string, context = contextOf(id)) => keys.generate(label, { context, signal })
+  const [one, other] = await Promise.all([generate('a'), generate('a')])
+  expect([one.repeated, other.repeated].sort()).toEqual([false, true])
+  expect({ ...one, repeated: true }).toEqual({ ...other, repeated: true })
+  expect(await generate('a')).toEqual({ ...one, repeated: true })
+  await expect(generate('b')).rejects.toMatchObject(taken)
+  await expect(generate('a', { ...contextOf(id), owner: 'bob' })).rejects.toMatchObject(taken)
+  const pem = await keys.export('a', { signal })
+  await expect(keys.import('a', pem, { context: contextOf(id), signal })).rejects.toMatchObject(taken)
+  await expect(generate('a', contextOf())).rejects.toMatchObject({ code: 'REVISION_CONFLICT' })
+  // Of a command in the log.
+  const put = contextOf()
+  await node.verbs.put(put, fileOf('content'), { signal })
+  await node.projector?.waitCaughtUp(5_000, signal)
+  await expect(generate('c', put)).rejects.toMatchObject(taken)
+  expect((await keys.list({ signal })).map(({ label }) => label)).toEqual(['a'])
 })

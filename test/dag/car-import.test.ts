@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { CID } from 'multiformats/cid'
 import * as Digest from 'multiformats/hashes/digest'
 import { expect, test } from 'vitest'
-import { type HashedBlock, hashBlock, verifyBlock } from '../../src/blocks/block.ts'
+import { checkCid, type HashedBlock, hashBlock, verifyBlock } from '../../src/blocks/block.ts'
 import type { Abortable, BlockWriter } from '../../src/blocks/blockstore.ts'
 import { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { type CarImport, importCar, rootBytesHeldMax } from '../../src/dag/car-import.ts'
@@ -137,6 +137,43 @@ test('identity blocks are accepted and not stored, in the body and as a root', a
   const car = carV1([cid], [{ cid, bytes: cid.multihash.digest }, leafA])
   expect(shown(await importCar(inChunks(car, 50), store, options))).toMatchObject({ roots: [`${cid}`], blocks: 1 })
   expect(store.count).toBe(1)
+})
+
+test('a link to an identity CID is taken up to the length that reads take, wherever it stands', async () => {
+  const of = (bytes: number, codec = 0x55) =>
+    CID.createV1(
+      codec,
+      Digest.create(0x00, codec === 0x55 ? Buffer.alloc(bytes, 7) : cborNode('x'.repeat(bytes - 2)).bytes),
+    )
+  const taking = (link: CID, more: object = {}) => {
+    const top = cborNode({ link, leaf: leafA.cid })
+    const inside = cborNode({ top: top.cid })
+    return importCar(inChunks(carV1([inside.cid], [inside, top, leafA]), 50), new MemoryBlockstore(), {
+      ...options,
+      ...more,
+    })
+  }
+  for (const codec of [0x55, 0x71]) {
+    const [longest, longer] = [of(128, codec), of(129, codec)]
+    expect(() => checkCid(longest)).not.toThrow()
+    expect(() => checkCid(longer)).toThrow(/129 bytes; the limit is 128/)
+    await expect(taking(longest)).resolves.toMatchObject({ blocks: 3 })
+    const refused = {
+      code: 'CAR_INVALID',
+      message: expect.stringMatching(/129 bytes; the limit is 128/),
+      hint: expect.any(String),
+    }
+    await expect(taking(longer)).rejects.toMatchObject(refused)
+    // Where too many links are open the DAG is walked at the end.
+    await expect(taking(longer, { openLinksMax: 0 })).rejects.toMatchObject(refused)
+    // In a block that was in the store.
+    const store = new MemoryBlockstore()
+    const [old, top] = [cborNode([longer]), cborNode([cborNode([longer]).cid])]
+    await store.put(old, options)
+    await expect(importCar(inChunks(carV1([top.cid], [top]), 50), store, options)).rejects.toMatchObject(refused)
+    // A bag of blocks promises nothing; what they lack cannot be told.
+    await expect(taking(longer, { partial: true })).resolves.toMatchObject({ blocks: 3, missing: undefined })
+  }
 })
 
 test('a link out of an identity block counts as a link', async () => {

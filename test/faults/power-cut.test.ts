@@ -1,7 +1,8 @@
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, inject, onTestFinished, test } from 'vitest'
 import { writeDurably, writeDurablySync } from '../../src/lib/durable-file.ts'
+import { openNodeCli } from '../support/full-node.ts'
 import { noPowerCuts, PowerCutDisk } from '../support/power-cut-disk.ts'
 import { powerCutRun } from './power-cut-run.ts'
 
@@ -33,6 +34,34 @@ test(
     expect([await after('replaced'), await after('made'), await after('at-once')]).toEqual(['new', 'made', 'made'])
     // Empty, or not there at all: it depends on what the journal had.
     expect(['', 'ENOENT']).toContain(await after('plain'))
+  },
+)
+
+test(
+  `a folder that get has fetched is whole after a power cut, however many files are synced together${suffix}`,
+  here,
+  async () => {
+    const disk = await powerCutDisk()
+    const cli = await openNodeCli(onTestFinished)
+    const names = Array.from({ length: 1_200 }, (_, i) => `f${i}`)
+    await mkdir(join(cli.folder, 'in/sub'), { recursive: true })
+    for (const name of names) await writeFile(join(cli.folder, 'in/sub', name), `content of ${name}`)
+    const cid = (await cli.run(['add', '-r', '-q', 'in'])).stdout.trim().split('\n').at(-1) ?? ''
+    expect((await cli.run(['get', cid, '-o', join(disk.folder, 'out')])).exitCode).toBe(0)
+    // The same without a sync, for comparison.
+    await mkdir(join(disk.folder, 'part'))
+    for (const name of names) await writeFile(join(disk.folder, 'part', name), `content of ${name}`)
+    await rename(join(disk.folder, 'part'), join(disk.folder, 'plain'))
+    await disk.cut()
+    await disk.powerUp()
+    const lostOf = async (folder: string) => {
+      const texts = await Promise.all(
+        names.map((name) => readFile(join(disk.folder, folder, name), 'utf8').catch(() => '')),
+      )
+      return texts.filter((text, at) => text !== `content of ${names[at]}`).length
+    }
+    expect(await lostOf('out/sub')).toBe(0)
+    expect(await lostOf('plain')).toBeGreaterThan(0)
   },
 )
 

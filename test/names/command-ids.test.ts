@@ -1,9 +1,11 @@
+import { CID } from 'multiformats/cid'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Upload } from '../../src/content/verbs.ts'
-import { link } from '../../src/events/canonical.ts'
+import { canonicalJson, type Json, link as linkTo } from '../../src/events/canonical.ts'
 import { type Context, encodeEvent } from '../../src/events/envelope.ts'
 import { uuidv7 } from '../../src/lib/uuid.ts'
 import { nameKey } from '../../src/names/name.ts'
+import type { NameChange } from '../../src/names/name-entry.ts'
 import { carV1, inChunks, node, raw } from '../support/cars.ts'
 import { startTestNats, type TestNats } from '../support/nats.ts'
 import { contextOf, fileOf, openTestVerbs, signal, storyOf, type TestVerbs } from '../support/verbs.ts'
@@ -153,13 +155,123 @@ test('a condition that was found by a list, or that there is one, is the same wh
   expect(await put(first.name?.revision)).toEqual({ ...first, repeated: true })
 })
 
-test('outcomes of a data folder that says nothing of what was asked go on: by principal and kind', async ({
+/** As events were written before they said what was asked. */
+async function asBefore<T>({ log }: TestVerbs, command: () => Promise<T>): Promise<T> {
+  const append = log.append.bind(log)
+  log.append = (commits) =>
+    append(
+      commits.map((one) => {
+        const { asked: _, ...data } = one.event.event.data
+        const event = { ...one.event.event, data }
+        return { ...one, event: { ...one.event, event, payload: Buffer.from(canonicalJson(event as unknown as Json)) } }
+      }),
+    )
+  try {
+    return await command()
+  } finally {
+    log.append = append
+  }
+}
+
+test('ids of a data folder that says nothing of what was asked: the same goes on, and what does not fit is refused', async ({
+  onTestFinished,
+}) => {
+  const node = await openTestVerbs(server.url, onTestFinished)
+  const { verbs, names, events } = node
+  const cids: string[] = []
+  for (const text of ['one', 'two']) cids.push(String((await verbs.put(contextOf(), fileOf(text), { signal })).cid))
+  const [one = '', two = ''] = cids
+  const set = (name: string, cid: string, more: object = {}) =>
+    ({ kind: 'set', name, cid, size: null, mediaType: null, expect: 'any', ...more }) as const
+  const put =
+    (text: string, more: object = {}) =>
+    (context: Context) =>
+      verbs.put(context, fileOf(text), { name: 'p', expect: 'any', mediaType: 'text/plain', signal, ...more })
+  const change =
+    (...changes: readonly NameChange[]) =>
+    (context: Context) =>
+      verbs.changeNames(context, changes, { signal })
+  const rename = (from: string, to: string) => (context: Context) =>
+    verbs.renameName(context, { from, to, expect: 'any', replace: false }, { signal })
+  const undo = (name: string, revision?: number) => (context: Context) =>
+    verbs.undoName(context, name, revision, { signal })
+  const remove = (cid: string, force: boolean) => (context: Context) =>
+    verbs.deleteObject(context, CID.parse(cid), { signal, force })
+  const link =
+    (domain: string, cid: string, ttlSeconds: number | null = null) =>
+    (context: Context) =>
+      verbs.setDnsLink(context, domain, { value: `/ipfs/${cid}`, ttlSeconds }, { signal })
+  const unlink = (domain: string) => (context: Context) => verbs.removeIpns(context, domain, { signal })
+  type Run = (context: Context) => Promise<unknown>
+  const { entries } = await verbs.changeNames(contextOf(), [set('x', one), set('y', one)], { signal })
+  const revision = entries[0]?.revision ?? 0
+  const before: readonly (readonly [what: string, same: Run, others: readonly Run[]])[] = [
+    [
+      'put',
+      put('three'),
+      [
+        put('four'),
+        put('three', { name: 'q' }),
+        put('three', { name: undefined }),
+        put('three', { mediaType: 'text/html' }),
+        put('three', { expect: { revision: 9_999 } }),
+        change(set('p', one)),
+        remove(one, true),
+      ],
+    ],
+    [
+      'set',
+      change(set('x', two, { expect: { revision } })),
+      [
+        change(set('x', one, { expect: { revision } })),
+        change(set('y', two)),
+        change(set('x', two, { expect: { revision: 1 } })),
+        change(set('x', two), set('y', two)),
+        change(set('x', two, { mediaType: 'text/html' })),
+        change({ kind: 'remove', name: 'x', expect: 'any' }),
+        undo('x'),
+        put('two'),
+      ],
+    ],
+    ['rename', rename('y', 'z'), [rename('y', 'w'), rename('x', 'z'), change(set('z', one))]],
+    ['undo', undo('x'), [undo('y'), undo('x', 1), change(set('x', one))]],
+    [
+      'remove',
+      change({ kind: 'remove', name: 'x', expect: 'any' }),
+      [change({ kind: 'remove', name: 'z', expect: 'any' }), undo('x')],
+    ],
+    ['delete', remove(two, false), [remove(one, true), put('two')]],
+    [
+      'dnslink',
+      link('a.example', one),
+      [link('b.example', one), link('a.example', two), link('a.example', one, 60), unlink('a.example')],
+    ],
+    ['unlink', unlink('a.example'), [unlink('b.example'), link('a.example', one)]],
+  ]
+  const ids = new Map<string, string>()
+  for (const [what, same] of before) {
+    ids.set(what, uuidv7())
+    await asBefore(node, () => same(contextOf(ids.get(what))))
+  }
+  expect((await events()).some(({ payload }) => Buffer.from(payload).includes('"asked"'))).toBe(true)
+  await remembered(node)
+  for (const [what, same, others] of before) {
+    expect([what, await same(contextOf(ids.get(what)))]).toEqual([what, expect.objectContaining({ repeated: true })])
+    const forBob = same({ ...contextOf(ids.get(what)), owner: 'bob' })
+    await expect(forBob, what).rejects.toMatchObject(taken)
+    for (const [at, other] of others.entries())
+      await expect(other(contextOf(ids.get(what))), `${what} ${at}`).rejects.toMatchObject(taken)
+  }
+  expect(await names.index.get('q', signal)).toBeUndefined()
+})
+
+test('outcomes of a data folder that says nothing of what was asked go on: by principal, kind and content', async ({
   onTestFinished,
 }) => {
   const node = await openTestVerbs(server.url, onTestFinished)
   const { verbs, log, source } = node
   const { cid } = await verbs.put(contextOf(), fileOf('hello'), { signal })
-  const data = { name: 'old', cid: link(cid), size: 5, mediaType: null, previous: 0, parents: [], commit: 1 }
+  const data = { name: 'old', cid: linkTo(cid), size: 5, mediaType: null, previous: 0, parents: [], commit: 1 }
   const draft = { entity: 'name', verb: 'set', key: nameKey('old'), subject: 'old', data } as const
   const old: Context = { ...contextOf('old-1'), principal: 'anonymous' }
   await log.append([{ event: encodeEvent(draft, old, source, 'old-1') }])

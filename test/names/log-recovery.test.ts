@@ -30,6 +30,7 @@ async function start({ nats, config, source, log }: TestVerbs, onFinished: TestC
   const folding = await startFolding(nats, {
     ...{ folded, names, waitMs: 5_000, auditEveryMs: 0, signal, reach: () => undefined },
     ...{ onMended: (one: unknown) => mended.push(one), onRemade: () => undefined, onDamaged: () => undefined },
+    onRestored: () => undefined,
     onTrouble: (error) => faults.push(error as never),
   })
   const keeper = folding.keeper

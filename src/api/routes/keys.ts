@@ -30,13 +30,16 @@ export function keyRoutes(keys: IpnsKeys, limits: Limits) {
     create: async (request: FastifyRequest, reply: FastifyReply) => {
       allowOnly(queryOf(request), [])
       const signal = clientGone(reply.raw)
+      const context = contextOf(request, reply)
       const body = await readJson(request, reply, { ...limits, signal })
       onlyFields(body, ['label', 'pem'], 'a key')
       const label = textField(body, 'label', 'a key')
-      const made =
+      const options = { context, signal }
+      const { repeated, ...made } =
         body.pem === undefined
-          ? await keys.generate(label, { signal })
-          : await keys.import(label, textField(body, 'pem', 'a key'), { signal })
+          ? await keys.generate(label, options)
+          : await keys.import(label, textField(body, 'pem', 'a key'), options)
+      if (repeated) reply.header('stowage-repeated', 'true')
       return reply.code(201).send(made)
     },
 
