@@ -5,7 +5,7 @@ import type { Nats } from '../nats/connection.ts'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { deadStream, keyBucket, kvStream, moveStream, queueStream, readStream, tokenBucket } from '../nats/layout.ts'
 import { patiently } from '../nats/patience.ts'
-import { streamHealth, streamMark } from '../nats/stream-health.ts'
+import { isLastLost, type StreamMark, streamHealth, streamMark } from '../nats/stream-health.ts'
 
 export interface StreamWatchParts {
   readonly nats: Nats
@@ -29,7 +29,7 @@ export interface Restorable {
   seen?(): Promise<void>
 }
 
-type Marks = Readonly<Record<string, { readonly created: string; readonly last: number }>>
+type Marks = Readonly<Record<string, StreamMark>>
 
 /** What is not folded from the log. */
 const streamsOf = {
@@ -65,6 +65,8 @@ export class StreamWatch {
   #saved = ''
   #nextMs = Number.POSITIVE_INFINITY
   readonly #told = new Set<string>()
+  /** Streams whose last message is lost: it is told once, and not waited for any more. */
+  readonly #lastLost = new Set<string>()
   #isReading = false
 
   constructor(parts: StreamWatchParts) {
@@ -108,10 +110,10 @@ export class StreamWatch {
   /** Whether all are there, and the same as before: one look at each. */
   async #keep(): Promise<void> {
     const { nats, onRestored } = this.#parts
-    const marks: Record<string, Marks[string]> = {}
+    const marks: Record<string, StreamMark> = {}
     for (const stream of this.#streams) {
       const known = this.#seen[stream]
-      let mark = await streamMark(nats, stream)
+      let mark = await streamMark(nats, stream, known)
       const restorable = this.#restorable.get(stream)
       const isSame = mark !== undefined && mark.created === known?.created
       if (known !== undefined && !isSame) this.#tellGone(stream, known)
@@ -120,7 +122,9 @@ export class StreamWatch {
         onRestored(stream, await restorable.restore())
         mark = await streamMark(nats, stream)
       }
-      if (mark !== undefined) marks[stream] = mark
+      if (mark === undefined) continue
+      const { created, last } = mark
+      marks[stream] = this.#lastLost.has(`${stream} ${last}`) ? { created, last } : mark
     }
     this.#seen = marks
     await this.#save(marks)
@@ -148,7 +152,7 @@ export class StreamWatch {
   }
 
   /** Both looks may find it, and the one that was made in its place may go too. */
-  #tellGone(stream: string, { created, last }: Marks[string]): void {
+  #tellGone(stream: string, { created, last }: StreamMark): void {
     const what = `it was gone; it had ${last} messages in its life, and what was left of them is lost`
     this.#tell(stream, what, `gone ${created}`)
   }
@@ -172,6 +176,11 @@ export class StreamWatch {
         this.#tellGone(stream, known)
       } else if (known !== undefined && mark !== undefined && mark.last < known.last) {
         this.#tell(stream, `it ends at ${mark.last}, and had ${known.last}: its end is lost`)
+      } else if (known !== undefined && mark?.last === known.last) {
+        if (await patiently(waitMs, signal, () => isLastLost(nats, stream, known))) {
+          this.#lastLost.add(`${stream} ${known.last}`)
+          this.#tell(stream, `message ${known.last}, its last one, is lost`)
+        }
       }
       const health = await patiently(waitMs, signal, () => streamHealth(nats, stream, { signal, pace }))
       if (health !== undefined && health.unreadable > 0)

@@ -1,4 +1,4 @@
-import { JetStreamApiError } from '@nats-io/jetstream'
+import { JetStreamApiError, RetentionPolicy } from '@nats-io/jetstream'
 import type { Nats } from './connection.ts'
 import { directGetFrom, wholeStream } from './direct-get.ts'
 import { TransientError } from './requests.ts'
@@ -15,6 +15,8 @@ export interface StreamHealth {
 const streamNotFound = 10059
 const pageMessages = 1_024
 const triesMax = 5
+/** By which the clocks of nodes and servers may differ. */
+const clockSlackMs = 10 * 60_000
 
 export interface HealthOptions {
   readonly signal: AbortSignal
@@ -80,16 +82,46 @@ async function countReadable(
 async function stateOf(nats: Nats, stream: string) {
   try {
     const { state, created, config } = await nats.jsm.streams.info(stream)
-    const { last_seq: last, messages, num_subjects: subjects = 0 } = state
-    return { last, messages, subjects, created, perSubjectMax: config.max_msgs_per_subject }
+    const { last_seq: last, last_ts: lastTime, messages, num_subjects: subjects = 0 } = state
+    const { max_msgs_per_subject: perSubjectMax, max_age: ageMax, retention } = config
+    return { last, lastTime, messages, subjects, created, perSubjectMax, ageMax, retention }
   } catch (error) {
     if (error instanceof JetStreamApiError && error.code === streamNotFound) return undefined
     throw new TransientError(`stream ${stream} does not answer`, { cause: error })
   }
 }
 
-/** When the stream was made, and the sequence of its last message; undefined when it is not there. @throws TransientError */
-export async function streamMark(nats: Nats, stream: string) {
+/** What is remembered of a stream, to see later whether it is the same and whole. */
+export interface StreamMark {
+  /** When it was made. */
+  readonly created: string
+  /** Sequence of its last message, which a server goes on telling when the message is lost. 0 = there was none. */
+  readonly last: number
+  /** Till when that message stays unless it is lost, in ms since 1970; null = for ever. Absent: it may leave at any time. */
+  readonly staysUntilMs?: number | null
+}
+
+/** @param known what was seen before, so that the same is not read again @returns undefined when it is not there @throws TransientError */
+export async function streamMark(nats: Nats, stream: string, known?: StreamMark): Promise<StreamMark | undefined> {
   const state = await stateOf(nats, stream)
-  return state === undefined ? undefined : { created: String(state.created), last: state.last }
+  if (state === undefined) return undefined
+  const mark = { created: String(state.created), last: state.last }
+  if (known?.created === mark.created && known.last === mark.last) return known
+  // Of a work queue messages are taken.
+  if (mark.last === 0 || state.retention !== RetentionPolicy.Limits) return mark
+  const message = await messageAt(nats, stream, mark.last)
+  // A removal is kept for a while only.
+  if (message === undefined || message.header('KV-Operation') !== '') return mark
+  return { ...mark, staysUntilMs: state.ageMax > 0 ? Date.parse(state.lastTime) + state.ageMax / 1e6 : null }
+}
+
+/** Whether what a mark says stays is gone all the same. @throws TransientError */
+export async function isLastLost(nats: Nats, stream: string, { last, staysUntilMs }: StreamMark): Promise<boolean> {
+  if (staysUntilMs === undefined || (staysUntilMs !== null && Date.now() + clockSlackMs > staysUntilMs)) return false
+  return (await messageAt(nats, stream, last)) === undefined
+}
+
+async function messageAt(nats: Nats, stream: string, sequence: number) {
+  const { messages } = await directGetFrom(nats.log.requests, stream, wholeStream, sequence, 1)
+  return messages.find(({ seq }) => seq === sequence)
 }

@@ -19,6 +19,9 @@ const cases: readonly (Damage & { readonly place: Place; readonly outcome: strin
   { stream: 'KV_stowage_deleted', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
   { stream: 'KV_stowage_deleted', kind: 'delete', index: true, place: 0.5, outcome: 'mended' },
   { stream: 'KV_stowage_names', kind: 'flip', index: false, place: 0.5, outcome: 'mended' },
+  // The server goes on telling the sequence of what it has lost.
+  { stream: 'KV_stowage_keys', kind: 'cut', index: true, place: 0.3, outcome: 'told' },
+  { stream: 'stowage_dead', kind: 'cut', index: true, place: 0.3, outcome: 'told' },
   // Then nobody knows what was deleted.
   { stream: 'KV_stowage_deleted', kind: 'delete', index: true, withLog: true, place: 0, outcome: 'refused' },
   { stream: 'KV_stowage_names', kind: 'delete', index: true, withLog: true, place: 0, outcome: 'refused' },
