@@ -95,8 +95,10 @@ test.each([
   else await expect(auth.authenticate(header)).rejects.toMatchObject({ code: 'UNAUTHORIZED' })
 })
 
-test('without a hash nobody is admin', async () => {
-  await expect(createAuth(memoryHashes()).authenticate('Bearer x')).rejects.toMatchObject({ code: 'UNAUTHORIZED' })
+test('without a hash nobody is admin, and nobody is told that a token is wrong', async () => {
+  const auth = createAuth(memoryHashes())
+  await expect(auth.authenticate('Bearer x')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+  await expect(auth.authenticate(undefined)).rejects.toMatchObject({ code: 'UNAUTHORIZED' })
 })
 
 test('an empty file of a server of our own has a new token made, and a crash in between does no harm', async () => {
