@@ -159,8 +159,9 @@ test('an index that was lost is made anew, and an event says so', async ({ onTes
   await close()
   // A watch that lost its bucket halfway may take it for damaged: then it is made anew once more.
   const events = (await node.events()).filter(({ subject }) => subject.includes('.index.repaired.'))
-  const told = events.map(({ payload }) => (JSON.parse(Buffer.from(payload).toString('utf8')) as { data: unknown }).data)
+  const told = events.map(
+    ({ payload }) => (JSON.parse(Buffer.from(payload).toString('utf8')) as { data: unknown }).data,
+  )
   const remade = [{ index: 'names', reason: 'it was gone' }]
   expect(told).toContainEqual({ remade, differences: 0, differencesByIndex: {} })
-})
 })
