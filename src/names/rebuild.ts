@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { KvBucket } from '../nats/kv-bucket.ts'
 import { outcomeKeptSeconds } from '../nats/layout.ts'
 import { nameKey } from './name.ts'
@@ -37,6 +38,8 @@ export interface Verification {
 
 export const indexes = ['names', 'refs', 'deleted', 'ipns'] as const
 const writesAtOnce = 64
+/** Between two looks at what differs: a writer is between its event and its index for a moment. */
+const secondLookMs = 500
 const batchMax = 256
 /** Looked at in one pass over the log: more are done part by part, so that memory does not grow with the index. */
 const keysAtOnce = 100_000
@@ -93,11 +96,13 @@ async function verifyPart(names: Names, part: Part, options: VerifyOptions): Pro
   const { repair } = options
   let { differences, image, folded } = await compare(names, part, options)
   if (differences.length > 0) {
-    // A second look, at those only: a writer is between its event and its index for a moment.
-    const known = new Set(differences.map(({ index, key }) => `${index} ${key}`))
+    await delay(secondLookMs, undefined, { signal: options.signal })
+    const [before, known] = [image, new Set(differences.map(({ index, key }) => `${index} ${key}`))]
     const again = await compare(names, part, options)
     ;({ image, folded } = again)
-    differences = again.differences.filter(({ index, key }) => known.has(`${index} ${key}`))
+    // What was changed meanwhile is on its way once more, and no difference.
+    const isSame = ({ index, key }: Difference) => isEqual(before[index].get(key), image[index].get(key))
+    differences = again.differences.filter((one) => known.has(`${one.index} ${one.key}`) && isSame(one))
   }
   if (repair) {
     await options.beforeRepair?.(folded.newest?.sequence ?? 0)
@@ -144,6 +149,9 @@ export async function recordOutcomes(names: Names, signal: AbortSignal): Promise
   }
   await names.outcomes.record(traces)
 }
+
+const isEqual = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
+  one === undefined || other === undefined ? one === other : one.equals(other)
 
 /** All keys and values of the indexes, sorted, as text: equal when the indexes are, byte for byte. */
 export async function dumpIndex(names: Names, signal: AbortSignal): Promise<string> {

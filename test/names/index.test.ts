@@ -68,6 +68,29 @@ test('what somebody wrote into the index, or deleted from it, is found and repai
   expect(await dumpIndex(node.names, signal)).toBe(before)
 })
 
+test('what is changed again between two looks is on its way, and no difference', async ({ onTestFinished }) => {
+  const node = await openTestVerbs(server.url, onTestFinished)
+  const { verbs, names } = node
+  const set = (text: string) => verbs.put(contextOf(), fileOf(text), { name: 'busy', signal })
+  await set('one')
+  const one = (await node.events()).length
+  await set('two')
+  await node.projector?.waitCaughtUp(10_000, signal)
+  await names.buckets.names.purge(`main.${nameKey('busy')}`)
+  let looks = 0
+  const whole: typeof names.reader.whole = async function* (...args) {
+    const isFirst = ++looks === 1
+    for await (const message of names.reader.whole(...args)) if (!isFirst || message.sequence <= one) yield message
+  }
+  const growing = { ...names, reader: Object.assign(Object.create(names.reader), { whole }) as typeof names.reader }
+  expect(await verifyIndex(growing, { repair: true, signal })).toMatchObject({ differences: [] })
+  expect(looks).toBe(2)
+  // The control: where nothing changes between them, it is one.
+  expect(await verifyIndex(names, { repair: true, signal })).toMatchObject({
+    differences: [{ index: 'names', key: 'busy', kind: 'missing' }],
+  })
+})
+
 test('the fold does not mind order or repetition', async ({ onTestFinished }) => {
   const node = await openTestVerbs(server.url, onTestFinished)
   await actALot(node)
