@@ -8,7 +8,7 @@ export interface LosableHashes extends TokenHashes {
 
 /**
  * Remembers which hash was valid last, so that the admin is not locked out where somebody deletes the store: the same token is valid
- * again, and never one that was replaced before. Where this node knows of none, nobody gets in.
+ * again, and never one that was seen to be replaced (it is looked every few seconds). Where this node knows of none, nobody gets in.
  * @throws AppError STORE_UNAVAILABLE
  */
 export async function keepHashes(hashes: LosableHashes) {

@@ -195,8 +195,9 @@ export const foldWhole = (names: Names, signal: AbortSignal): Promise<Folded> =>
 /** Lists know what their index has, also where it was made anew and its watch has not read it yet. */
 export async function listAll(names: Names, index: 'names' | 'ipns', signal: AbortSignal): Promise<void> {
   const list = index === 'names' ? names.list : names.ipns.list
-  for (const value of (await present(names, index, everyKey, signal)).values())
-    list.hold((JSON.parse(value.toString('utf8')) as { name: string }).name)
+  for await (const page of names.buckets[index].matching(`${names.source.space}.>`, signal)) {
+    for (const { value } of page) list.hold((JSON.parse(value.toString('utf8')) as { name: string }).name)
+  }
 }
 
 const paceEvery = 1_024

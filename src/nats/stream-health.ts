@@ -106,7 +106,8 @@ export async function streamMark(nats: Nats, stream: string, known?: StreamMark)
   const state = await stateOf(nats, stream)
   if (state === undefined) return undefined
   const mark = { created: String(state.created), last: state.last }
-  if (known?.created === mark.created && known.last === mark.last) return known
+  const isSame = known?.created === mark.created && known.last === mark.last
+  if (isSame && known.staysUntilMs !== undefined) return known
   // Of a work queue messages are taken.
   if (mark.last === 0 || state.retention !== RetentionPolicy.Limits) return mark
   const message = await messageAt(nats, stream, mark.last)
