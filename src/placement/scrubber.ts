@@ -52,6 +52,8 @@ export interface ScrubberParts {
 const lookEveryMsDefault = 2_000
 /** Of the comparison of replicas: what was not read while it waited is not made up for at once. */
 const burstMs = 50
+/** So many shards have their replicas compared at a time. */
+const shardsAtOnce = 4
 /** A position that is lost costs so much reading again. */
 const saveEveryMsDefault = 5_000
 /** Copies that are due, and roots that were lost, are looked for so often without being asked. */
@@ -172,9 +174,9 @@ export class Scrubber {
     await to({}, {}, true)
     const pace = await this.#pace(handle)
     if (round.phase === 'blocks') {
+      if (round.shard === 0 && round.sequence === 1) await to({}, await this.#even(handle, pace, signal))
       for (let { shard } = round; shard < handle.buckets.length; shard++) {
         if (shard > round.shard) await to({ shard, sequence: 1 }, {})
-        if (round.sequence === 1) await to({}, (await this.#even(handle, shard, pace, signal)) ?? {})
         const { graceMs } = this.#parts
         const job = { at: placeOf(handle), shard, fromSeq: round.sequence, pace, graceMs }
         const onPage = async (page: ScannedPage) =>
@@ -190,10 +192,19 @@ export class Scrubber {
     this.#rootsLookedAt.set(storeKey(at), performance.now())
   }
 
-  async #even(handle: StoreHandle, shard: number, { bytesPerSecond }: Pace, signal: AbortSignal) {
-    const bucket = handle.buckets[shard]
-    if (bucket === undefined) return undefined
-    return evenReplicas(this.#parts, handle, bucket, new ByteRate(bytesPerSecond, burstMs), signal)
+  /** Several shards at a time: where one has holes it is waited for replicas that catch up, which all of them do together. */
+  async #even(handle: StoreHandle, { bytesPerSecond }: Pace, signal: AbortSignal): Promise<Partial<ScrubSums>> {
+    const rate = new ByteRate(bytesPerSecond, burstMs)
+    const buckets = handle.buckets.values()
+    let sums = noSums
+    const work = async () => {
+      for (const bucket of buckets) {
+        const mended = await evenReplicas(this.#parts, handle, bucket, rate, signal)
+        sums = added(sums, mended ?? {})
+      }
+    }
+    await Promise.all(Array.from({ length: shardsAtOnce }, work))
+    return sums
   }
 
   async #mend(handle: StoreHandle, shard: number, { blocks, bytes, findings }: ScannedPage, signal: AbortSignal) {
