@@ -517,7 +517,7 @@ export interface HostConfig {
   readonly proxy: boolean
 }
 
-/** Bounds on what one request may cost (facts/security.md §10). */
+/** Bounds on what one request may cost. */
 export interface LimitConfig {
   readonly readAheadBytes: number
   readonly readAheadTotalBytes: number

@@ -34,7 +34,7 @@ interface Shard {
 
 /**
  * Blocks as objects in the NATS Object Store, in the wire format of ADR-20, without its client: one Direct Get a block,
- * or one for a whole batch; large blocks as pipelined publishes, small ones in atomic batches (facts/nats.md §4).
+ * or one for a whole batch; large blocks as pipelined publishes, small ones in atomic batches.
  * @throws AppError STORE_MISMATCH | STORE_UNAVAILABLE
  */
 export async function openNatsBlockstore(

@@ -1,7 +1,7 @@
 import { uuidv7 } from '../lib/uuid.ts'
 import { canonicalJson, type Json } from './canonical.ts'
 
-/** What an event is about, and what happened to it (design §6). */
+/** What an event is about, and what happened to it. */
 export interface EventVerbs {
   object: 'added' | 'deleted' | 'imported' | 'exported' | 'restored' | 'lost' | 'failed' | 'read' | 'missed'
   name: 'set' | 'removed' | 'failed' | 'conflicted' | 'resolved'

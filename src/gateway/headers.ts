@@ -4,7 +4,7 @@ import { encodeSegment } from './request.ts'
 /** Header fields as Node's `writeHead` takes them fastest: name, value, name, value. */
 export type HeaderList = string[]
 
-/** /ipfs content never changes (facts/ipfs-gateway.md §2.2). */
+/** /ipfs content never changes. */
 export const immutable = 'public, max-age=29030400, immutable'
 /** A generated page of immutable content: our HTML may change. */
 export const generated = 'public, max-age=604800, stale-while-revalidate=2678400'
@@ -21,7 +21,7 @@ export const corsHeaders: readonly string[] = [
   'Content-Length, Content-Range, Ipfs-Uri, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output, Stowage-Name-Revision, Stowage-Provisional, Stowage-Copies',
 ]
 
-/** facts/security.md §6. Content is public to every origin (CORS `*`), hence `cross-origin`. */
+/** Content is public to every origin (CORS `*`), hence `cross-origin`. */
 export const securityHeaders: readonly string[] = [
   'X-Content-Type-Options',
   'nosniff',

@@ -7,7 +7,7 @@ import { pagePolicy } from './page.ts'
 import { type Exchange, noBody, type Reply } from './reply.ts'
 import { cacheControlOf, entityHeaders, fileReply } from './reply-file.ts'
 
-/** facts/security.md §10 `listing_time`: then the page ends, and says where to go on. */
+/** A listing takes no longer: then the page ends, and says where to go on. */
 const listingMsMax = 5000
 
 /** The directory's index.html, or a list of what is in it. */

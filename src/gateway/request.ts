@@ -2,7 +2,7 @@ import { base32 } from 'multiformats/bases/base32'
 import { type ContentPath, parseContentPath } from '../content/get.ts'
 import { AppError } from '../errors.ts'
 
-/** facts/security.md §10 `path_bytes`; Node itself refuses a head above 16 KiB with 431. */
+/** Longer paths are refused before anything is read; Node itself refuses a head above 16 KiB with 431. */
 export const urlBytesMax = 8192
 
 /** The query parameters a gateway knows. Of a key that is given twice the first counts. */

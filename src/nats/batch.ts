@@ -14,7 +14,7 @@ const silenceMs = 2_000
  * Publishes all of `publications` to one stream or none of them, with one fsync (ADR-50, nats-server 2.12).
  *
  * Not `startBatch` of @nats-io/jetstream 3.4.0: its `add()` and `commit()` drop the compare-and-set and hide the error
- * reply (facts/nats.md §4.4). The messages go out in one stretch; the server answers the first (empty, or why it cannot
+ * reply. The messages go out in one stretch; the server answers the first (empty, or why it cannot
  * begin) and the last (the acknowledgement, or why nothing was stored).
  *
  * @returns the sequence of the last message

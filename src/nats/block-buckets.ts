@@ -153,7 +153,7 @@ async function createBucket(nats: Nats, layout: LayoutConfig, shard: number): Pr
     allow_rollup_hdrs: true,
     allow_direct: true,
     allow_atomic: true,
-    // Never reached; it halves the server's file blocks to 4 MB, which doubles cold random reads (facts/nats.md §5.2).
+    // Never reached; it halves the server's file blocks to 4 MB, which doubles cold random reads.
     max_msgs_per_subject: 1_000_000,
     metadata: bucketMetadata(layout, shard),
   }

@@ -6,7 +6,7 @@ const local = '$JS.API.'
 
 /**
  * The same connections, asking the JetStream of another site, over the leaf links between: whatever goes to `$JS.API.…`
- * goes to `$JS.<domain>.API.…`. For reading: a publish is not bound to a domain (facts/nats.md §7.2).
+ * goes to `$JS.<domain>.API.…`. For reading: a publish is not bound to a domain.
  */
 export async function inDomain(nats: Nats, domain: string): Promise<Nats> {
   const { control, data, log } = nats

@@ -8,7 +8,7 @@ export type Durability = 'fsync' | 'os-cache' | 'unknown'
 
 const timeoutMs = 3_000
 
-/** The sync mode of an external server, from its `/jsz` (facts/faults.md, rule 1). */
+/** The sync mode of an external server, from its `/jsz`. */
 export async function durabilityOf(config: NatsConfig): Promise<Durability> {
   if (config.url === undefined) return 'fsync'
   if (config.monitorUrl === undefined) return 'unknown'

@@ -138,7 +138,7 @@ export function shardOf(digest: Uint8Array, shards: number): number {
   return (((digest[0] ?? 0) << 8) | (digest[1] ?? 0)) >> (16 - Math.log2(shards))
 }
 
-/** Blocks from this size on go as publishes of their own; smaller ones share atomic batches (facts/nats.md §4.4). */
+/** Blocks from this size on go as publishes of their own; smaller ones share atomic batches. */
 export const largeBlockBytes = 64 * 1024
 /** Of a message that holds a chunk: subject, reply and headers, generously. */
 export const messageOverheadBytes = 1024

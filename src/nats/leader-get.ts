@@ -13,7 +13,7 @@ export interface LeaderMessage {
 
 /**
  * The last message on `subject` as the stream's leader has it. A Direct Get may be answered by a follower that has not
- * caught up, so its "not here" proves nothing where there are replicas (facts/nats.md §4.5).
+ * caught up, so its "not here" proves nothing where there are replicas.
  * @throws TransientError
  */
 export async function lastMessageAtLeader(

@@ -42,7 +42,7 @@ interface Statistics {
 /**
  * A service as ADR-32 has it, so that `nats micro ls|info|stats` shows it: `$SRV.PING|INFO|STATS[.<name>[.<id>]]`, and
  * endpoints in one queue group, so that any number of nodes share the work.
- * (@nats-io/services on npm is older than the client it would have to work with: facts/nats.md §9.)
+ * (@nats-io/services on npm is older than the client it would have to work with.)
  */
 export async function startMicroService(
   messaging: Messaging,

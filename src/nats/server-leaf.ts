@@ -7,7 +7,7 @@ export interface LeafNodes extends LeafConfig {
 
 /**
  * What must not cross from site to site. A publish is not bound to a JetStream domain: it is stored at every site that has a
- * stream for its subject (facts/nats.md §7.2), and a queued command would be carried out at each of them. The server keeps
+ * stream for its subject, and a queued command would be carried out at each of them. The server keeps
  * `$KV.>` and the JetStream API of the own domain to itself (measured, 2.15.1), objects it does not.
  */
 export function deniedOverLeaves(domain: string): string[] {

@@ -1,4 +1,4 @@
-/** Atomic batches and batched direct gets need it (facts/nats.md §11). */
+/** Atomic batches and batched direct gets need it. */
 export const minimumServerVersion = '2.12.0'
 
 /** Numeric comparison of `major.minor.patch`; a suffix (`-RC.1`) is not looked at. */

@@ -3,7 +3,7 @@ import type { Words } from '../names/object-life.ts'
 
 /**
  * What placement speaks of. A copy is a whole DAG, every block of it verified, in one store; location is kept for each
- * root, not for each block (design §9).
+ * root, not for each block.
  */
 
 /** A place with its own JetStream, which works alone. */

@@ -9,7 +9,7 @@ import { type NodeProcess, startNodeProcess } from '../support/node-process.ts'
 import { randomOf } from '../support/random.ts'
 
 /**
- * Uploads while the node or its nats-server is killed at random moments (facts/faults.md F1, F3).
+ * Uploads while the node or its nats-server is killed at random moments.
  * The ledger lies here, outside the stores: what was acked must be read back byte for byte; what was not must be absent
  * or whole.
  */

@@ -63,7 +63,7 @@ const damagedPb: Statuses = { page: 422, raw: 200, car: 422 }
 const damagedUnixfs: Statuses = { page: 422, raw: 200, car: 200 }
 const good: Statuses = { page: 200, raw: 200, car: 200 }
 
-// Rows 85 to 98 of the bad-input catalogue, as a client sees them; 97 and 98 also in directory.test.ts.
+// DAGs that are not what they say, as a client sees them; broken directories also in directory.test.ts.
 test.each<[string, Build, Statuses]>([
   ['85: a block that is no dag-pb', bytes(Buffer.alloc(20, 0xff)), damagedPb],
   ['85: a link without Hash', bytes(field(0x12, field(0x12, text('a')))), damagedPb],

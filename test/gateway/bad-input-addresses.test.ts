@@ -13,7 +13,7 @@ import { putRaw, signal } from '../support/dags.ts'
 import { type OpenGateway, openGateway } from '../support/gateway.ts'
 import { exchange, expectErrorShape, request } from '../support/raw-http.ts'
 
-// Groups 1 to 44 of the bad-input catalogue: CIDs, paths, names and queries, over a bare socket to a running gateway.
+// CIDs, paths, names and queries, over a bare socket to a running gateway.
 
 const hello = Buffer.from('hello world')
 const cid = hashBlock(hello, 0x55).cid

@@ -5,7 +5,7 @@ import { bombs } from '../support/bombs.ts'
 import { settled } from '../support/dags.ts'
 import { openGateway } from '../support/gateway.ts'
 
-// Groups 93 to 96 and 99 of the bad-input catalogue, over a bare socket: a first answer or a refusal costs little, and a
+// Few bytes that ask for much, over a bare socket: a first answer or a refusal costs little, and a
 // client that leaves ends the work.
 
 /** What is allowed is 1 s; a machine that is busy with other tests may need several times as long. */

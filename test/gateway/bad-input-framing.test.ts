@@ -6,7 +6,7 @@ import { type FullNode, startFullNode } from '../support/full-node.ts'
 import { httpOf } from '../support/node-http.ts'
 import { exchange, expectErrorShape, request } from '../support/raw-http.ts'
 
-// Groups 55 to 66 of the bad-input catalogue: the framing of HTTP, over a bare socket to both listeners of a running node.
+// The framing of HTTP, over a bare socket to both listeners of a running node.
 
 let full: FullNode
 const ending: (() => unknown)[] = []

@@ -4,7 +4,7 @@ import { pattern, putFile, putRaw, signal } from '../support/dags.ts'
 import { type OpenGateway, openGateway } from '../support/gateway.ts'
 import { exchange, expectErrorShape, request } from '../support/raw-http.ts'
 
-// Groups 45 to 54 of the bad-input catalogue: ranges and conditions, over a bare socket to a running gateway.
+// Ranges and conditions, over a bare socket to a running gateway.
 
 const hello = Buffer.from('hello world')
 const cid = hashBlock(hello, 0x55).cid

@@ -18,7 +18,7 @@ test('If-None-Match compares weakly when our own tag is weak', () => {
   expect(matchesEtag('"a.car"', 'W/"a.car"')).toBe(true)
 })
 
-// Rows 34-37 of the bad-input catalogue.
+// File names that clients and disks take badly.
 test.each([
   ['a plain name', 'a b.txt', `inline; filename="a b.txt"; filename*=UTF-8''a%20b.txt`],
   ['34: CR and LF', 'a\r\nX: 1', `inline; filename="a__X: 1"; filename*=UTF-8''a__X%3A%201`],

@@ -3,7 +3,7 @@ import { chooseRange, ifRangeHolds } from '../../src/gateway/range.ts'
 
 const etag = '"bafy"'
 
-// Rows 45-50 and 52 of the bad-input catalogue, and their good neighbours. Content of 1,000 bytes unless named.
+// Bad ranges, and their good neighbours. Content of 1,000 bytes unless named.
 const rows: readonly [string, string | undefined, string | readonly [bigint, bigint]][] = [
   ['no header', undefined, 'whole'],
   ['a plain range', 'bytes=0-99', [0n, 99n]],

@@ -20,7 +20,7 @@ const identity128 = rawCid(0, Buffer.alloc(128, 'B'))
 const identity129 = rawCid(0, Buffer.alloc(129, 'A'))
 const tenBytes = [...Array<number>(9).fill(0xff), 1]
 
-// Rows 1-21 of the bad-input catalogue, and of 22-32 what a whole request adds to the table of request.ts.
+// What a whole request adds to the table of request.ts.
 test.each([
   ['1: no CID', '/ipfs/', 400],
   ['2: foo', '/ipfs/foo', 400],

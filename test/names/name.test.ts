@@ -19,7 +19,7 @@ test.each([
   expect(nameOfKey(key)).toBe(name)
 })
 
-// facts: bad input 103 and 104.
+// What is refused as a name.
 test.each([
   ['', 'empty'],
   ['a'.repeat(1025), 'too long'],

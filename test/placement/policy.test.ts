@@ -100,7 +100,7 @@ const badInput105: Readonly<Record<string, readonly [unknown, RegExp]>> = {
 }
 
 for (const [label, [document, names]] of Object.entries(badInput105)) {
-  test(`bad input 105: ${label} is refused, with its place, for little CPU`, () => {
+  test(`${label} is refused, with its place, for little CPU`, () => {
     const before = cpuUsage()
     let refusal: unknown
     try {

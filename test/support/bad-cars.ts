@@ -13,7 +13,7 @@ export function join(...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(parts)
 }
 
-/** A row of the bad-input catalogue, groups 67 to 83, and how it is refused. */
+/** A CAR that is not one, and how it is refused. */
 export interface BadCar {
   readonly group: string
   readonly car: () => Uint8Array | AsyncIterable<Uint8Array>

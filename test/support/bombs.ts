@@ -3,7 +3,7 @@ import type { CID } from 'multiformats/cid'
 import type { MemoryBlockstore } from '../../src/blocks/memory-blockstore.ts'
 import { putBytes, putFile, putNode, putRaw } from './dags.ts'
 
-/** Few bytes that stand for very much work: groups 93 to 96 and 99 of the bad-input catalogue. */
+/** Few bytes that stand for very much work. */
 export interface Bomb {
   readonly group: number
   readonly what: string
